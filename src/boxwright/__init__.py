@@ -1,0 +1,82 @@
+"""A folder of COCO annotations goes in; a detector behind an HTTP endpoint comes out.
+
+::
+
+    import boxwright
+
+    run = boxwright.train(data="my-folder", model="fasterrcnn_mobilenet_v2_fpn")
+    print(boxwright.evaluate(run.folder, "my-folder", split="test").figures.f2)
+    mar = boxwright.archive(run.folder)
+    detections = boxwright.Predictor(mar)("picture.jpg")
+    boxwright.serve([mar])
+
+Importing this package loads none of its parts; each comes with the first use of its name.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from .api import archive as archive
+    from .api import evaluate as evaluate
+    from .api import resume as resume
+    from .api import serve as serve
+    from .api import train as train
+    from .evaluation import Evaluation as Evaluation
+    from .metrics import Figures as Figures
+    from .runtime import ArchiveError as ArchiveError
+    from .runtime import BoxwrightError as BoxwrightError
+    from .runtime import ConfigError as ConfigError
+    from .runtime import ContractError as ContractError
+    from .runtime import DataError as DataError
+    from .runtime import Detections as Detections
+    from .runtime import MissingDependency as MissingDependency
+    from .runtime import ModelError as ModelError
+    from .runtime import ModelSpec as ModelSpec
+    from .runtime import PictureError as PictureError
+    from .runtime import PictureTooLarge as PictureTooLarge
+    from .runtime import Predictor as Predictor
+    from .runtime import ServingError as ServingError
+    from .runtime import UnsupportedPicture as UnsupportedPicture
+    from .training import RunResult as RunResult
+
+_HOMES = {
+    "ArchiveError": "runtime",
+    "BoxwrightError": "runtime",
+    "ConfigError": "runtime",
+    "ContractError": "runtime",
+    "DataError": "runtime",
+    "Detections": "runtime",
+    "Evaluation": "evaluation",
+    "Figures": "metrics",
+    "MissingDependency": "runtime",
+    "ModelError": "runtime",
+    "ModelSpec": "runtime",
+    "PictureError": "runtime",
+    "PictureTooLarge": "runtime",
+    "Predictor": "runtime",
+    "RunResult": "training",
+    "ServingError": "runtime",
+    "UnsupportedPicture": "runtime",
+    "archive": "api",
+    "evaluate": "api",
+    "resume": "api",
+    "serve": "api",
+    "train": "api",
+}
+
+__all__ = ["__version__", *sorted(_HOMES)]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f".{_HOMES[name]}", __name__), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOMES])

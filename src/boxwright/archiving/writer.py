@@ -1,0 +1,153 @@
+"""Packs a run into a ``.mar`` that TorchServe 0.12 and ``boxwright serve`` both serve.
+
+The zip is deterministic: members sorted, stored uncompressed, without times; the same run gives the
+same bytes.
+"""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import io
+import json
+import zipfile
+from dataclasses import replace
+from importlib import resources
+from pathlib import Path
+
+from boxwright.config import NAME_PATTERN
+from boxwright.runtime import ArchiveError, ConfigError, ModelSpec, open_bundle
+from boxwright.runtime.bundle import CHECKSUMS, MANIFEST, SPEC, WEIGHTS
+
+__all__ = ["RUNTIME_COPY", "archive"]
+
+RUNTIME_COPY = "boxwright_runtime"
+"""Name of the runtime's copy inside an archive: importable there without boxwright."""
+
+_ARCHIVER_VERSION = "0.12.0"
+_ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)
+_READABLE = 0o100644 << 16
+
+_HANDLER = f'''"""TorchServe's way into this archive."""
+
+from {RUNTIME_COPY}.torchserve import Handler
+
+_handler = Handler()
+
+
+def handle(data, context):
+    """Answer a batch of pictures; see {RUNTIME_COPY}/torchserve.py."""
+    return _handler(data, context)
+'''
+
+_MODEL = f'''"""The network of this archive, for tools that load a model file with its state dict."""
+
+from pathlib import Path
+
+from {RUNTIME_COPY}.networks import build_network
+from {RUNTIME_COPY}.spec import ModelSpec
+
+
+class Model:
+    """``Model()`` is the untrained network; its state dict is {WEIGHTS}."""
+
+    def __new__(cls):
+        return build_network(ModelSpec.load(Path(__file__).parent / "{SPEC}"))
+'''
+
+
+def archive(
+    run: str | Path, *, name: str | None = None, version: str = "1.0", store: str | Path = "model-store"
+) -> Path:
+    """Write ``STORE/NAME.mar`` from a run folder.
+
+    Args:
+        run: folder of a run with ``spec.json`` and ``model_state_dict.pth``.
+        name: of the model, in its URL; the run's by default.
+        version: of the model.
+        store: folder for the archive, made if missing; an archive of the same name is replaced.
+
+    Returns:
+        Path of the archive, read back and verified.
+
+    Raises:
+        ArchiveError: the run folder holds no finished model.
+        ConfigError: a name or version that cannot stand in a URL.
+    """
+    bundle = open_bundle(run)
+    spec = replace(bundle.spec, name=name or bundle.spec.name)
+    for what, text in (("name", spec.name), ("version", version)):
+        if not NAME_PATTERN.match(text):
+            raise ConfigError(f"Model {what} {text!r} does not fit.", "Use letters, digits, '_', '-' and '.'.")
+    target = Path(store) / f"{spec.name}.mar"
+    _write_atomically(target, _zip(_members(spec, bundle.weights, version)))
+    open_bundle(target)
+    return target
+
+
+def _members(spec: ModelSpec, weights: bytes, version: str) -> dict[str, bytes]:
+    members = {
+        SPEC: spec.to_json().encode(),
+        WEIGHTS: weights,
+        MANIFEST: _json(_manifest(spec, version)),
+        "handler.py": _HANDLER.encode(),
+        "model.py": _MODEL.encode(),
+        "index_to_name.json": _json(_index_to_name(spec)),
+        **_runtime_copy(),
+    }
+    members[CHECKSUMS] = "".join(
+        f"{hashlib.sha256(content).hexdigest()}  {name}\n" for name, content in sorted(members.items())
+    ).encode()
+    return members
+
+
+def _manifest(spec: ModelSpec, version: str) -> dict[str, object]:
+    created = datetime.datetime.fromisoformat(spec.provenance["created"])
+    return {
+        "createdOn": created.strftime("%d/%m/%Y %H:%M:%S"),
+        "runtime": "python",
+        "model": {
+            "modelName": spec.name,
+            "serializedFile": WEIGHTS,
+            "handler": "handler.py",
+            "modelFile": "model.py",
+            "modelVersion": version,
+        },
+        "archiverVersion": _ARCHIVER_VERSION,
+    }
+
+
+def _index_to_name(spec: ModelSpec) -> dict[str, str]:
+    """The network's own labels, as torchvision counts them: 0 is the background."""
+    return {"0": "__background__", **{str(index): name for index, name in enumerate(spec.class_names, start=1)}}
+
+
+def _runtime_copy() -> dict[str, bytes]:
+    package = resources.files("boxwright.runtime")
+    sources = (entry for entry in package.iterdir() if entry.name.endswith(".py"))
+    return {f"{RUNTIME_COPY}/{entry.name}": entry.read_bytes() for entry in sources}
+
+
+def _json(document: object) -> bytes:
+    return (json.dumps(document, indent=2, ensure_ascii=False) + "\n").encode()
+
+
+def _zip(members: dict[str, bytes]) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as file:
+        for name, content in sorted(members.items()):
+            entry = zipfile.ZipInfo(name, _ZIP_EPOCH)
+            entry.create_system = 3  # Unix, whatever system writes it
+            entry.external_attr = _READABLE
+            file.writestr(entry, content)
+    return buffer.getvalue()
+
+
+def _write_atomically(target: Path, content: bytes) -> None:
+    part = target.with_name(target.name + ".part")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        part.write_bytes(content)
+        part.replace(target)
+    except OSError as error:
+        raise ArchiveError(f"{target}: cannot be written: {error.strerror}.", "Choose another --store.") from error

@@ -1,0 +1,20 @@
+"""The ``boxwright`` command."""
+
+from __future__ import annotations
+
+import sys
+
+from .commands import app
+
+__all__ = ["main"]
+
+
+def main() -> None:
+    """Run the command line. Exit codes: 0 done, 1 the answer is no, 2 could not be done, 130 interrupted."""
+    from boxwright.runtime.errors import BoxwrightError
+
+    try:
+        app()
+    except BoxwrightError as error:
+        print(f"Error: {error}", file=sys.stderr)  # noqa: T201
+        sys.exit(2)

@@ -1,0 +1,250 @@
+"""Every verb: parse, build the settings, one call. Heavy imports happen inside the verb."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from boxwright.evaluation import Evaluation
+    from boxwright.runtime import ModelSpec
+    from boxwright.serving.engine import Engine
+
+__all__ = ["app"]
+
+_INTERRUPTED = 130
+
+app = typer.Typer(
+    name="boxwright",
+    help="A folder of COCO annotations goes in; a detector behind an HTTP endpoint comes out.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+Source = Annotated[Path, typer.Argument(metavar="RUN_OR_MAR", help="Run folder or .mar archive.")]
+DataOption = Annotated[Path, typer.Option("--data", help="Folder with train/, valid/ and optionally test/.")]
+JsonOption = Annotated[Path | None, typer.Option("--json", help="Also write the answer to this file.")]
+ThresholdOption = Annotated[
+    float | None, typer.Option(min=0.0, max=1.0, help="Lowest score; the model's operating point by default.")
+]
+DeviceOption = Annotated[str, typer.Option(help="cpu or cuda:0.")]
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from boxwright import __version__
+
+        typer.echo(f"boxwright {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """A folder of COCO annotations goes in; a detector behind an HTTP endpoint comes out."""
+
+
+@app.command()
+def train(
+    config: Annotated[Path | None, typer.Argument(metavar="[CONFIG.yaml]", help="Settings.")] = None,
+    data: Annotated[Path | None, typer.Option(help="Folder with train/, valid/ and optionally test/.")] = None,
+    model: Annotated[str | None, typer.Option(help="Architecture; see 'boxwright models'.")] = None,
+    weights: Annotated[str | None, typer.Option(help="auto, none, imagenet, coco, or a file.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Passes over the training split.")] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the run.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder that holds the runs.")] = None,
+    assignments: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any setting; may be repeated.")
+    ] = None,
+    resume: Annotated[Path | None, typer.Option(metavar="RUN", help="Continue this run with its settings.")] = None,
+) -> None:
+    """Train a detector; Ctrl-C leaves a run that --resume continues."""
+    from boxwright import api
+    from boxwright.config import parse_assignment
+    from boxwright.runtime import ConfigError
+
+    settings: dict[str, Any] = {
+        "data": data, "model": model, "weights": weights, "epochs": epochs, "name": name, "out": out
+    }  # fmt: skip
+    given = {key: value for key, value in settings.items() if value is not None}
+    given |= dict(parse_assignment(text) for text in assignments or [])
+    if resume and (given or config):
+        raise ConfigError("--resume takes the run's own settings.", "Leave the others out, or start a new run.")
+    result = api.resume(resume) if resume else api.train(config, **given)
+    _report_training(result.folder, result.spec, result.interrupted)
+
+
+def _report_training(folder: Path, spec: ModelSpec | None, interrupted: bool) -> None:
+    if spec is not None:
+        point, figures = spec.operating_point, spec.measured["valid"]
+        best = int(spec.provenance["best_epoch"]) + 1
+        typer.echo(
+            f"Best epoch {best}: mAP {_figure(figures['map'])}, F2 {_figure(point.value)} "
+            f"at score {point.threshold:.3f} (valid)"
+        )
+    typer.echo(f"Run: {folder}")
+    if interrupted:
+        typer.echo(f"Interrupted. To continue: boxwright train --resume {folder}")
+        raise typer.Exit(_INTERRUPTED)
+
+
+@app.command()
+def evaluate(
+    source: Source,
+    data: DataOption,
+    split: Annotated[str, typer.Option(help="train, valid or test.")] = "valid",
+    threshold: ThresholdOption = None,
+    device: DeviceOption = "cpu",
+    json_file: JsonOption = None,
+) -> None:
+    """Measure a run or an archive on a split."""
+    from boxwright import api
+
+    api.require_train_extra()
+    from boxwright.evaluation import evaluate as run_evaluation
+
+    with _progress(_console(), "evaluate") as advance:
+        evaluation = run_evaluation(source, data, split, threshold=threshold, device=device, progress=advance)
+    _print_figures(_console(), evaluation)
+    if json_file:
+        _write_json(json_file, evaluation.to_document())
+
+
+@app.command()
+def archive(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder.")],
+    name: Annotated[str | None, typer.Option(help="Model name in the URL; the run's by default.")] = None,
+    version: Annotated[str, typer.Option(help="Model version.")] = "1.0",
+    store: Annotated[Path, typer.Option(help="Folder for the archive.")] = Path("model-store"),
+) -> None:
+    """Pack a run into a .mar for 'boxwright serve' and for TorchServe."""
+    from boxwright import api
+
+    typer.echo(f"Archive: {api.archive(run, name=name, version=version, store=store)}")
+
+
+@app.command()
+def predict(
+    source: Source,
+    pictures: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Pictures, or folders of them.")],
+    threshold: ThresholdOption = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for the pictures with their boxes drawn.")] = None,
+    device: DeviceOption = "cpu",
+    json_file: JsonOption = None,
+) -> None:
+    """Detect on pictures."""
+    from boxwright.runtime import Predictor
+
+    from .prediction import predict_files
+
+    predictor = Predictor(source, threshold=threshold, device=device)
+    results = predict_files(predictor, pictures, out, typer.echo)
+    if json_file:
+        _write_json(json_file, results)
+
+
+@app.command()
+def serve(
+    archives: Annotated[list[Path], typer.Argument(metavar="MAR...", help="Archives to serve.")],
+    host: Annotated[str, typer.Option(help="Address to bind.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8080,
+    device: DeviceOption = "cpu",
+) -> None:
+    """Serve archives at TorchServe's URLs until Ctrl-C."""
+    from boxwright.serving.server import serve as run_server
+
+    run_server(archives, host, port, device, on_ready=_announce)
+
+
+def _announce(engine: Engine, base: str) -> None:
+    for name, model in engine.models.items():
+        spec = model.predictor.spec
+        typer.echo(f"{name} {model.version}: {base}/predictions/{name}")
+        typer.echo(f"  {', '.join(spec.class_names)}; scores from {model.predictor.threshold:.3f}")
+    typer.echo(f"Try: curl -T picture.jpg {base}/predictions/{next(iter(engine.models))}")
+
+
+@app.command()
+def models() -> None:
+    """List the architectures."""
+    from rich.table import Table
+
+    from boxwright.models import CATALOGUE
+
+    table = Table("name", "canvas", "weights", "for", box=None)
+    for name, row in CATALOGUE.items():
+        offered = {"imagenet": row.backbone_weights, "coco": row.coco_weights}
+        weights = ", ".join(["none", *(key for key, member in offered.items() if member)])
+        table.add_row(name, f"{row.image_size[0]} x {row.image_size[1]}", weights, row.summary)
+    _console().print(table)
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder for everything the demo makes.")] = Path("boxwright-demo"),
+) -> None:
+    """Draw a small data set, train on it, measure, pack, serve and ask: the whole path in two minutes."""
+    from boxwright import api
+
+    api.require_train_extra()
+    from .demo import run_demo
+
+    run_demo(out, typer.echo)
+
+
+def _console() -> Console:
+    from rich.console import Console
+
+    return Console(highlight=False, soft_wrap=True)
+
+
+@contextmanager
+def _progress(console: Console, text: str) -> Iterator[Any]:
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(text, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def _print_figures(console: Console, evaluation: Evaluation) -> None:
+    from rich.table import Table
+
+    document = evaluation.to_document()
+    console.print(
+        f"{evaluation.split}: {document['images']} pictures in {document['seconds']:.1f} s; "
+        f"mAP {_figure(document['map'])}, mAP50 {_figure(document['map_50'])}, F2 {_figure(document['f2'])} "
+        f"at score {document['threshold']:.3f} "
+        f"(best possible {_figure(document['best_f2'])} at {document['best_threshold']:.3f})"
+    )
+    table = Table("class", "boxes", "mAP", "F2", box=None)
+    for name, row in document["per_class"].items():
+        table.add_row(name, str(row["boxes"]), _figure(row["map"]), _figure(row["f2"]))
+    console.print(table)
+
+
+def _figure(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"
+
+
+def _write_json(path: Path, document: Any) -> None:
+    from boxwright.runtime import ConfigError
+
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be written: {error.strerror}.", "Choose another file.") from error

@@ -1,0 +1,95 @@
+"""``boxwright demo``: the whole path on a data set it draws itself."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from boxwright import api
+from boxwright.data import read_split
+from boxwright.data.demo import draw_demo_data
+from boxwright.runtime import Detections, ModelSpec, ServingError, decode
+from boxwright.runtime.drawing import draw_detections
+from boxwright.serving.server import background_server
+
+__all__ = ["run_demo"]
+
+_SETTINGS: dict[str, Any] = {
+    "model": "fasterrcnn_tiny_fpn",
+    "weights": "none",
+    "epochs": 10,
+    "batch_size": 8,
+    "name": "demo",
+    "wandb": "off",
+}
+_TIMEOUT_SECONDS = 60
+
+_NEXT_STEPS = """
+Now your own folder, exported from Roboflow as COCO:
+
+    boxwright train --data MY-FOLDER --name my-run
+    boxwright evaluate runs/my-run --data MY-FOLDER --split test
+    boxwright archive runs/my-run
+    boxwright predict model-store/my-run.mar PICTURE.jpg --out drawn
+    boxwright serve model-store/my-run.mar"""
+
+
+def run_demo(out: Path, say: Callable[[str], object]) -> None:
+    """Draw, train, measure, pack, serve, ask; everything lies in ``out`` afterwards.
+
+    Args:
+        out: folder; what an earlier demo left in it is replaced.
+        say: called with each line for a person.
+    """
+    say(f"1/6 Drawing a data set: {out / 'data'}")
+    data = draw_demo_data(out / "data")
+    say("2/6 Training")
+    shutil.rmtree(out / "runs" / "demo", ignore_errors=True)
+    run = api.train(data=data, out=out / "runs", **_SETTINGS)
+    if run.interrupted or run.spec is None:
+        raise ServingError("The demo was interrupted.", "Start it again.")
+    say("3/6 Measuring on the test split, which training has not seen")
+    figures = api.evaluate(run.folder, data, "test").figures
+    say(f"    mAP {figures.map:.4f}, mAP50 {figures.map_50:.4f}, F2 {figures.f2:.4f} at score {figures.threshold:.3f}")
+    say("4/6 Packing")
+    mar = api.archive(run.folder, store=out / "model-store")
+    say(f"    {mar}")
+    say("5/6 Serving it and asking")
+    picture = _picture_with_objects(data, run.spec)
+    answer = _ask(mar, picture, say)
+    say(f"6/6 Drawing the answer: {out / 'answer.png'}")
+    found = _detections(answer, run.spec)
+    draw_detections(decode(picture), found, run.spec.class_names).save(out / "answer.png")
+    say(_NEXT_STEPS)
+
+
+def _picture_with_objects(data: Path, spec: ModelSpec) -> Path:
+    """The picture of the test split with the most objects."""
+    return max(read_split(data, "test", spec.classes).pictures, key=lambda record: len(record.labels)).path
+
+
+def _ask(mar: Path, picture: Path, say: Callable[[str], object]) -> list[dict[str, Any]]:
+    with background_server([mar]) as base:
+        url = f"{base}/predictions/{mar.stem}"
+        say(f"    curl -T {picture} {url}")
+        request = urllib.request.Request(url, data=picture.read_bytes(), method="PUT")
+        request.add_header("Content-Type", "application/octet-stream")
+        with urllib.request.urlopen(request, timeout=_TIMEOUT_SECONDS) as response:
+            text = response.read().decode()
+    say(text)
+    answer: list[dict[str, Any]] = json.loads(text)
+    return answer
+
+
+def _detections(answer: list[dict[str, Any]], spec: ModelSpec) -> Detections:
+    """The endpoint's answer read back: each item has one class name and ``score``."""
+    pairs = [(name, box) for item in answer for name, box in item.items() if name != "score"]
+    labels = [spec.class_names.index(name) for name, _ in pairs]
+    boxes = np.array([box for _, box in pairs], dtype=np.float32).reshape(-1, 4)
+    return Detections(boxes, np.array([item["score"] for item in answer]), np.array(labels))

@@ -1,0 +1,83 @@
+"""``boxwright predict``: files in, text, JSON and drawn pictures out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from boxwright.runtime import ConfigError, Detections, PictureError, Predictor, decode
+from boxwright.runtime.drawing import draw_detections
+
+__all__ = ["predict_files"]
+
+_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
+
+
+def predict_files(
+    predictor: Predictor, paths: Sequence[Path], out: Path | None, say: Callable[[str], object]
+) -> list[dict[str, Any]]:
+    """Detect on every picture.
+
+    Args:
+        predictor: the model.
+        paths: pictures, or folders whose pictures are taken.
+        out: folder for drawn copies, or None.
+        say: called with one line a picture.
+
+    Returns:
+        COCO results with file and class name: boxes are [x, y, width, height] in pixels.
+
+    Raises:
+        PictureError: a picture that cannot be used.
+        ConfigError: no pictures.
+    """
+    pictures = list(_pictures(paths))
+    if not pictures:
+        raise ConfigError(f"{', '.join(map(str, paths))}: no pictures.", f"Looked for {', '.join(_SUFFIXES)}.")
+    results = []
+    for path in pictures:
+        found = predictor(path)
+        say(_line(path, found, predictor.spec.class_names))
+        results += _results(path, found, predictor)
+        if out is not None:
+            _draw(path, found, predictor.spec.class_names, out)
+    return results
+
+
+def _pictures(paths: Sequence[Path]) -> Iterator[Path]:
+    for path in paths:
+        if path.is_dir():
+            yield from sorted(file for file in path.iterdir() if file.suffix.lower() in _SUFFIXES)
+        else:
+            yield path
+
+
+def _line(path: Path, found: Detections, names: Sequence[str]) -> str:
+    boxes = [
+        f"  {names[label]} {score:.3f} [{', '.join(f'{edge:.1f}' for edge in box)}]"
+        for box, score, label in zip(found.boxes, found.scores, found.labels, strict=True)
+    ]
+    return "\n".join([f"{path}: {len(found)} found", *boxes])
+
+
+def _results(path: Path, found: Detections, predictor: Predictor) -> list[dict[str, Any]]:
+    return [
+        {
+            "file_name": path.name,
+            "category_id": predictor.spec.classes[label].id,
+            "class": predictor.spec.classes[label].name,
+            "bbox": [float(left), float(top), float(right - left), float(bottom - top)],
+            "score": float(score),
+        }
+        for (left, top, right, bottom), score, label in zip(found.boxes, found.scores, found.labels, strict=True)
+    ]
+
+
+def _draw(path: Path, found: Detections, names: Sequence[str], out: Path) -> None:
+    out.mkdir(parents=True, exist_ok=True)
+    target = out / f"{path.stem}.png"
+    try:
+        draw_detections(decode(path), found, names).save(target)
+    except OSError as error:
+        raise PictureError(f"{target}: cannot be written: {error.strerror}.", "Choose another --out.") from error

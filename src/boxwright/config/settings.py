@@ -1,0 +1,193 @@
+"""All settings of a training run, in one frozen model."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from boxwright.runtime import ConfigError
+
+__all__ = ["ALIASES", "NAME_PATTERN", "TrainConfig", "load_config", "parse_assignment", "save_config"]
+
+NAME_PATTERN = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_\-.]*$")
+"""What TorchServe accepts as a model name; runs are held to it so that every run can be archived."""
+
+ALIASES = {
+    "dataset_path": "data",
+    "epoch_num": "epochs",
+    "checkpoint_pl": "weights",
+    "wandb_project_name": "wandb_project",
+    "wandb_run_name": "name",
+    "checkpoint_pl_output": "checkpoint_out",
+    "model_state_dict_output": "state_dict_out",
+    "gpus_num": "gpus",
+}
+"""Keys of the reference demo's ``config.yaml`` and ours; ``batch_size`` and ``fast_dev_run`` are the same."""
+
+
+class TrainConfig(BaseModel):
+    """Settings of one training run; ``None`` means the architecture's own default.
+
+    Attributes:
+        data: folder with ``train/``, ``valid/`` and optionally ``test/``.
+        model: key of the catalogue (``boxwright models``).
+        weights: ``auto`` (ImageNet's when they can be had, else none, said aloud), ``none``,
+            ``imagenet``, ``coco``, or a .pth, .safetensors or .ckpt file.
+        epochs: passes over the training split.
+        name: of the run folder; the data folder's name and a number if not given.
+        out: folder that holds the runs.
+        image_size: canvas side, or [height, width], in pixels, multiples of 32.
+        resize: ``letterbox`` keeps proportions, ``stretch`` fills the canvas.
+        batch_size: pictures a step and device.
+        optimizer: ``adamw`` or ``sgd`` (momentum .9).
+        learning_rate: peak of the one-cycle schedule.
+        weight_decay: of weights; biases and normalisation layers have none.
+        warmup: share of the steps in which the learning rate rises, 0..1.
+        gradient_clip: largest gradient norm; 0 turns clipping off.
+        augmentation: ``none``, ``light`` (flip, colour) or ``standard`` (and zoom, crop).
+        freeze_batchnorm: keep BatchNorm statistics and scales as loaded; by default exactly when
+            pretrained weights were loaded.
+        trainable_stages: how many backbone stages, from the last, are trained; all when not
+            pretrained, else 3.
+        precision: ``auto`` (bf16 where the processor has it), ``fp32`` or ``bf16``; evaluation is fp32.
+        gpus: number of GPUs; ``auto`` takes one if there is one; more than there are falls back, said aloud.
+        workers: loader processes.
+        seed: of everything random.
+        monitor: the figure that decides which epoch is the best.
+        wandb: ``auto`` is ``online`` when an API key is configured, else ``offline``.
+        wandb_project: project the run is filed under.
+        fast_dev_run: one batch of training and validation, to see that everything works.
+        checkpoint_out: folder that also gets the best checkpoint as ``NAME.ckpt``.
+        state_dict_out: folder that also gets the best weights as ``NAME_model.pth``.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    data: Path
+    model: str = "fasterrcnn_resnet50_fpn"
+    weights: str = "auto"
+    epochs: int = Field(default=12, ge=1)
+    name: str | None = None
+    out: Path = Path("runs")
+    image_size: int | tuple[int, int] | None = None
+    resize: Literal["letterbox", "stretch"] = "letterbox"
+    batch_size: int = Field(default=4, ge=1)
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    learning_rate: float | None = Field(default=None, gt=0)
+    weight_decay: float = Field(default=0.01, ge=0)
+    warmup: float = Field(default=0.1, gt=0, lt=1)
+    gradient_clip: float = Field(default=10.0, ge=0)
+    augmentation: Literal["none", "light", "standard"] = "light"
+    freeze_batchnorm: bool | None = None
+    trainable_stages: int | None = Field(default=None, ge=0)
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    gpus: Literal["auto"] | int = "auto"
+    workers: int = Field(default=2, ge=0)
+    seed: int = Field(default=0, ge=0)
+    monitor: Literal["val/f2", "val/map"] = "val/f2"
+    wandb: Literal["auto", "online", "offline", "off"] = "auto"
+    wandb_project: str = "boxwright"
+    fast_dev_run: bool = False
+    checkpoint_out: Path | None = None
+    state_dict_out: Path | None = None
+
+    @field_validator("name")
+    @classmethod
+    def _name_fits_a_url(cls, name: str | None) -> str | None:
+        if name is not None and not NAME_PATTERN.match(name):
+            raise ValueError("use letters, digits, '_', '-' and '.', a letter or digit first")
+        return name
+
+    @field_validator("gpus")
+    @classmethod
+    def _gpus_not_negative(cls, gpus: str | int) -> str | int:
+        if isinstance(gpus, int) and gpus < 0:
+            raise ValueError("use 'auto', 0 or more")
+        return gpus
+
+
+def load_config(path: Path | None, overrides: Mapping[str, Any] | None = None) -> TrainConfig:
+    """Settings from a YAML file, then ``overrides`` on top; the reference demo's keys are understood.
+
+    Args:
+        path: the file; None for overrides alone.
+        overrides: by key; None values are left out.
+
+    Raises:
+        ConfigError: unreadable file, an unknown key (the nearest known one is named), a value that
+            does not fit.
+    """
+    source = str(path) if path else "settings"
+    values = _own_keys(_read_yaml(path), source) if path else {}
+    values |= _own_keys({key: value for key, value in (overrides or {}).items() if value is not None}, source)
+    try:
+        return TrainConfig(**values)
+    except ValidationError as error:
+        raise _readable(error, source) from None
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}.", "Check the path.") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not YAML: {error}.", "Write one 'key: value' a line.") from error
+    if document is not None and not isinstance(document, dict):
+        raise ConfigError(f"{path}: not a list of settings.", "Write one 'key: value' a line.")
+    return document or {}
+
+
+def _own_keys(values: Mapping[str, Any], source: str) -> dict[str, Any]:
+    own: dict[str, Any] = {}
+    for key, value in values.items():
+        target = ALIASES.get(key, key)
+        if target not in TrainConfig.model_fields:
+            raise ConfigError(f"{source}: unknown key {key!r}.", _nearest(str(key)))
+        if target in own:
+            raise ConfigError(f"{source}: {target!r} is given twice, also as {key!r}.", "Keep one.")
+        if value != "":  # the demo leaves a key empty to mean none
+            own[target] = value
+    return own
+
+
+def _nearest(key: str) -> str:
+    known = [*TrainConfig.model_fields, *ALIASES]
+    close = difflib.get_close_matches(key, known, n=1)
+    return f"Did you mean {close[0]!r}?" if close else f"Known keys: {', '.join(TrainConfig.model_fields)}."
+
+
+def _readable(error: ValidationError, source: str) -> ConfigError:
+    first = error.errors(include_url=False)[0]
+    key = str(first["loc"][0]) if first["loc"] else "settings"
+    if first["type"] == "missing":
+        return ConfigError(f"{source}: {key!r} is missing.", f"Add --{key} or a line '{key}: …'.")
+    message = str(first["msg"]).removeprefix("Value error, ")
+    return ConfigError(f"{source}: {key!r} = {first['input']!r} does not fit: {message}.")
+
+
+def parse_assignment(text: str) -> tuple[str, Any]:
+    """``key=value`` from the command line; the value is read as YAML.
+
+    Raises:
+        ConfigError: no equals sign, or a value that is not YAML.
+    """
+    key, equals, value = text.partition("=")
+    if not equals:
+        raise ConfigError(f"--set {text!r} has no '='.", "Write --set key=value.")
+    try:
+        return key.strip(), yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"--set {text!r}: the value is not YAML: {error}.") from error
+
+
+def save_config(config: TrainConfig, path: Path) -> None:
+    """Write every setting, resolved, so that ``boxwright train FILE`` runs the same again."""
+    document = config.model_dump(mode="json")
+    path.write_text(yaml.safe_dump(document, sort_keys=False, allow_unicode=True), encoding="utf-8")

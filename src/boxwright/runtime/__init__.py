@@ -1,0 +1,53 @@
+"""The code that touches a served picture; a copy of this package travels inside every archive.
+
+It imports numpy and Pillow only (torch when a network is built), nothing else of boxwright, and runs
+on Python 3.9, which is what TorchServe's image has.
+"""
+
+from .bundle import Bundle, open_bundle
+from .detections import Detections
+from .errors import (
+    ArchiveError,
+    BoxwrightError,
+    ConfigError,
+    ContractError,
+    DataError,
+    MissingDependency,
+    ModelError,
+    PictureError,
+    PictureTooLarge,
+    ServingError,
+    UnsupportedPicture,
+)
+from .picture import PictureSource, decode
+from .predictor import Backend, Predictor
+from .preprocess import Placement, postprocess, preprocess
+from .spec import ClassEntry, InputSpec, ModelSpec, OperatingPoint
+
+__all__ = [
+    "ArchiveError",
+    "Backend",
+    "BoxwrightError",
+    "Bundle",
+    "ClassEntry",
+    "ConfigError",
+    "ContractError",
+    "DataError",
+    "Detections",
+    "InputSpec",
+    "MissingDependency",
+    "ModelError",
+    "ModelSpec",
+    "OperatingPoint",
+    "PictureError",
+    "PictureSource",
+    "PictureTooLarge",
+    "Placement",
+    "Predictor",
+    "ServingError",
+    "UnsupportedPicture",
+    "decode",
+    "open_bundle",
+    "postprocess",
+    "preprocess",
+]

@@ -1,0 +1,77 @@
+"""The one result type."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Dict, List, Sequence
+
+import numpy as np
+
+__all__ = ["Detections"]
+
+
+@dataclass(frozen=True, eq=False)
+class Detections:
+    """What a detector found in one picture.
+
+    Attributes:
+        boxes: float32 [n, 4], xyxy (left, top, right, bottom), in pixels of the picture the
+            detections belong to (see where they were made: canvas or original picture).
+        scores: float32 [n], in [0, 1].
+        labels: int64 [n], class indices 0..K-1 into ``ModelSpec.classes``.
+
+    Raises:
+        ValueError: when shapes disagree; the message gives expected and actual shapes.
+    """
+
+    boxes: np.ndarray
+    scores: np.ndarray
+    labels: np.ndarray
+
+    def __post_init__(self) -> None:
+        boxes = np.asarray(self.boxes, dtype=np.float32)
+        scores = np.asarray(self.scores, dtype=np.float32)
+        labels = np.asarray(self.labels, dtype=np.int64)
+        if boxes.size == 0:
+            boxes = boxes.reshape(-1, 4)
+        count = scores.shape[0] if scores.ndim == 1 else -1
+        if boxes.shape != (count, 4) or labels.shape != (count,):
+            raise ValueError(
+                "Detections need boxes [n, 4], scores [n] and labels [n]; "
+                f"got {list(boxes.shape)}, {list(scores.shape)} and {list(labels.shape)}."
+            )
+        object.__setattr__(self, "boxes", boxes)
+        object.__setattr__(self, "scores", scores)
+        object.__setattr__(self, "labels", labels)
+
+    def __len__(self) -> int:
+        return int(self.scores.shape[0])
+
+    @classmethod
+    def empty(cls) -> Detections:
+        """No detections: boxes [0, 4], scores [0], labels [0]."""
+        return cls(np.zeros((0, 4)), np.zeros(0), np.zeros(0))
+
+    def select(self, which: np.ndarray) -> Detections:
+        """The detections picked by a boolean mask [n] or by indices [m]."""
+        return Detections(self.boxes[which], self.scores[which], self.labels[which])
+
+    def above(self, threshold: float) -> Detections:
+        """The detections with a score of at least ``threshold``, highest score first.
+
+        The comparison is made in float64, so that a threshold taken from a float32 score
+        keeps the detection it was taken from.
+        """
+        kept = self.select(self.scores.astype(np.float64) >= threshold)
+        return kept.select(np.argsort(-kept.scores, kind="stable"))
+
+    def to_answer(self, names: Sequence[str]) -> List[Dict[str, Any]]:
+        """The JSON answer of the endpoint: ``[{name: [x1, y1, x2, y2], "score": s}]``.
+
+        Args:
+            names: class names by index.
+        """
+        return [
+            {names[int(label)]: [float(edge) for edge in box], "score": float(score)}
+            for box, score, label in zip(self.boxes, self.scores, self.labels)
+        ]

@@ -1,0 +1,33 @@
+"""Keeps glibc from giving large blocks back to the kernel between pictures."""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+
+__all__ = ["keep_freed_memory"]
+
+# glibc's malloc.h
+_M_TRIM_THRESHOLD = -1
+_M_TOP_PAD = -2
+_M_MMAP_MAX = -4
+
+
+def keep_freed_memory() -> bool:
+    """Ask glibc to reuse freed blocks instead of returning them.
+
+    A detector allocates and frees the same hundreds of megabytes for every picture; handing them
+    back costs a page fault for every 4 KiB of the next one (1.4 x the time at 800 px).
+
+    Returns:
+        Whether the C library took the settings; False, and no effect, where it is not glibc.
+    """
+    if not sys.platform.startswith("linux"):
+        return False
+    try:
+        mallopt = ctypes.CDLL("libc.so.6").mallopt
+    except (OSError, AttributeError):
+        return False
+    settings = ((_M_MMAP_MAX, 0), (_M_TRIM_THRESHOLD, 2**31 - 1), (_M_TOP_PAD, 64 * 1024**2))
+    taken = [bool(mallopt(option, value)) for option, value in settings]
+    return all(taken)

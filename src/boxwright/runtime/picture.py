@@ -1,0 +1,151 @@
+"""Bytes become an upright RGB picture, or a clear error."""
+
+from __future__ import annotations
+
+import io
+import os
+from typing import Optional, Union
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from .errors import PictureError, PictureTooLarge, UnsupportedPicture
+
+__all__ = ["FORMATS", "MAX_PIXELS", "PictureSource", "decode"]
+
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP")
+"""Accepted picture formats, by Pillow's names."""
+
+MAX_PIXELS = 50_000_000
+"""Largest accepted width x height; read from the header before any pixel is decoded."""
+
+PictureSource = Union[str, "os.PathLike[str]", bytes, bytearray, memoryview, Image.Image, np.ndarray]
+
+_ORIENTATION_TAG = 0x0112
+# EXIF 2.32, section 4.6.4, tag 274: what undoes each stored orientation.
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+def decode(source: PictureSource, max_pixels: int = MAX_PIXELS) -> Image.Image:
+    """Decode one picture: first frame, EXIF orientation applied, RGB with 8 bits a channel.
+
+    Transparency is laid over white, as picture viewers and annotation tools show it. 16-bit greys
+    are scaled to 8 bits, CMYK is converted, palettes are resolved.
+
+    Args:
+        source: a path, the encoded bytes, a Pillow picture, or a uint8 array [height, width, 3]
+            in RGB order or [height, width] in grey.
+        max_pixels: largest accepted width x height.
+
+    Returns:
+        A Pillow picture of mode ``RGB``.
+
+    Raises:
+        UnsupportedPicture: not JPEG, PNG, WebP or BMP.
+        PictureTooLarge: more than ``max_pixels`` pixels by its header.
+        PictureError: missing, broken or truncated.
+    """
+    if isinstance(source, np.ndarray):
+        return _from_array(source)
+    if isinstance(source, Image.Image):
+        return _upright_rgb(source, "the picture")
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        return _from_bytes(bytes(source), "the picture", max_pixels)
+    return _from_bytes(_read(source), f"{os.fspath(source)!r}", max_pixels)
+
+
+def _read(path: Union[str, os.PathLike[str]]) -> bytes:
+    try:
+        with open(path, "rb") as file:
+            return file.read()
+    except OSError as error:
+        raise PictureError(
+            f"Picture {os.fspath(path)!r} cannot be read: {error.strerror}.", "Check the path."
+        ) from error
+
+
+def _from_array(array: np.ndarray) -> Image.Image:
+    if array.dtype != np.uint8 or array.ndim not in (2, 3) or array.shape[2:] not in ((), (3,)):
+        raise PictureError(
+            "A picture array must be uint8 [height, width, 3] (RGB) or [height, width] (grey); "
+            f"got {array.dtype} {list(array.shape)}."
+        )
+    if 0 in array.shape:
+        raise PictureError(f"A picture array must have pixels; got {list(array.shape)}.")
+    return Image.fromarray(array).convert("RGB")
+
+
+def _from_bytes(encoded: bytes, name: str, max_pixels: int) -> Image.Image:
+    try:
+        image = Image.open(io.BytesIO(encoded), formats=FORMATS)
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise _too_large(name, None, max_pixels) from error
+    except UnidentifiedImageError as error:
+        raise UnsupportedPicture(
+            f"{_sentence(name)} is not a JPEG, PNG, WebP or BMP picture ({len(encoded)} bytes).",
+            "Convert it to one of these.",
+        ) from error
+    except Exception as error:  # Pillow's plugins raise whatever their parsers run into
+        raise _broken(name, error) from error
+    if image.width * image.height > max_pixels:
+        raise _too_large(name, image, max_pixels)
+    return _upright_rgb(image, name)
+
+
+def _upright_rgb(image: Image.Image, name: str) -> Image.Image:
+    try:
+        image.load()
+        orientation = _orientation(image)
+        image = _to_rgb(image)
+    except Exception as error:  # Pillow's plugins raise whatever their decoders run into
+        raise _broken(name, error) from error
+    return image.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else image
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        return int(image.getexif().get(_ORIENTATION_TAG, 1))
+    except Exception:  # a damaged EXIF block says nothing about the pixels: show them as stored
+        return 1
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode == "RGB" and "transparency" not in image.info:
+        return image
+    if image.mode == "F" or image.mode.startswith("I"):
+        return _from_deep_grey(image)
+    if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
+        return _over_white(image)
+    return image.convert("RGB")
+
+
+def _from_deep_grey(image: Image.Image) -> Image.Image:
+    values = np.clip(np.asarray(image, dtype=np.float64), 0.0, 65535.0)
+    return Image.fromarray(np.round(values / 257.0).astype(np.uint8)).convert("RGB")
+
+
+def _over_white(image: Image.Image) -> Image.Image:
+    opaque = Image.new("RGBA", image.size, (255, 255, 255, 255))
+    return Image.alpha_composite(opaque, image.convert("RGBA")).convert("RGB")
+
+
+def _broken(name: str, error: Exception) -> PictureError:
+    reason = str(error) or type(error).__name__
+    return PictureError(f"{_sentence(name)} cannot be decoded: {reason.rstrip('.')}.", "It is broken or truncated.")
+
+
+def _too_large(name: str, image: Optional[Image.Image], max_pixels: int) -> PictureTooLarge:
+    size = f"{image.width} x {image.height} pixels" if image else "far too many pixels"
+    return PictureTooLarge(f"{_sentence(name)} has {size}; at most {max_pixels:,} are accepted.", "Make it smaller.")
+
+
+def _sentence(name: str) -> str:
+    return name[:1].upper() + name[1:] if name.startswith("the ") else f"Picture {name}"

@@ -1,0 +1,98 @@
+"""The one way from a picture to a model's canvas, and its inverse."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Tuple
+
+import numpy as np
+from PIL import Image
+
+from .detections import Detections
+from .picture import MAX_PIXELS, PictureSource, decode
+from .spec import InputSpec
+
+__all__ = ["Placement", "postprocess", "preprocess"]
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where a picture lies on the canvas: ``canvas = picture * scale`` on each axis, from the top left.
+
+    Attributes:
+        width: of the upright original picture, in pixels.
+        height: likewise.
+        scale_x: canvas pixels per picture pixel, horizontally.
+        scale_y: likewise, vertically.
+    """
+
+    width: int
+    height: int
+    scale_x: float
+    scale_y: float
+
+    def to_canvas(self, boxes: np.ndarray) -> np.ndarray:
+        """Boxes float [n, 4] xyxy in picture pixels to float32 [n, 4] xyxy in canvas pixels."""
+        placed: np.ndarray = np.asarray(boxes, dtype=np.float64) * self._scales()
+        return placed.astype(np.float32)
+
+    def to_picture(self, boxes: np.ndarray) -> np.ndarray:
+        """Boxes float [n, 4] xyxy in canvas pixels to float32 [n, 4] xyxy in picture pixels, clipped."""
+        restored = np.asarray(boxes, dtype=np.float64) / self._scales()
+        edges = np.array([self.width, self.height, self.width, self.height], dtype=np.float64)
+        clipped: np.ndarray = np.clip(restored, 0.0, edges).astype(np.float32)
+        return clipped
+
+    def _scales(self) -> np.ndarray:
+        return np.array([self.scale_x, self.scale_y, self.scale_x, self.scale_y], dtype=np.float64)
+
+
+def preprocess(source: PictureSource, spec: InputSpec, max_pixels: int = MAX_PIXELS) -> Tuple[np.ndarray, Placement]:
+    """Decode a picture and lay it on the canvas.
+
+    ``letterbox`` keeps the proportions and pads to the right and below; ``stretch`` does not. The
+    resize is Pillow's bilinear filter, which averages over all source pixels when it shrinks
+    (antialiasing). Scaling to floats and normalising belong to the network, not here.
+
+    Args:
+        source: see ``decode``.
+        spec: the canvas.
+        max_pixels: see ``decode``.
+
+    Returns:
+        canvas: uint8 [3, height, width], RGB.
+        placement: the way back.
+
+    Raises:
+        PictureError: see ``decode``.
+    """
+    image = decode(source, max_pixels)
+    width, height = _size_on_canvas(image.width, image.height, spec)
+    canvas = np.empty((spec.height, spec.width, 3), dtype=np.uint8)
+    canvas[:] = spec.pad
+    canvas[:height, :width] = np.asarray(image.resize((width, height), Image.Resampling.BILINEAR))
+    placement = Placement(image.width, image.height, width / image.width, height / image.height)
+    return np.ascontiguousarray(canvas.transpose(2, 0, 1)), placement
+
+
+def _size_on_canvas(width: int, height: int, spec: InputSpec) -> Tuple[int, int]:
+    if spec.resize == "stretch":
+        return spec.width, spec.height
+    scale = min(spec.width / width, spec.height / height)
+    fitted = (max(1, round(width * scale)), max(1, round(height * scale)))
+    return min(fitted[0], spec.width), min(fitted[1], spec.height)
+
+
+def postprocess(detections: Detections, placement: Placement) -> Detections:
+    """Detections on the canvas to detections in the original picture; those wholly in the padding go.
+
+    Args:
+        detections: boxes in canvas pixels.
+        placement: what ``preprocess`` returned for the picture.
+
+    Returns:
+        Detections with boxes in pixels of the upright original picture, clipped to it.
+    """
+    boxes = placement.to_picture(detections.boxes)
+    has_area = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
+    return Detections(boxes, detections.scores, detections.labels).select(has_area)

@@ -1,0 +1,188 @@
+"""What a model is, in one JSON document: classes, canvas, operating point, figures, provenance."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any, Dict, Mapping, Optional, Tuple, Type, TypeVar, Union
+
+from .errors import ArchiveError, ConfigError
+
+__all__ = ["DEFAULT_THRESHOLD", "ClassEntry", "InputSpec", "ModelSpec", "OperatingPoint"]
+
+FORMAT = 1
+STRIDE = 32
+DEFAULT_THRESHOLD = 0.5
+"""Score threshold of a model whose operating point was never measured."""
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class ClassEntry:
+    """One class: its category id in the training JSON, and its name."""
+
+    id: int
+    name: str
+
+
+@dataclass(frozen=True)
+class InputSpec:
+    """The canvas a model sees.
+
+    Attributes:
+        height: pixels, a multiple of 32.
+        width: pixels, a multiple of 32.
+        resize: ``letterbox`` (proportions kept, padded) or ``stretch``.
+        pad: RGB, 0..255, of the padding. The default is the ImageNet mean, which normalises to about 0.
+        mean: RGB mean subtracted after scaling to [0, 1] (ImageNet's by default).
+        std: RGB standard deviation divided by.
+
+    Raises:
+        ConfigError: a size that is not a positive multiple of 32, or an unknown resize mode.
+    """
+
+    height: int
+    width: int
+    resize: str = "letterbox"
+    pad: Tuple[int, int, int] = (124, 116, 104)
+    mean: Tuple[float, float, float] = (0.485, 0.456, 0.406)
+    std: Tuple[float, float, float] = (0.229, 0.224, 0.225)
+
+    def __post_init__(self) -> None:
+        for axis in (self.height, self.width):
+            if axis <= 0 or axis % STRIDE:
+                raise ConfigError(
+                    f"Canvas {self.height} x {self.width} (height x width) does not fit:",
+                    f"each side must be a positive multiple of {STRIDE}.",
+                )
+        if self.resize not in ("letterbox", "stretch"):
+            raise ConfigError(f"Resize mode {self.resize!r} is unknown.", "Use 'letterbox' or 'stretch'.")
+        for name in ("pad", "mean", "std"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+
+
+@dataclass(frozen=True)
+class OperatingPoint:
+    """The score threshold chosen on validation data.
+
+    Attributes:
+        threshold: detections with a score of at least this are reported.
+        objective: what it maximises, ``f2``.
+        value: the objective's value there; None if never measured.
+        split: where it was measured.
+    """
+
+    threshold: float = DEFAULT_THRESHOLD
+    objective: str = "f2"
+    value: Optional[float] = None
+    split: Optional[str] = None
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """Everything about a model but its weights.
+
+    Attributes:
+        name: of the run; lower-case letters, digits, ``_``, ``-`` and ``.`` are safe in URLs.
+        architecture: key of the catalogue.
+        classes: by class index 0..K-1, sorted by category id.
+        input: the canvas.
+        network: architecture options that change the built network.
+        operating_point: the default threshold everywhere.
+        measured: figures by split, as written by training.
+        provenance: settings, versions, data fingerprint.
+    """
+
+    name: str
+    architecture: str
+    classes: Tuple[ClassEntry, ...]
+    input: InputSpec
+    network: Mapping[str, Any] = field(default_factory=dict)
+    operating_point: OperatingPoint = OperatingPoint()
+    measured: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    format: int = FORMAT
+
+    @property
+    def class_names(self) -> Tuple[str, ...]:
+        """Class names by index."""
+        return tuple(entry.name for entry in self.classes)
+
+    @property
+    def contract(self) -> str:
+        """SHA-256 (hex) of the class contract: the ordered (id, name) pairs."""
+        pairs = json.dumps([[entry.id, entry.name] for entry in self.classes], ensure_ascii=False)
+        return hashlib.sha256(pairs.encode("utf-8")).hexdigest()
+
+    def to_json(self) -> str:
+        """The document, indented, keys in declaration order, newline at the end."""
+        document = {**asdict(self), "contract": self.contract}
+        return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+
+    @classmethod
+    def from_json(cls, text: Union[str, bytes], source: str = "spec") -> ModelSpec:
+        """Read a document written by ``to_json``.
+
+        Args:
+            text: the JSON.
+            source: its file name, for errors.
+
+        Raises:
+            ArchiveError: broken JSON, a missing or unknown key, a format newer than this version,
+                or a class list that does not match its recorded hash.
+        """
+        try:
+            document = json.loads(text)
+        except ValueError as error:
+            raise ArchiveError(f"{source}: not JSON: {error}.", "Write it again with boxwright.") from error
+        if not isinstance(document, dict) or document.get("format") != FORMAT:
+            raise ArchiveError(f"{source}: not a model specification of format {FORMAT}.", "Update boxwright.")
+        contract = document.pop("contract", None)
+        spec = cls._from_document(document, source)
+        if contract != spec.contract:
+            raise ArchiveError(
+                f"{source}: the classes {list(spec.class_names)} do not match their recorded hash.",
+                "The file was edited; write it again with boxwright.",
+            )
+        return spec
+
+    @classmethod
+    def _from_document(cls, document: Dict[str, Any], source: str) -> ModelSpec:
+        try:
+            entries = tuple(_build(ClassEntry, entry, source) for entry in document["classes"])
+            parts = {
+                "classes": entries,
+                "input": _build(InputSpec, document["input"], source),
+                "operating_point": _build(OperatingPoint, document["operating_point"], source),
+            }
+        except (KeyError, TypeError) as error:
+            raise ArchiveError(f"{source}: key {error} is missing or malformed.") from error
+        return _build(cls, {**document, **parts}, source)
+
+    @classmethod
+    def load(cls, path: Union[str, os.PathLike[str]]) -> ModelSpec:
+        """Read ``spec.json`` or ``boxwright.json``.
+
+        Raises:
+            ArchiveError: the file is missing, or see ``from_json``.
+        """
+        try:
+            text = Path(path).read_text(encoding="utf-8")
+        except OSError as error:
+            raise ArchiveError(f"{os.fspath(path)}: cannot be read: {error.strerror}.") from error
+        return cls.from_json(text, os.fspath(path))
+
+
+def _build(kind: Type[T], values: Mapping[str, Any], source: str) -> T:
+    known = {item.name for item in fields(kind)}  # type: ignore[arg-type]
+    unknown = sorted(set(values) - known)
+    if unknown:
+        raise ArchiveError(f"{source}: unknown key {unknown[0]!r} in {kind.__name__}.", "Update boxwright.")
+    try:
+        return kind(**values)
+    except TypeError as error:
+        raise ArchiveError(f"{source}: {kind.__name__}: {error}.") from error

@@ -1,0 +1,82 @@
+"""Runs a bundle's network in eager PyTorch."""
+
+from __future__ import annotations
+
+import io
+import pickle
+from typing import TYPE_CHECKING, List
+
+import numpy as np
+
+from .bundle import Bundle
+from .detections import Detections
+from .errors import ArchiveError, MissingDependency, ModelError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+__all__ = ["TorchBackend"]
+
+
+class TorchBackend:
+    """Detects with the trained network itself, in fp32.
+
+    Args:
+        bundle: the model.
+        device: a torch device, ``cpu`` or ``cuda:0``.
+
+    Raises:
+        MissingDependency: torch is not installed.
+        ArchiveError: the weights are not a plain state dict, or do not fit the architecture.
+    """
+
+    def __init__(self, bundle: Bundle, device: str = "cpu") -> None:
+        try:
+            import torch
+        except ImportError as error:
+            raise MissingDependency("Running this model needs PyTorch.", "pip install 'boxwright[train]'") from error
+        self._torch = torch
+        self._device = self._checked_device(device)
+        self._network = _load_network(bundle).to(self._device).eval()
+
+    def _checked_device(self, device: str) -> str:
+        if device.startswith("cuda") and not self._torch.cuda.is_available():
+            raise ModelError(f"Device {device!r} is not available here.", "Use 'cpu'.")
+        return device
+
+    def detect(self, canvases: np.ndarray) -> List[Detections]:
+        """Detect on a batch.
+
+        Args:
+            canvases: uint8 [N, 3, H, W], RGB, as ``preprocess`` makes them.
+
+        Returns:
+            N detections in canvas pixels, down to the network's score floor.
+        """
+        from .networks import detections_from_output
+
+        with self._torch.inference_mode():
+            outputs = self._network(self._torch.from_numpy(canvases).to(self._device))
+        return [detections_from_output(output) for output in outputs]
+
+
+def _load_network(bundle: Bundle) -> nn.Module:
+    import torch
+
+    from .networks import build_network
+
+    network = build_network(bundle.spec)
+    try:
+        state = torch.load(io.BytesIO(bundle.weights), map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
+        raise ArchiveError(
+            f"{bundle.source}: the weights are not a plain state dict.",
+            "Files that need code to be loaded are refused.",
+        ) from error
+    try:
+        network.load_state_dict(state)
+    except (RuntimeError, AttributeError, TypeError) as error:
+        raise ArchiveError(
+            f"{bundle.source}: the weights do not fit {bundle.spec.architecture}: {str(error).splitlines()[0]}",
+        ) from error
+    return network

@@ -1,0 +1,74 @@
+"""The handler that runs inside TorchServe (contract of 0.12: ``handle(data, context)``).
+
+Each request of a batch is decoded on its own: a bad picture gets its own 4xx, its batchmates their
+boxes. Needs what TorchServe's image has: torch, torchvision, Pillow, numpy.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Dict, List, Optional, Sequence, Tuple
+
+from .errors import PictureError, UnsupportedPicture
+from .predictor import Predictor
+
+__all__ = ["Handler", "error_body"]
+
+
+def error_body(error: PictureError) -> Dict[str, Any]:
+    """TorchServe's shape of an error: ``{"code", "type", "message"}``."""
+    return {"code": error.http_status, "type": type(error).__name__, "message": str(error)}
+
+
+class Handler:
+    """Holds the predictor of one TorchServe worker."""
+
+    def __init__(self) -> None:
+        self._predictor: Optional[Predictor] = None
+
+    def __call__(self, data: Optional[Sequence[Dict[str, Any]]], context: Any) -> Optional[List[Any]]:
+        """Answer a batch; called once with ``None`` to load the model.
+
+        Args:
+            data: one dict a request, the picture's bytes under ``body`` or, for multipart, ``data``.
+            context: TorchServe's; gives the model's folder, takes each request's status.
+
+        Returns:
+            One answer a request: ``[{name: [x1, y1, x2, y2], "score": s}]`` or an error body.
+        """
+        if self._predictor is None:
+            properties = context.system_properties
+            self._predictor = Predictor(properties["model_dir"], device=_device(properties.get("gpu_id")))
+        if data is None:
+            return None
+        return self._answer(self._predictor, data, context)
+
+    def _answer(self, predictor: Predictor, data: Sequence[Dict[str, Any]], context: Any) -> List[Any]:
+        answers: List[Any] = [None] * len(data)
+        prepared: List[Tuple[int, Any]] = []
+        for index, request in enumerate(data):
+            try:
+                prepared.append((index, predictor.prepare(_picture_bytes(request))))
+            except PictureError as error:
+                context.set_response_status(code=error.http_status, phrase=type(error).__name__, idx=index)
+                answers[index] = error_body(error)
+        for index, picture in prepared:  # singly: on the CPU a batch is slower, and the figure is exact
+            found = predictor.detect([picture])[0].above(predictor.threshold)
+            answers[index] = found.to_answer(predictor.spec.class_names)
+        return answers
+
+
+def _picture_bytes(request: Dict[str, Any]) -> bytes:
+    body = request.get("body")
+    if body is None:
+        body = request.get("data")
+    if body is None and len(request) == 1:
+        body = next(iter(request.values()))
+    if not isinstance(body, (bytes, bytearray)):  # TorchServe has parsed JSON or decoded text
+        raise UnsupportedPicture(
+            "The request holds no picture.", "Send one as the body, or as a form file named 'data'."
+        )
+    return bytes(body)
+
+
+def _device(gpu_id: Optional[int]) -> str:
+    return "cpu" if gpu_id is None else f"cuda:{gpu_id}"

@@ -1,0 +1,96 @@
+"""Binds a port and runs the application on it."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import uvicorn
+
+from boxwright.runtime import ServingError
+
+from .app import MAX_BODY, create_app
+from .engine import Engine, load_models
+
+__all__ = ["background_server", "serve"]
+
+_SHUTDOWN_SECONDS = 10
+
+
+def serve(
+    archives: Iterable[Path],
+    host: str = "127.0.0.1",
+    port: int = 8080,
+    device: str = "cpu",
+    max_body: int = MAX_BODY,
+    on_ready: Callable[[Engine, str], None] | None = None,
+) -> None:
+    """Serve archives until interrupted; accepted work is finished first.
+
+    Args:
+        archives: ``.mar`` files.
+        host: address to bind; loopback by default.
+        port: 0 takes a free one.
+        device: a torch device.
+        max_body: largest accepted request body in bytes.
+        on_ready: called with the engine and the base URL when the port is bound.
+
+    Raises:
+        ArchiveError: an archive cannot be used.
+        ServingError: the port is taken, or nothing was given.
+    """
+    engine = Engine(load_models(archives, device))
+    listener = _listen(host, port)
+    if on_ready:
+        on_ready(engine, _base_url(listener))
+    _server(engine, max_body).run(sockets=[listener])
+
+
+@contextmanager
+def background_server(archives: Iterable[Path]) -> Iterator[str]:
+    """Serve archives on a free loopback port from a thread, for the time of the block.
+
+    Yields:
+        The base URL, ``http://127.0.0.1:PORT``, when it answers.
+    """
+    engine = Engine(load_models(archives))
+    listener = _listen("127.0.0.1", 0)
+    server = _server(engine, MAX_BODY)
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
+    thread.start()
+    try:
+        # the socket listens already: a request sent now waits in its backlog until the server runs
+        yield _base_url(listener)
+    finally:
+        server.should_exit = True
+        thread.join()
+
+
+def _server(engine: Engine, max_body: int) -> uvicorn.Server:
+    config = uvicorn.Config(
+        create_app(engine, max_body),
+        log_level="warning",
+        timeout_graceful_shutdown=_SHUTDOWN_SECONDS,
+        lifespan="off",
+    )
+    return uvicorn.Server(config)
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+        listener.listen(128)
+    except (OSError, OverflowError) as error:
+        listener.close()
+        raise ServingError(f"{host}:{port} cannot be bound: {error}.", "Choose another --port or --host.") from error
+    return listener
+
+
+def _base_url(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

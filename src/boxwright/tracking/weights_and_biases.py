@@ -1,0 +1,78 @@
+"""Weights & Biases through Lightning's logger: online, offline or off, never a prompt."""
+
+from __future__ import annotations
+
+import netrc
+import os
+import secrets
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+from lightning.pytorch.loggers import WandbLogger
+
+__all__ = ["resolve_wandb_mode", "wandb_logger", "wandb_sync_command"]
+
+RUN_ID_FILE = "wandb_run_id"
+_DEFAULT_HOST = "https://api.wandb.ai"
+
+
+def resolve_wandb_mode(wanted: str) -> Literal["online", "offline", "off"]:
+    """``auto`` to ``online`` when an API key is configured, else ``offline``; wandb's WANDB_MODE decides first.
+
+    Args:
+        wanted: ``auto``, ``online``, ``offline`` or ``off``.
+    """
+    if wanted == "auto":
+        said = os.environ.get("WANDB_MODE", "")
+        wanted = {"disabled": "off"}.get(said, said) or ("online" if _has_api_key() else "offline")
+    if wanted == "online":
+        return "online"
+    return "off" if wanted == "off" else "offline"
+
+
+def _has_api_key() -> bool:
+    if os.environ.get("WANDB_API_KEY"):
+        return True
+    host = urlsplit(os.environ.get("WANDB_BASE_URL", _DEFAULT_HOST)).hostname or ""
+    try:
+        return netrc.netrc().authenticators(host) is not None
+    except (OSError, netrc.NetrcParseError):
+        return False
+
+
+def wandb_logger(
+    folder: Path, name: str, project: str, mode: Literal["online", "offline"], settings: Mapping[str, Any]
+) -> WandbLogger:
+    """A logger whose run id is kept in the run folder, so that resuming continues the same run.
+
+    Args:
+        folder: of the run; wandb's files go into ``folder/wandb``.
+        name: shown in W&B.
+        project: W&B project.
+        mode: ``online`` or ``offline``.
+        settings: logged as the run's configuration.
+    """
+    import wandb
+
+    kept = folder / RUN_ID_FILE
+    run_id = kept.read_text(encoding="utf-8").strip() if kept.is_file() else secrets.token_hex(4)
+    kept.write_text(run_id + "\n", encoding="utf-8")
+    logger = WandbLogger(
+        name=name,
+        project=project,
+        id=run_id,
+        save_dir=folder,
+        offline=mode == "offline",
+        resume="allow",
+        settings=wandb.Settings(silent=True),
+    )
+    logger.log_hyperparams(dict(settings))
+    return logger
+
+
+def wandb_sync_command(folder: Path) -> str | None:
+    """The command that uploads an offline run later; None if there is none."""
+    runs = sorted((folder / "wandb").glob("offline-run-*"))
+    return f"wandb sync {runs[-1]}" if runs else None

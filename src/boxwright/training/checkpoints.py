@@ -1,0 +1,116 @@
+"""Checkpoints that survive a kill, and the files made of the best one."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.plugins.io import TorchCheckpointIO
+
+from boxwright.runtime import ArchiveError, ModelSpec, OperatingPoint
+from boxwright.runtime.bundle import RUN_SPEC, WEIGHTS
+
+from .module import CHECKPOINT_KEY
+
+__all__ = ["BEST", "LAST", "AtomicCheckpointIO", "checkpoint_callbacks", "read_checkpoint", "write_best"]
+
+BEST = "checkpoints/best.ckpt"
+LAST = "checkpoints/last.ckpt"
+_NETWORK = "network."
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Writes beside the file and renames: a checkpoint is whole or the previous one."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        """See Lightning."""
+        part = f"{path}.part"
+        super().save_checkpoint(checkpoint, part, storage_options)
+        Path(part).replace(path)
+
+
+def checkpoint_callbacks(folder: Path, monitor: str) -> list[ModelCheckpoint]:
+    """Best by ``monitor``, and last, both after every epoch's validation."""
+    best, last = folder / BEST, folder / LAST
+    return [
+        ModelCheckpoint(
+            dirpath=best.parent,
+            filename=best.stem,
+            monitor=monitor,
+            mode="max",
+            save_top_k=1,
+            enable_version_counter=False,
+        ),
+        ModelCheckpoint(
+            dirpath=last.parent,
+            filename=last.stem,
+            save_on_train_epoch_end=True,
+            save_top_k=1,
+            enable_version_counter=False,
+        ),
+    ]
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """A checkpoint of ours, loaded without running code.
+
+    Raises:
+        ArchiveError: missing, broken, or not ours.
+    """
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+        raise ArchiveError(f"{path}: not a readable checkpoint: {error}.", "Train again.") from error
+    if not isinstance(checkpoint, dict) or CHECKPOINT_KEY not in checkpoint:
+        raise ArchiveError(f"{path}: not a checkpoint of boxwright.", "Give a run folder of boxwright train.")
+    return checkpoint
+
+
+def write_best(folder: Path, checkpoint_out: Path | None, state_dict_out: Path | None) -> ModelSpec:
+    """Write ``model_state_dict.pth`` and ``spec.json`` from the best checkpoint, and the copies asked for.
+
+    Args:
+        folder: of the run.
+        checkpoint_out: folder for ``NAME.ckpt``, or None.
+        state_dict_out: folder for ``NAME_model.pth``, or None.
+
+    Returns:
+        The specification, with operating point and measured figures.
+    """
+    checkpoint = read_checkpoint(folder / BEST)
+    spec = _measured_spec(checkpoint[CHECKPOINT_KEY], str(folder / BEST))
+    state = {
+        key.removeprefix(_NETWORK): value.contiguous()
+        for key, value in checkpoint["state_dict"].items()
+        if key.startswith(_NETWORK)
+    }
+    part = folder / f"{WEIGHTS}.part"
+    torch.save(state, part)
+    part.replace(folder / WEIGHTS)
+    (folder / RUN_SPEC).write_text(spec.to_json(), encoding="utf-8")
+    _copy(folder / BEST, checkpoint_out, f"{spec.name}.ckpt")
+    _copy(folder / WEIGHTS, state_dict_out, f"{spec.name}_model.pth")
+    return spec
+
+
+def _measured_spec(recorded: dict[str, Any], source: str) -> ModelSpec:
+    spec = ModelSpec.from_json(recorded["spec"], source)
+    figures = recorded["figures"]
+    return replace(
+        spec,
+        operating_point=OperatingPoint(figures["threshold"], "f2", figures["f2"], "valid"),
+        measured={"valid": json.loads(json.dumps(figures))},
+        provenance={**spec.provenance, "best_epoch": recorded["epoch"]},
+    )
+
+
+def _copy(source: Path, folder: Path | None, name: str) -> None:
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source, folder / name)

@@ -1,0 +1,149 @@
+"""The LightningModule: losses in, figures out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import lightning as L
+import torch
+import torch.distributed as dist
+
+from boxwright.data.dataset import Batch
+from boxwright.metrics import Figures, GroundTruth, measure
+from boxwright.models.detector import Detector
+from boxwright.models.freezing import hold_frozen_batchnorm
+from boxwright.runtime import Detections, ModelError, ModelSpec, postprocess
+
+from .optimization import Optimization
+
+__all__ = ["CHECKPOINT_KEY", "DetectionModule"]
+
+CHECKPOINT_KEY = "boxwright"
+"""Where a checkpoint holds the specification and the figures of its epoch."""
+
+
+class DetectionModule(L.LightningModule):
+    """Trains a detector and measures it after every epoch.
+
+    Args:
+        detector: what learns.
+        spec: its specification, stored in every checkpoint.
+        ground_truth: of the validation split, in its order.
+        optimization: how the weights move.
+    """
+
+    def __init__(
+        self,
+        detector: Detector,
+        spec: ModelSpec,
+        ground_truth: Sequence[GroundTruth],
+        optimization: Optimization,
+    ) -> None:
+        super().__init__()
+        self.network = detector.network
+        self.figures: Figures | None = None
+        self._detector = detector
+        self._spec = spec
+        self._ground_truth = ground_truth
+        self._optimization = optimization
+        self._found: dict[int, Detections] = {}
+        self._pictures = 0
+        self._started = 0.0
+
+    def configure_optimizers(self) -> Any:
+        """AdamW or SGD under a one-cycle schedule over all steps."""
+        return self._optimization.configure(self.network, int(self.trainer.estimated_stepping_batches))
+
+    def on_train_epoch_start(self) -> None:
+        """Start the clock."""
+        hold_frozen_batchnorm(self.network)
+        self._pictures, self._started = 0, time.perf_counter()
+
+    def training_step(self, batch: Batch, batch_index: int) -> torch.Tensor:
+        """Sum of the losses of a batch.
+
+        Raises:
+            ModelError: the loss is not finite.
+        """
+        losses = self._detector.losses(batch.canvases, batch.boxes, batch.labels)
+        total = torch.stack(list(losses.values())).sum()
+        if not torch.isfinite(total):
+            raise ModelError(
+                f"The loss became {float(total)} in epoch {self.current_epoch}, step {self.global_step}.",
+                "Lower learning_rate, or set precision to fp32.",
+            )
+        self._pictures += len(batch.indices)
+        parts = {f"train/{name}": value.detach() for name, value in losses.items()}
+        self.log_dict(
+            {"train/loss": total.detach(), **parts}, on_step=False, on_epoch=True, batch_size=len(batch.indices)
+        )
+        return total
+
+    def on_validation_epoch_start(self) -> None:
+        """Stop the clock of the training part; forget the last epoch's detections."""
+        if self._pictures:
+            speed = self._pictures / (time.perf_counter() - self._started)
+            self.log("train/images_per_s", speed * self.trainer.world_size)
+            self.log("train/learning_rate", self._learning_rate())
+        self._found = {}
+
+    def _learning_rate(self) -> float:
+        return float(self.trainer.optimizers[0].param_groups[0]["lr"])
+
+    def validation_step(self, batch: Batch, batch_index: int) -> None:
+        """Collect detections in original pixels, by picture."""
+        for index, placement, found in zip(
+            batch.indices, batch.placements, self._detector.detect(batch.canvases), strict=True
+        ):
+            self._found[index] = postprocess(found, placement)
+
+    def on_validation_epoch_end(self) -> None:
+        """Measure, each picture counted once however many devices saw it."""
+        found = _gathered(self._found)
+        seen = sorted(found)
+        self.figures = measure(
+            [self._ground_truth[index] for index in seen],
+            [found[index] for index in seen],
+            len(self._spec.classes),
+        )
+        self.log_dict(_logged(self.figures))
+
+    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
+        """Canvases and targets move; placements are host data."""
+        return Batch(
+            batch.canvases.to(device, non_blocking=True),
+            [boxes.to(device, non_blocking=True) for boxes in batch.boxes],
+            [labels.to(device, non_blocking=True) for labels in batch.labels],
+            batch.indices,
+            batch.placements,
+        )
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add the specification and this epoch's figures."""
+        assert self.figures is not None, "checkpoints are saved after validation"
+        checkpoint[CHECKPOINT_KEY] = {
+            "spec": self._spec.to_json(),
+            "epoch": self.current_epoch,
+            "figures": self.figures.to_document(self._spec.class_names),
+        }
+
+
+def _gathered(found: dict[int, Detections]) -> dict[int, Detections]:
+    if not (dist.is_available() and dist.is_initialized()):
+        return found
+    parts: list[dict[int, Detections] | None] = [None] * dist.get_world_size()
+    dist.all_gather_object(parts, found)
+    return {index: one for part in parts if part for index, one in part.items()}
+
+
+def _logged(figures: Figures) -> dict[str, float]:
+    return {
+        "val/map": figures.map,
+        "val/map_50": figures.map_50,
+        "val/map_75": figures.map_75,
+        "val/f2": figures.f2,
+        "val/f2_macro": figures.f2_macro,
+        "val/threshold": figures.threshold,
+    }
