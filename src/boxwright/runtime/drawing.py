@@ -43,6 +43,7 @@ def _write_label(
 ) -> None:
     left, top, right, bottom = pen.textbbox((0, 0), text, font=font)
     height = bottom - top + 4
-    x, y = corner[0], max(corner[1] - height, 0)
-    pen.rectangle((x, y, x + right - left + 4, y + height), fill=colour)
+    width = right - left + 4
+    x, y = max(min(corner[0], pen.im.size[0] - width), 0), max(corner[1] - height, 0)
+    pen.rectangle((x, y, x + width, y + height), fill=colour)
     pen.text((x + 2, y + 2 - top), text, fill="black", font=font)

@@ -136,7 +136,7 @@ def _mobilenet_v2_fpn(**options: Any) -> nn.Module:
         rpn_post_nms_top_n_train=1000,
         rpn_pre_nms_top_n_test=500,
         rpn_post_nms_top_n_test=300,
-        box_batch_size_per_image=256,
+        box_batch_size_per_image=128,
         **options,
     )
     return network

@@ -53,5 +53,5 @@ class Optimization:
         ]
         groups = [group for group in groups if group["params"]]
         if self.optimizer == "sgd":
-            return torch.optim.SGD(groups, lr=self.learning_rate, momentum=0.9)
-        return torch.optim.AdamW(groups, lr=self.learning_rate)
+            return torch.optim.SGD(groups, lr=self.learning_rate, momentum=0.9, fused=True)
+        return torch.optim.AdamW(groups, lr=self.learning_rate, fused=True)
