@@ -184,6 +184,8 @@ def models() -> None:
     from boxwright.models import CATALOGUE
 
     table = Table("name", "canvas", "weights", "for", box=None)
+    for column in table.columns[:3]:
+        column.no_wrap = True
     for name, row in CATALOGUE.items():
         offered = {"imagenet": row.backbone_weights, "coco": row.coco_weights}
         weights = ", ".join(["none", *(key for key, member in offered.items() if member)])

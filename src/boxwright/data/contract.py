@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from boxwright.runtime import ClassEntry, ContractError, DataError
@@ -29,8 +29,8 @@ def class_contract(documents: Mapping[str, Document]) -> tuple[tuple[ClassEntry,
         DataError: no classes, an id or a name used twice, or splits that disagree.
     """
     entries = _entries(documents["train"], "train")
-    used = Counter(entry.get("category_id") for one in documents.values() for entry in one["annotations"])
-    parents = {one.get("supercategory") for one in documents["train"]["categories"]}
+    used = Counter(number for one in documents.values() for number in _used_ids(one))
+    parents = {name for one in documents["train"]["categories"] if isinstance(name := one.get("supercategory"), str)}
     classes = tuple(one for one in entries if used[one.id] or one.name not in parents)
     if not classes:
         raise DataError("train: there is no class to learn.", "List categories and annotate pictures.")
@@ -38,6 +38,12 @@ def class_contract(documents: Mapping[str, Document]) -> tuple[tuple[ClassEntry,
         _require_agreement(_entries(document, split), entries, split)
     notes = tuple(f"class {one.name!r} has no annotation in any split" for one in classes if not used[one.id])
     return classes, notes
+
+
+def _used_ids(document: Document) -> Iterator[float]:
+    """Category ids of the annotations; what is no number is reported where annotations are read."""
+    numbers = (annotation.get("category_id") for annotation in document["annotations"])
+    return (number for number in numbers if isinstance(number, int | float))
 
 
 def _entries(document: Document, split: str) -> tuple[ClassEntry, ...]:
@@ -80,7 +86,7 @@ def check_categories(document: Document, classes: Sequence[ClassEntry], source: 
         ContractError: a category in use whose id or name is not the model's.
     """
     expected = {one.id: one.name for one in classes}
-    used = {entry.get("category_id") for entry in document["annotations"]}
+    used = set(_used_ids(document))
     for one in _entries(document, source):
         if one.id in used and expected.get(one.id) != one.name:
             known = expected.get(one.id, "no class")

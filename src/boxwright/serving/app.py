@@ -10,7 +10,7 @@ import json
 import logging
 import os
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from http import HTTPStatus
 from typing import Any
 
@@ -119,34 +119,42 @@ def _find(engine: Engine, name: str, version: str | None) -> ServedModel:
 
 
 async def _picture_bytes(request: Request, max_body: int) -> bytes:
+    body = await _body(request, max_body)
     if request.headers.get("content-type", "").startswith("multipart/form-data"):
-        return await _form_file(request, max_body)
-    body = b"".join([chunk async for chunk in _capped(request, max_body)])
+        return await _form_file(request, body)
     if not body:
         raise _Refusal(400, "BadRequestException", "The request holds no picture. Send one as the body.")
     return body
 
 
-async def _capped(request: Request, max_body: int) -> AsyncIterator[bytes]:
-    size = 0
+async def _body(request: Request, max_body: int) -> bytes:
+    chunks, size = [], 0
     async for chunk in request.stream():
         size += len(chunk)
         if size > max_body:
             message = f"The request body is larger than {max_body} bytes."
             raise _Refusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "RequestEntityTooLargeException", message)
-        yield chunk
+        chunks.append(chunk)
+    return b"".join(chunks)
 
 
-async def _form_file(request: Request, max_body: int) -> bytes:
-    parser = MultiPartParser(request.headers, _capped(request, max_body), max_part_size=max_body)  # type: ignore[arg-type]
+async def _form_file(request: Request, body: bytes) -> bytes:
+    parser = MultiPartParser(request.headers, _once(body), max_part_size=len(body))
     try:
         form = await parser.parse()
     except (MultiPartException, KeyError) as error:
         raise _Refusal(400, "BadRequestException", f"The form cannot be read: {error}") from None
-    field = form.get("data") or form.get("body") or next(iter(form.values()), None)
-    if not isinstance(field, UploadFile):
-        raise _Refusal(400, "BadRequestException", "The form holds no file. Send the picture as 'data'.")
-    return await field.read()
+    try:
+        field = form.get("data") or form.get("body") or next(iter(form.values()), None)
+        if not isinstance(field, UploadFile):
+            raise _Refusal(400, "BadRequestException", "The form holds no file. Send the picture as 'data'.")
+        return await field.read()
+    finally:
+        await form.close()
+
+
+async def _once(body: bytes) -> AsyncGenerator[bytes, None]:
+    yield body
 
 
 def _answer(document: list[dict[str, Any]]) -> Response:

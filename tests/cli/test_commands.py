@@ -1,0 +1,105 @@
+import json
+import subprocess
+import sys
+
+import pytest
+
+from boxwright.runtime import Predictor, decode
+
+
+def boxwright(*arguments, cwd=None):
+    command = [sys.executable, "-m", "boxwright", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, timeout=300)
+
+
+@pytest.fixture
+def picture(demo_data):
+    return next((demo_data / "test").glob("*.jpg"))
+
+
+def test_help_and_version():
+    done = boxwright("--help")
+    assert done.returncode == 0
+    verbs = ("train", "evaluate", "archive", "predict", "serve", "models", "demo")
+    assert all(verb in done.stdout for verb in verbs)
+    assert boxwright("--version").stdout.startswith("boxwright 0.")
+
+
+def test_help_loads_nothing_heavy():
+    code = "import sys, boxwright.cli; print(sorted({'torch', 'numpy', 'fastapi', 'pydantic'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_models_lists_the_catalogue():
+    from boxwright.models import CATALOGUE
+
+    output = boxwright("models").stdout
+    assert all(name in output for name in CATALOGUE)
+
+
+def test_evaluate_prints_and_writes(run, demo_data, tmp_path):
+    done = boxwright("evaluate", run, "--data", demo_data, "--split", "test", "--json", tmp_path / "f.json")
+    assert done.returncode == 0, done.stderr
+    document = json.loads((tmp_path / "f.json").read_text())
+    assert {"map", "map_50", "map_75", "f2", "threshold", "per_class", "images", "seconds"} <= set(document)
+    assert f"mAP {document['map']:.4f}" in done.stdout
+    assert set(document["per_class"]) == {"circle", "square", "triangle"}
+
+
+def test_predict_writes_coco_results_and_pictures(mar, picture, tmp_path):
+    files = ["--json", tmp_path / "p.json", "--out", tmp_path / "drawn"]
+    done = boxwright("predict", mar, picture.parent, "--threshold", 0.05, *files)
+    assert done.returncode == 0, done.stderr
+    results = json.loads((tmp_path / "p.json").read_text())
+    found = Predictor(mar, threshold=0.05)(picture)
+    mine = [one for one in results if one["file_name"] == picture.name]
+    assert [one["score"] for one in mine] == found.scores.tolist()
+    assert set(mine[0]) == {"file_name", "category_id", "class", "bbox", "score"}
+    left, top, right, bottom = found.boxes[0].tolist()
+    assert mine[0]["bbox"] == pytest.approx([left, top, right - left, bottom - top], rel=1e-5)
+    drawn = sorted(path.stem for path in (tmp_path / "drawn").iterdir())
+    assert drawn == sorted(path.stem for path in picture.parent.glob("*.jpg"))
+    assert decode(tmp_path / "drawn" / f"{picture.stem}.png").size == decode(picture).size
+
+
+def test_archive_says_where(run, tmp_path):
+    done = boxwright("archive", run, "--store", tmp_path)
+    assert done.stdout.strip() == f"Archive: {tmp_path / 'tiny.mar'}"
+
+
+WRONG = [
+    (["train"], "'data' is missing"),
+    (["train", "--data", "nowhere"], "nowhere: no such folder"),
+    (["train", "--data", "nowhere", "--model", "yolo"], "nowhere"),
+    (["train", "nothing.yaml"], "nothing.yaml: cannot be read"),
+    (["train", "--data", ".", "--set", "epoch=3"], "Did you mean 'epochs'?"),
+    (["train", "--data", ".", "--set", "epochs"], "has no '='"),
+    (["train", "--data", ".", "--resume", "x"], "--resume takes the run's own settings"),
+    (["train", "--resume", "x"], "config.yaml"),
+    (["train", "--data", "."], "_annotations.coco.json: missing"),
+    (["evaluate", "nothing", "--data", "."], "nothing: no such file or folder"),
+    (["evaluate", "{run}", "--data", "."], "_annotations.coco.json: missing"),
+    (["evaluate", "{run}", "--data", "{data}", "--split", "dev"], "no split 'dev'"),
+    (["archive", "nothing"], "nothing: no such"),
+    (["predict", "{mar}", "nothing.jpg"], "'nothing.jpg' cannot be read"),
+    (["predict", "{mar}", "text.txt"], "not a JPEG, PNG, WebP or BMP"),
+    (["predict", "text.txt", "text.txt"], "text.txt: not a readable archive"),
+    (["predict", "{mar}", "."], "no pictures"),
+    (["predict", "{mar}", "text.txt", "--threshold", "7"], "'--threshold'"),
+    (["predict", "{mar}", "text.txt", "--device", "cuda:9"], "cuda:9"),
+    (["serve", "nothing.mar"], "nothing.mar: no such"),
+    (["serve", "{mar}", "--port", "70000"], "'--port'"),
+    (["tarin"], "No such command"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "culprit"), WRONG, ids=lambda value: " ".join(value)[:40])
+def test_wrong_input_gives_one_clear_error_and_exit_code_2(run, mar, demo_data, tmp_path, arguments, culprit):
+    (tmp_path / "text.txt").write_text("hello")
+    places = {"run": run, "mar": mar, "data": demo_data}
+    done = boxwright(*(argument.format(**places) for argument in arguments), cwd=tmp_path)
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert culprit in done.stderr
+    assert "Traceback" not in done.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["text.txt"]

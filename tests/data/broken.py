@@ -1,0 +1,37 @@
+"""Small data sets to break."""
+
+import copy
+import json
+from pathlib import Path
+
+from PIL import Image
+
+CATEGORIES = [
+    {"id": 0, "name": "animals", "supercategory": "none"},
+    {"id": 1, "name": "fish", "supercategory": "animals"},
+    {"id": 2, "name": "ray", "supercategory": "animals"},
+]
+
+
+def document(pictures: int = 2) -> dict:
+    """A clean COCO document: one box a picture, ids from 0, the last picture without objects."""
+    return {
+        "images": [
+            {"id": number, "file_name": f"{number}.jpg", "width": 64, "height": 48} for number in range(pictures + 1)
+        ],
+        "annotations": [
+            {"id": number, "image_id": number, "category_id": 1 + number % 2, "bbox": [4, 4, 20, 20], "iscrowd": 0}
+            for number in range(pictures)
+        ],
+        "categories": copy.deepcopy(CATEGORIES),
+    }
+
+
+def write_data(root: Path, **documents: dict) -> Path:
+    """Write splits; pictures that a document lists are made."""
+    for split, content in documents.items():
+        (root / split).mkdir(parents=True, exist_ok=True)
+        (root / split / "_annotations.coco.json").write_text(json.dumps(content))
+        for image in content["images"]:
+            Image.new("RGB", (64, 48)).save(root / split / image["file_name"])
+    return root

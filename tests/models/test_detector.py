@@ -1,0 +1,100 @@
+import numpy as np
+import pytest
+import torch
+
+from boxwright.models import CATALOGUE
+from boxwright.models.detector import TorchvisionDetector
+from boxwright.models.precision import Precision, resolve_precision
+from boxwright.runtime import ClassEntry, InputSpec, ModelError, ModelSpec
+from boxwright.runtime.networks import ARCHITECTURES, build_network, detections_from_output
+
+CLASSES = (ClassEntry(1, "fish"), ClassEntry(5, "ray"))
+
+
+def spec_of(architecture, side=64):
+    return ModelSpec("m", architecture, CLASSES, InputSpec(side, side))
+
+
+def batch(side=64):
+    generator = torch.Generator().manual_seed(0)
+    canvases = torch.randint(0, 256, (2, 3, side, side), dtype=torch.uint8, generator=generator)
+    boxes = [torch.tensor([[4.0, 4, 40, 40], [10, 20, 60, 60]]), torch.zeros(0, 4)]
+    return canvases, boxes, [torch.tensor([0, 1]), torch.zeros(0, dtype=torch.int64)]
+
+
+@pytest.mark.parametrize("architecture", sorted(CATALOGUE))
+def test_every_architecture_trains_and_detects(architecture):
+    torch.manual_seed(0)
+    detector = TorchvisionDetector(spec_of(architecture))
+    detector.network.train()
+    losses = detector.losses(*batch())
+    assert set(losses) == {"loss_classifier", "loss_box_reg", "loss_objectness", "loss_rpn_box_reg"}
+    total = sum(losses.values())
+    total.backward()
+    assert torch.isfinite(total)
+    gradients = [parameter.grad is not None for parameter in detector.network.parameters() if parameter.requires_grad]
+    assert all(gradients)
+    found = detector.detect(batch()[0])
+    assert len(found) == 2
+    assert detector.network.training  # the mode is restored
+    assert all(set(one.labels.tolist()) <= {0, 1} for one in found)
+    assert all(one.boxes.min(initial=0) >= 0 and one.boxes.max(initial=0) <= 64 for one in found)
+
+
+def test_catalogue_and_builders_are_the_same_list():
+    assert sorted(CATALOGUE) == sorted(ARCHITECTURES)
+
+
+def test_an_unknown_architecture_is_named():
+    with pytest.raises(ModelError, match="'yolo'"):
+        build_network(spec_of("yolo"))
+
+
+def test_the_background_offset_ends_in_one_place():
+    output = {"boxes": torch.zeros(1, 4), "scores": torch.ones(1), "labels": torch.tensor([1])}
+    assert detections_from_output(output).labels.tolist() == [0]
+
+
+def test_normalisation_is_the_specs_and_part_of_the_network():
+    network = build_network(spec_of("fasterrcnn_tiny_fpn"))
+    white = torch.full((1, 3, 64, 64), 255, dtype=torch.uint8)
+    images, targets = network.transform(white, None)
+    expected = (1 - np.array([0.485, 0.456, 0.406])) / np.array([0.229, 0.224, 0.225])
+    assert images.tensors[0, :, 5, 5].tolist() == pytest.approx(expected.tolist(), rel=1e-5)
+    assert images.image_sizes == [(64, 64)]
+    assert targets is None
+
+
+def test_bf16_runs_the_networks_and_not_the_boxes():
+    torch.manual_seed(0)
+    detector = TorchvisionDetector(spec_of("fasterrcnn_tiny_fpn"), Precision("bf16"))
+    seen = {}
+    network = detector.network
+    network.backbone.register_forward_hook(lambda module, inputs, output: seen.update(backbone=output["0"].dtype))
+    layer = network.backbone.body["0"][0]
+    layer.register_forward_hook(lambda module, inputs, output: seen.update(layer=output.dtype))
+    network.roi_heads.box_roi_pool.register_forward_hook(lambda m, i, output: seen.update(pool=output.dtype))
+    network.train()
+    losses = detector.losses(*batch())
+    assert seen == {"layer": torch.bfloat16, "backbone": torch.float32, "pool": torch.float32}
+    assert all(torch.isfinite(value) for value in losses.values())
+    detector.detect(batch()[0])
+    assert seen["layer"] == torch.float32  # detections are made in fp32
+
+
+def test_bf16_losses_are_near_fp32():
+    losses = {}
+    for name in ("fp32", "bf16"):
+        torch.manual_seed(0)
+        detector = TorchvisionDetector(spec_of("fasterrcnn_tiny_fpn"), Precision(name))
+        detector.network.train()
+        torch.manual_seed(1)
+        losses[name] = detector.losses(*batch())
+    for part, value in losses["fp32"].items():
+        assert losses["bf16"][part].item() == pytest.approx(value.item(), rel=0.1, abs=0.02)
+
+
+def test_precision_is_resolved_once():
+    assert resolve_precision("fp32", "cpu") == "fp32"
+    assert resolve_precision("bf16", "cpu") == "bf16"
+    assert resolve_precision("auto", "cpu") in ("fp32", "bf16")

@@ -1,0 +1,132 @@
+import io
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from boxwright.runtime import PictureError, PictureTooLarge, UnsupportedPicture, decode
+
+ORIENTATION = 0x0112
+
+
+def encoded(image, form, **options):
+    buffer = io.BytesIO()
+    image.save(buffer, form, **options)
+    return buffer.getvalue()
+
+
+def gradient(width=40, height=24):
+    x, y = np.meshgrid(np.arange(width), np.arange(height))
+    return Image.fromarray(np.stack([x * 6, y * 10, (x + y) * 3], axis=2).astype(np.uint8))
+
+
+@pytest.mark.parametrize("form", ["PNG", "BMP", "WEBP"])
+def test_lossless_formats_give_the_pixels_back(form):
+    options = {"lossless": True} if form == "WEBP" else {}
+    assert np.array_equal(decode(encoded(gradient(), form, **options)), gradient())
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_every_exif_orientation_comes_out_upright(orientation):
+    # what a camera held that way stores: the inverse of what undoes it
+    undo = {2: 0, 3: 3, 4: 1, 5: 5, 6: 2, 7: 6, 8: 4}
+    stored = gradient() if orientation == 1 else gradient().transpose(undo[orientation])
+    exif = Image.Exif()
+    exif[ORIENTATION] = orientation
+    assert np.array_equal(decode(encoded(stored, "PNG", exif=exif)), gradient())
+
+
+def test_damaged_exif_shows_the_pixels_as_stored():
+    data = encoded(gradient(), "JPEG", exif=b"Exif\0\0garbage")
+    assert decode(data).size == gradient().size
+
+
+def test_sixteen_bit_grey_is_scaled_not_cut():
+    deep = np.array([[0, 257 * 100, 65535]], dtype=np.uint16)
+    assert np.asarray(decode(encoded(Image.fromarray(deep), "PNG")))[0, :, 0].tolist() == [0, 100, 255]
+
+
+def test_transparency_lies_over_white():
+    image = Image.new("RGBA", (1, 1), (0, 0, 0, 0))
+    assert decode(encoded(image, "PNG")).getpixel((0, 0)) == (255, 255, 255)
+
+
+def test_transparent_palette_lies_over_white():
+    image = Image.new("P", (2, 1), 0)
+    image.putpalette([10, 20, 30, 40, 50, 60])
+    image.putpixel((1, 0), 1)
+    decoded = decode(encoded(image, "PNG", transparency=0))
+    assert [decoded.getpixel((x, 0)) for x in (0, 1)] == [(255, 255, 255), (40, 50, 60)]
+
+
+def test_cmyk_is_converted():
+    image = Image.new("CMYK", (8, 8), (0, 255, 255, 0))
+    red, green, blue = decode(encoded(image, "JPEG", quality=100)).getpixel((4, 4))
+    assert red > 250
+    assert max(green, blue) < 5
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "I;16"])
+def test_every_png_mode_gives_rgb(mode):
+    assert decode(encoded(Image.new(mode, (5, 4)), "PNG")).mode == "RGB"
+
+
+def test_arrays_and_pillow_pictures_pass():
+    array = np.asarray(gradient())
+    assert np.array_equal(decode(array), array)
+    assert np.array_equal(decode(gradient()), array)
+    assert decode(array[..., 0]).mode == "RGB"
+
+
+@pytest.mark.parametrize("array", [np.zeros((4, 4, 3)), np.zeros((4, 4, 4), np.uint8), np.zeros((0, 4, 3), np.uint8)])
+def test_other_arrays_are_refused(array):
+    with pytest.raises(PictureError, match="array must"):
+        decode(array)
+
+
+def test_pixels_are_counted_before_they_are_decoded():
+    header = encoded(gradient(400, 400), "PNG")[:60]  # too short to decode: the header alone decides
+    with pytest.raises(PictureTooLarge, match="400 x 400"):
+        decode(header, max_pixels=1000)
+
+
+def test_a_bomb_is_refused_by_its_header():
+    bomb = bytearray(encoded(Image.new("1", (8, 8)), "PNG"))
+    bomb[16:24] = (60000).to_bytes(4, "big") * 2
+    import zlib
+
+    bomb[29:33] = zlib.crc32(bytes(bomb[12:29])).to_bytes(4, "big")
+    with pytest.raises(PictureTooLarge):
+        decode(bytes(bomb))
+
+
+@pytest.mark.parametrize("data", [b"", b"hello", b"GIF89a" + b"\0" * 40, b"%PDF-1.4"])
+def test_what_is_no_picture_is_unsupported(data):
+    with pytest.raises(UnsupportedPicture, match="not a JPEG, PNG, WebP or BMP"):
+        decode(data)
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "BMP"])
+def test_truncated_pictures_are_errors(form):
+    data = encoded(gradient(200, 200), form)
+    with pytest.raises(PictureError) as caught:
+        decode(data[: len(data) // 2])
+    assert caught.value.http_status == 400
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(PictureError, match=r"nothing\.jpg"):
+        decode(tmp_path / "nothing.jpg")
+
+
+@given(st.data())
+def test_damage_never_gives_another_error(data):
+    whole = bytearray(encoded(gradient(), data.draw(st.sampled_from(["JPEG", "PNG", "WEBP", "BMP"]))))
+    for _ in range(data.draw(st.integers(1, 8))):
+        whole[data.draw(st.integers(0, len(whole) - 1))] = data.draw(st.integers(0, 255))
+    try:
+        assert decode(bytes(whole), max_pixels=10**6).mode == "RGB"
+    except PictureError as error:
+        assert str(error)

@@ -1,0 +1,58 @@
+import json
+
+import pytest
+
+from boxwright.runtime import ArchiveError, ClassEntry, ConfigError, InputSpec, ModelSpec, OperatingPoint
+
+SPEC = ModelSpec(
+    name="fish",
+    architecture="fasterrcnn_tiny_fpn",
+    classes=(ClassEntry(1, "fish"), ClassEntry(4, "pez volador, único")),
+    input=InputSpec(192, 224, "stretch"),
+    network={"norm_eps": 0.0},
+    operating_point=OperatingPoint(0.3, "f2", 0.8, "valid"),
+    measured={"valid": {"map": 0.5}},
+)
+
+
+def test_a_document_read_back_is_the_same():
+    assert ModelSpec.from_json(SPEC.to_json()) == SPEC
+
+
+def test_the_contract_depends_on_ids_names_and_order():
+    swapped = ModelSpec("fish", "x", tuple(reversed(SPEC.classes)), SPEC.input)
+    renamed = ModelSpec("fish", "x", (ClassEntry(1, "fish"), ClassEntry(4, "ray")), SPEC.input)
+    assert len({SPEC.contract, swapped.contract, renamed.contract}) == 3
+
+
+def altered(**changes):
+    return json.dumps({**json.loads(SPEC.to_json()), **changes})
+
+
+@pytest.mark.parametrize(
+    ("text", "culprit"),
+    [
+        ("{", "not JSON"),
+        ("[]", "not a model specification"),
+        (altered(format=2), "format 1"),
+        (altered(classes=[{"id": 1, "name": "shark"}]), "recorded hash"),
+        (altered(surprise=1), "'surprise'"),
+        (altered(classes=[{"id": 1}]), "ClassEntry"),
+        (altered(input={"height": 192}), "InputSpec"),
+        ('{"format": 1}', "'classes'"),
+    ],
+)
+def test_what_is_wrong_is_named(text, culprit):
+    with pytest.raises(ArchiveError, match=culprit):
+        ModelSpec.from_json(text)
+
+
+@pytest.mark.parametrize(("height", "width"), [(0, 32), (33, 32), (-32, 32)])
+def test_a_canvas_must_fit_the_strides(height, width):
+    with pytest.raises(ConfigError, match="multiple of 32"):
+        InputSpec(height, width)
+
+
+def test_an_unknown_resize_is_refused():
+    with pytest.raises(ConfigError, match="'squash'"):
+        InputSpec(32, 32, "squash")

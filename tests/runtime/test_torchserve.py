@@ -1,0 +1,39 @@
+import pytest
+
+from boxwright.runtime import Predictor
+from boxwright.runtime.torchserve import Handler
+
+
+class Context:
+    """What the handler uses of TorchServe's context."""
+
+    def __init__(self, folder):
+        self.system_properties = {"model_dir": str(folder), "gpu_id": None}
+        self.statuses = {}
+
+    def set_response_status(self, code=200, phrase="", idx=0):
+        self.statuses[idx] = code
+
+
+@pytest.fixture
+def handler(run):
+    handler = Handler()
+    assert handler(None, Context(run)) is None
+    return handler
+
+
+def test_a_bad_picture_does_not_hurt_its_batchmates(handler, run, demo_data):
+    context = Context(run)
+    good = [path.read_bytes() for path in sorted((demo_data / "test").glob("*.jpg"))[:2]]
+    requests = [{"body": good[0]}, {"body": b"no picture"}, {"data": good[1]}, {"body": good[0][:300]}, {"body": {}}]
+    answers = handler(requests, context)
+    predictor = Predictor(run)
+    expected = [predictor(picture).to_answer(predictor.spec.class_names) for picture in good]
+    assert [answers[0], answers[2]] == expected
+    assert context.statuses == {1: 415, 3: 400, 4: 415}
+    assert answers[1]["type"] == "UnsupportedPicture"
+
+
+def test_any_form_field_will_do(handler, run, demo_data):
+    picture = next((demo_data / "test").glob("*.jpg")).read_bytes()
+    assert handler([{"picture": picture}], Context(run)) == handler([{"body": bytearray(picture)}], Context(run))

@@ -1,0 +1,81 @@
+"""The real server: a process, a socket, curl."""
+
+import json
+import signal
+import subprocess
+import sys
+import urllib.request
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from boxwright.runtime import Predictor, ServingError
+from boxwright.serving.engine import load_models
+from boxwright.serving.server import background_server, serve
+
+
+@pytest.fixture(scope="module")
+def base(mar):
+    with background_server([mar]) as url:
+        yield url
+
+
+def test_curl_gets_the_answer(base, mar, demo_data):
+    picture = next((demo_data / "test").glob("*.jpg"))
+    predictor = Predictor(mar)
+    expected = predictor(picture).to_answer(predictor.spec.class_names)
+    for options in (["-T", picture], ["-X", "POST", "-T", picture], ["-F", f"data=@{picture}"]):
+        command = ["curl", "--silent", "--show-error", "--fail", *map(str, options), f"{base}/predictions/tiny"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0, done.stderr
+        assert json.loads(done.stdout) == expected
+
+
+def test_odd_pictures_are_answered_as_predict_answers(base, mar, odd_pictures):
+    predictor = Predictor(mar)
+    for path in odd_pictures:
+        request = urllib.request.Request(f"{base}/predictions/tiny", data=path.read_bytes(), method="PUT")
+        with urllib.request.urlopen(request, timeout=60) as response:
+            assert json.load(response) == predictor(path).to_answer(predictor.spec.class_names), path.name
+
+
+def test_many_at_once_each_get_their_own(base, mar, demo_data):
+    predictor = Predictor(mar)
+    paths = sorted((demo_data / "valid").glob("*.jpg"))
+
+    def ask(path):
+        request = urllib.request.Request(f"{base}/predictions/tiny", data=path.read_bytes(), method="PUT")
+        with urllib.request.urlopen(request, timeout=120) as response:
+            return json.load(response)
+
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(ask, paths))
+    assert answers == [predictor(path).to_answer(predictor.spec.class_names) for path in paths]
+
+
+def test_the_command_serves_until_told_to_stop(mar):
+    command = [sys.executable, "-m", "boxwright", "serve", str(mar), "--port", "0"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        url = process.stdout.readline().split()[-1]
+        root = url.rsplit("/predictions", 1)[0]
+        with urllib.request.urlopen(f"{root}/ping", timeout=60) as response:
+            assert json.load(response) == {"status": "Healthy"}
+    finally:
+        process.send_signal(signal.SIGINT)
+        errors = process.communicate(timeout=30)[1]
+    assert "Traceback" not in errors
+    assert url.endswith("/predictions/tiny")
+
+
+def test_a_taken_port_is_one_clear_error(base, mar):
+    port = int(base.rsplit(":", 1)[1])
+    with pytest.raises(ServingError, match=rf"127\.0\.0\.1:{port} cannot be bound"):
+        serve([mar], port=port)
+
+
+def test_what_cannot_be_served_is_said_before_a_port_is_bound(mar):
+    with pytest.raises(ServingError, match="nothing to serve"):
+        load_models([])
+    with pytest.raises(ServingError, match="'tiny' is given twice"):
+        load_models([mar, mar])

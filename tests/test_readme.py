@@ -1,0 +1,82 @@
+"""Runs every `bash` and `python` block of the README, in order, on a small folder of the layout it names."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from boxwright.data import draw_demo_data
+
+README = Path(__file__).parents[1] / "README.md"
+BLOCKS = re.findall(r"^```(bash|python)\n(.*?)^```", README.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("readme")
+    draw_demo_data(folder / "my-folder", sizes={"train": 8, "valid": 2, "test": 2})
+    picture = next((folder / "my-folder" / "test").glob("*.jpg"))
+    (folder / "picture.jpg").write_bytes(picture.read_bytes())
+    return folder
+
+
+def environment():
+    programs = Path(sys.executable).parent
+    return {**os.environ, "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}", "WANDB_MODE": "offline"}
+
+
+def run(command, place):
+    done = subprocess.run(command, cwd=place, env=environment(), capture_output=True, text=True, timeout=500)
+    assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+def wait_for(url):
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        try:
+            urllib.request.urlopen(url, timeout=5).close()
+            return
+        except (urllib.error.URLError, ConnectionError):
+            time.sleep(0.2)
+    raise AssertionError(f"{url} does not answer")
+
+
+def lines_of(block):
+    return [line for line in block.replace("\\\n", " ").splitlines() if line.strip() and not line.startswith("#")]
+
+
+def test_the_readme_has_commands_to_run():
+    kinds = [kind for kind, _ in BLOCKS]
+    assert kinds.count("bash") >= 2
+    assert kinds.count("python") >= 1
+
+
+def test_every_command_does_what_it_says(place):
+    servers = []
+    try:
+        for kind, block in BLOCKS:
+            if kind == "python":
+                run([sys.executable, "-c", block], place)
+                continue
+            for line in lines_of(block):
+                if line.startswith(("git clone", "cd ", "make ", "pip ")):
+                    continue  # what CI does itself to get here
+                if line.startswith("boxwright serve"):
+                    servers.append(subprocess.Popen(line.split(), cwd=place, env=environment(), start_new_session=True))
+                    wait_for("http://127.0.0.1:8080/ping")
+                    continue
+                output = run(["bash", "-c", line], place)
+                if line.startswith("curl"):
+                    assert output.startswith("["), output
+    finally:
+        for server in servers:
+            server.send_signal(signal.SIGINT)
+            server.wait(timeout=30)

@@ -1,0 +1,28 @@
+import pytest
+import torch
+from torch import nn
+
+from boxwright.training.optimization import Optimization
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+def test_norms_and_biases_do_not_decay_and_frozen_parts_stay(optimizer):
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Conv2d(4, 4, 3))
+    network[2].requires_grad_(False)
+    configured = Optimization(optimizer, 0.1, 0.05, 0.2).configure(network, steps=10)
+    decays = {len(group["params"]): group["weight_decay"] for group in configured["optimizer"].param_groups}
+    assert decays == {1: 0.05, 3: 0.0}
+
+
+def test_the_rate_rises_to_its_peak_and_falls_to_nothing():
+    network = nn.Linear(2, 2)
+    configured = Optimization("adamw", 0.1, 0.0, 0.2).configure(network, steps=20)
+    rates = []
+    for _ in range(20):
+        rates.append(configured["optimizer"].param_groups[0]["lr"])
+        network(torch.ones(2)).sum().backward()
+        configured["optimizer"].step()
+        configured["lr_scheduler"]["scheduler"].step()
+    assert max(rates) == pytest.approx(0.1)
+    assert rates.index(max(rates)) in (3, 4)
+    assert rates[-1] < 1e-4

@@ -1,0 +1,212 @@
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+import yaml
+from rich.console import Console
+
+import boxwright
+from boxwright.data import ANNOTATIONS, draw_demo_data
+from boxwright.runtime import ArchiveError, ConfigError, ContractError, DataError, ModelError, Predictor, open_bundle
+from boxwright.tracking.local import read_metrics
+from boxwright.training.train import resume
+
+TINY = {"model": "fasterrcnn_tiny_fpn", "weights": "none", "batch_size": 4, "wandb": "off", "workers": 0}
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    return draw_demo_data(tmp_path_factory.mktemp("small") / "data", sizes={"train": 12, "valid": 4})
+
+
+def test_the_run_folder_holds_what_it_should(run):
+    names = ["config.yaml", "metrics.jsonl", "checkpoints/best.ckpt", "checkpoints/last.ckpt", "spec.json"]
+    assert all((run / name).is_file() for name in [*names, "model_state_dict.pth"])
+    state = torch.load(run / "model_state_dict.pth", weights_only=True)
+    assert all(isinstance(value, torch.Tensor) for value in state.values())
+    assert not any(name.startswith("network.") for name in state)
+
+
+def test_every_figure_is_logged_every_epoch(run):
+    lines = read_metrics(run)
+    by_epoch = {}
+    for line in lines:
+        by_epoch.setdefault(line["epoch"], {}).update(line)
+    assert sorted(by_epoch) == [0, 1, 2, 3]
+    wanted = ["train/loss", "train/loss_classifier", "train/loss_rpn_box_reg", "train/learning_rate"]
+    wanted += ["train/images_per_s", "val/map", "val/map_50", "val/f2", "val/threshold"]
+    for figures in by_epoch.values():
+        assert all(isinstance(figures[name], float) for name in wanted)
+
+
+def test_training_learns(run):
+    f2 = [line["val/f2"] for line in read_metrics(run) if "val/f2" in line]
+    loss = [line["train/loss"] for line in read_metrics(run) if "train/loss" in line]
+    assert f2[-1] > f2[0]
+    assert loss[-1] < loss[0]
+
+
+def test_evaluate_gives_the_logged_best_figures_exactly(run, mar, demo_data):
+    """The first promise: training's figure is the served model's, to the last bit."""
+    logged = max((line for line in read_metrics(run) if "val/f2" in line), key=lambda line: line["val/f2"])
+    for source in (run, mar):
+        document = boxwright.evaluate(source, demo_data).to_document()
+        assert document["f2"] == logged["val/f2"]
+        assert document["map"] == logged["val/map"]
+        assert document["map_50"] == logged["val/map_50"]
+        assert document["threshold"] == logged["val/threshold"]
+
+
+def test_the_operating_point_travels(run):
+    point = Predictor(run).spec.operating_point
+    assert (point.objective, point.split) == ("f2", "valid")
+    assert 0.01 <= point.threshold <= 1
+
+
+def test_provenance_tells_how_it_was_made(run):
+    provenance = open_bundle(run).spec.provenance
+    assert provenance["versions"]["torch"].startswith(torch.__version__.split("+")[0])
+    assert len(provenance["data_fingerprint"]) == 64
+    assert provenance["settings"]["epochs"] == 4
+
+
+@pytest.fixture(scope="module")
+def interrupted(small, tmp_path_factory):
+    """A run of six epochs, stopped by Ctrl-C in its third."""
+    out = tmp_path_factory.mktemp("interrupted")
+    settings = " ".join(f"--set {key}={value}" for key, value in {**TINY, "epochs": 6}.items())
+    command = f"{sys.executable} -m boxwright train --data {small} --name stopped --out {out} {settings}"
+    process = subprocess.Popen(command.split(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    metrics = out / "stopped" / "metrics.jsonl"
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and not (metrics.is_file() and '"epoch": 1' in metrics.read_text()):
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    output = process.communicate(timeout=60)[0]
+    return out / "stopped", process.returncode, output
+
+
+def test_ctrl_c_leaves_a_run_that_can_be_used(interrupted):
+    run, code, output = interrupted
+    assert code == 130, output
+    assert f"boxwright train --resume {run}" in output
+    assert "Traceback" not in output
+    assert Predictor(run).spec.operating_point.value is not None
+
+
+def test_a_resumed_run_goes_on_where_it_was(interrupted, small, tmp_path):
+    folder = tmp_path / "stopped"
+    shutil.copytree(interrupted[0], folder)
+    done = sorted({line["epoch"] for line in read_metrics(folder) if "val/f2" in line})
+    assert 1 <= len(done) < 6
+    result = resume(folder, Console(quiet=True))
+    assert result.spec is not None
+    lines = [line for line in read_metrics(folder) if "val/f2" in line]
+    assert [line["epoch"] for line in lines] == [0, 1, 2, 3, 4, 5]  # none twice, none left out
+    whole = boxwright.train(data=small, name="whole", out=tmp_path, epochs=6, **TINY)
+    unbroken = [line for line in read_metrics(whole.folder) if "val/f2" in line]
+    for name in ("val/map", "val/f2"):
+        assert [line[name] for line in lines] == pytest.approx([line[name] for line in unbroken], abs=0.02)
+    with pytest.raises(ConfigError, match="all 6 epochs are done"):
+        resume(folder, Console(quiet=True))
+
+
+def test_resuming_on_other_classes_is_refused(interrupted, small, tmp_path):
+    run, data = tmp_path / "run", tmp_path / "data"
+    shutil.copytree(interrupted[0], run)
+    shutil.copytree(small, data)
+    for split in ("train", "valid"):
+        document = json.loads((data / split / ANNOTATIONS).read_text())
+        document["categories"][1]["name"] = "disc"
+        (data / split / ANNOTATIONS).write_text(json.dumps(document))
+    settings = yaml.safe_load((run / "config.yaml").read_text())
+    (run / "config.yaml").write_text(yaml.safe_dump({**settings, "data": str(data)}))
+    with pytest.raises(ContractError, match="disc"):
+        resume(run, Console(quiet=True))
+
+
+def test_a_run_stopped_before_its_first_epoch_starts_over(small, tmp_path):
+    whole = boxwright.train(data=small, name="early", out=tmp_path, epochs=1, **TINY)
+    shutil.rmtree(whole.folder / "checkpoints")
+    assert resume(whole.folder, Console(quiet=True)).spec is not None
+
+
+def test_what_cannot_be_resumed_is_said(tmp_path):
+    with pytest.raises(ArchiveError, match=r"config\.yaml"):
+        resume(tmp_path, Console(quiet=True))
+
+
+def test_the_reference_demos_config_runs_unchanged(small, tmp_path, monkeypatch):
+    """Its ten keys, its default model; ImageNet weights lie where torch.hub keeps them."""
+    from torchvision.models import resnet50
+
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    monkeypatch.chdir(tmp_path)
+    hub = tmp_path / "torch" / "hub" / "checkpoints"
+    hub.mkdir(parents=True)
+    torch.save(resnet50(weights=None).state_dict(), hub / "resnet50-0676ba61.pth")
+    tiny_data = draw_demo_data(tmp_path / "data", sizes={"train": 2, "valid": 1})
+    (tmp_path / "config.yaml").write_text(
+        f'dataset_path: "{tiny_data}"\nbatch_size: 4\nepoch_num: 1\n\ncheckpoint_pl: ""\n\n'
+        'wandb_project_name: "ai_cloud_demo"\nwandb_run_name: "frcnn_1_ep"\n\nfast_dev_run: False\n\n'
+        'checkpoint_pl_output: "./checkpoints_pl/"\nmodel_state_dict_output: "./state_dicts/"\n\ngpus_num: 0\n'
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "boxwright", "train", "config.yaml"],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "WANDB_MODE": "offline"},
+    )
+    assert done.returncode == 0, done.stderr
+    assert "ResNet50_Weights.IMAGENET1K_V1" in done.stdout
+    assert (tmp_path / "checkpoints_pl" / "frcnn_1_ep.ckpt").is_file()
+    assert torch.load(tmp_path / "state_dicts" / "frcnn_1_ep_model.pth", weights_only=True)
+    assert list((tmp_path / "runs" / "frcnn_1_ep" / "wandb").glob("offline-run-*"))
+    assert "wandb sync" in done.stdout
+
+
+def test_a_fast_dev_run_tries_everything_and_keeps_nothing(small, tmp_path):
+    result = boxwright.train(data=small, name="dev", out=tmp_path, fast_dev_run=True, **TINY)
+    assert result.spec is None
+    assert not (result.folder / "checkpoints" / "best.ckpt").exists()
+
+
+def test_a_taken_name_is_refused_and_a_free_one_found(small, tmp_path):
+    first = boxwright.train(data=small, out=tmp_path, epochs=1, **TINY)
+    assert first.folder.name == "data-1"
+    with pytest.raises(ConfigError, match="--resume"):
+        boxwright.train(data=small, out=tmp_path, epochs=1, name="data-1", **TINY)
+
+
+@pytest.mark.parametrize(
+    ("settings", "error", "culprit"),
+    [
+        ({"data": "nowhere"}, DataError, "nowhere"),
+        ({"model": "fasterrcnn_tiny"}, ModelError, "fasterrcnn_tiny_fpn"),
+        ({"weights": "missing.pth"}, ModelError, "missing.pth"),
+        ({"image_size": 100}, ConfigError, "multiple of 32"),
+        ({"epoch": 3}, ConfigError, "'epochs'"),
+    ],
+)
+def test_nothing_is_left_behind_by_wrong_settings(small, tmp_path, settings, error, culprit):
+    with pytest.raises(error, match=culprit):
+        boxwright.train(**{"data": small, "out": tmp_path, **TINY, **settings})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_loss_that_is_not_finite_ends_training_with_advice(small, tmp_path):
+    with pytest.raises(ModelError, match="Lower learning_rate"):
+        boxwright.train(data=small, out=tmp_path, epochs=3, learning_rate=1e12, gradient_clip=0, **TINY)
+
+
+def test_sgd_coco_style_settings_run(small, tmp_path):
+    settings = {**TINY, "optimizer": "sgd", "augmentation": "standard", "resize": "stretch", "monitor": "val/map"}
+    result = boxwright.train(data=small, out=tmp_path, epochs=1, image_size=[128, 160], **settings)
+    assert (result.spec.input.height, result.spec.input.width) == (128, 160)
+    assert result.spec.input.resize == "stretch"
