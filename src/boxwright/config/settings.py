@@ -104,6 +104,11 @@ class TrainConfig(BaseModel):
             raise ValueError("use letters, digits, '_', '-' and '.', a letter or digit first")
         return name
 
+    @field_validator("wandb", mode="before")
+    @classmethod
+    def _off_is_a_word(cls, wandb: object) -> object:
+        return "off" if wandb is False else wandb  # YAML 1.1 reads a bare off as false
+
     @field_validator("gpus")
     @classmethod
     def _gpus_not_negative(cls, gpus: str | int) -> str | int:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import netrc
 import os
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from lightning.pytorch.loggers import WandbLogger
+from lightning.pytorch.loggers import Logger, WandbLogger
 
-__all__ = ["resolve_wandb_mode", "wandb_logger", "wandb_sync_command"]
+__all__ = ["finish_wandb", "resolve_wandb_mode", "wandb_logger", "wandb_sync_command"]
 
 RUN_ID_FILE = "wandb_run_id"
 _DEFAULT_HOST = "https://api.wandb.ai"
@@ -70,6 +70,13 @@ def wandb_logger(
     )
     logger.log_hyperparams(dict(settings))
     return logger
+
+
+def finish_wandb(loggers: Iterable[Logger]) -> None:
+    """End the W&B runs among these loggers, so that their files are whole when training returns."""
+    for logger in loggers:
+        if isinstance(logger, WandbLogger):
+            logger.experiment.finish()
 
 
 def wandb_sync_command(folder: Path) -> str | None:

@@ -71,7 +71,7 @@ class DetectionModule(L.LightningModule):
         total = torch.stack(list(losses.values())).sum()
         if not torch.isfinite(total):
             raise ModelError(
-                f"The loss became {float(total)} in epoch {self.current_epoch}, step {self.global_step}.",
+                f"The loss became {total.item()} in epoch {self.current_epoch}, step {self.global_step}.",
                 "Lower learning_rate, or set precision to fp32.",
             )
         self._pictures += len(batch.indices)
@@ -108,7 +108,10 @@ class DetectionModule(L.LightningModule):
             [found[index] for index in seen],
             len(self._spec.classes),
         )
-        self.log_dict(_logged(self.figures))
+        logged = _logged(self.figures)
+        self.log_dict(logged, logger=False)  # for the callbacks: Lightning rounds to float32
+        for logger in self.loggers:
+            logger.log_metrics({**logged, "epoch": self.current_epoch}, step=self.global_step)
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
         """Canvases and targets move; placements are host data."""

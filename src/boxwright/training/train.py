@@ -34,7 +34,7 @@ from boxwright.runtime import (
 )
 from boxwright.runtime.memory import keep_freed_memory
 from boxwright.tracking.local import LocalLogger
-from boxwright.tracking.weights_and_biases import resolve_wandb_mode, wandb_logger, wandb_sync_command
+from boxwright.tracking.weights_and_biases import finish_wandb, resolve_wandb_mode, wandb_logger, wandb_sync_command
 
 from .checkpoints import BEST, LAST, AtomicCheckpointIO, checkpoint_callbacks, read_checkpoint, write_best
 from .console import EpochTable
@@ -277,6 +277,7 @@ def _fit(
             default_root_dir=run,
         )
         interrupted = _fit_or_stop(trainer, module, data, run / LAST if resumed is not None else None)
+        finish_wandb(trainer.loggers)
     command = wandb_sync_command(run) if config.wandb == "offline" else None
     if command:
         console.print(f"W&B ran offline; to upload: {command}")
