@@ -41,6 +41,7 @@ def url(served_mar, tmp_path_factory):
 
 def ask(url, picture):
     request = urllib.request.Request(url, data=picture, method="PUT")
+    request.add_header("Content-Type", "application/octet-stream")  # urllib's own, a form, TorchServe tries to parse
     try:
         with urllib.request.urlopen(request, timeout=120) as response:
             return response.status, json.load(response)
@@ -77,7 +78,7 @@ def test_a_bad_picture_in_a_batch_fails_alone(url, served_mar, odd_pictures):
         answers = list(pool.map(lambda picture: ask(url, picture), [*good, b"no picture"]))
     assert [status for status, _ in answers] == [200, 200, 200, 415]
     assert answers[3][1]["type"] == "UnsupportedPicture"
-    for path, (_, answer) in zip(odd_pictures, answers, strict=False):
+    for path, (_, answer) in zip(odd_pictures[:3], answers[:3], strict=True):
         assert len(answer) == len(predictor(path))
 
 

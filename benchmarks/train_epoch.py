@@ -1,0 +1,158 @@
+"""One training epoch of fasterrcnn_resnet50_fpn: boxwright against the plain loop of a torchvision tutorial.
+
+Same pictures (portraits of 480 x 640, so that both sides see 384 x 512 without padding), same batch
+size, same optimizer, from scratch, no augmentation. Each measurement is a process of its own; the
+variants take turns, round after round.
+
+    python benchmarks/train_epoch.py --data AQUARIUM [--pictures 24] [--rounds 3]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+ANNOTATIONS = "_annotations.coco.json"
+SIZE = (640, 480)  # height, width of the pictures chosen
+CANVAS = (512, 384)
+BATCH = 4
+VARIANTS = ("plain fp32", "boxwright fp32", "boxwright auto")
+
+
+def main() -> None:
+    """Measure every variant in turn and print the medians and the spread."""
+    options = _options()
+    if options.variant:
+        print(json.dumps(_measure(options.variant, options.data)))
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        data = _subset(options.data, Path(folder) / "data", options.pictures)
+        results: dict[str, list[dict[str, float]]] = {variant: [] for variant in VARIANTS}
+        for number in range(options.rounds):
+            for variant in VARIANTS:
+                results[variant].append(_in_a_process(variant, data))
+                print(f"round {number + 1}, {variant}: {results[variant][-1]}", file=sys.stderr)
+    _report(results)
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--pictures", type=int, default=24)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--variant", help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+def _subset(data: Path, target: Path, pictures: int) -> Path:
+    """A data set of the first portraits; validation is one picture, so that it costs nothing."""
+    for split, count in (("train", pictures), ("valid", 1)):
+        document = json.loads((data / split / ANNOTATIONS).read_text())
+        images = [one for one in document["images"] if (one["height"], one["width"]) == SIZE][:count]
+        kept = {one["id"] for one in images}
+        document["images"] = images
+        document["annotations"] = [one for one in document["annotations"] if one["image_id"] in kept]
+        (target / split).mkdir(parents=True)
+        (target / split / ANNOTATIONS).write_text(json.dumps(document))
+        for one in images:
+            shutil.copyfile(data / split / one["file_name"], target / split / one["file_name"])
+    return target
+
+
+def _in_a_process(variant: str, data: Path) -> dict[str, float]:
+    command = [sys.executable, __file__, "--data", str(data), "--variant", variant]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    measured: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return measured
+
+
+def _measure(variant: str, data: Path) -> dict[str, float]:
+    speed = _plain(data) if variant == "plain fp32" else _boxwright(data, variant.split()[1])
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    workers = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+    return {
+        "images_per_s": round(speed, 4),
+        "peak_mib": round(peak / 1024),
+        "largest_worker_mib": round(workers / 1024),
+    }
+
+
+def _boxwright(data: Path, precision: str) -> float:
+    import boxwright
+    from boxwright.tracking.local import read_metrics
+
+    with tempfile.TemporaryDirectory() as out:
+        run = boxwright.train(
+            data=data,
+            model="fasterrcnn_resnet50_fpn",
+            weights="none",
+            epochs=1,
+            batch_size=BATCH,
+            image_size=list(CANVAS),
+            augmentation="none",
+            precision=precision,
+            wandb="off",
+            out=out,
+        )
+        return next(line["train/images_per_s"] for line in read_metrics(run.folder) if "train/images_per_s" in line)
+
+
+def _plain(data: Path) -> float:
+    """Torchvision's model, a DataLoader, fp32: what a tutorial writes."""
+    import torch
+    import torchvision
+    from torch.utils.data import DataLoader
+    from torchvision.datasets import CocoDetection
+    from torchvision.transforms.functional import pil_to_tensor
+
+    def sample(image: Any, annotations: list[dict[str, Any]]) -> tuple[Any, dict[str, Any]]:
+        boxes = torch.tensor([one["bbox"] for one in annotations], dtype=torch.float32).reshape(-1, 4)
+        boxes[:, 2:] += boxes[:, :2]
+        labels = torch.tensor([one["category_id"] for one in annotations], dtype=torch.int64)
+        return pil_to_tensor(image).float() / 255, {"boxes": boxes, "labels": labels}
+
+    dataset = CocoDetection(str(data / "train"), str(data / "train" / ANNOTATIONS), transforms=sample)
+    loader = DataLoader(
+        dataset, BATCH, shuffle=True, num_workers=2, collate_fn=lambda batch: tuple(zip(*batch, strict=True))
+    )
+    torch.manual_seed(0)
+    model = torchvision.models.detection.fasterrcnn_resnet50_fpn(
+        weights=None, weights_backbone=None, num_classes=8, min_size=min(CANVAS), max_size=max(CANVAS)
+    )
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)
+    model.train()
+    started = time.perf_counter()
+    for images, targets in loader:
+        loss = sum(model(list(images), list(targets)).values())
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return len(dataset) / (time.perf_counter() - started)
+
+
+def _report(results: dict[str, list[dict[str, float]]]) -> None:
+    plain = [one["images_per_s"] for one in results["plain fp32"]]
+    heads = ("variant", "images/s, median (min to max)", "against plain, pair by pair", "peak RSS, MiB", "worker, MiB")
+    print(f"| {' | '.join(heads)} |")
+    print("| --- | --- | --- | --- | --- |")
+    for variant, rounds in results.items():
+        speeds = [one["images_per_s"] for one in rounds]
+        ratios = [own / other for own, other in zip(speeds, plain, strict=True)]
+        print(
+            f"| {variant} | {statistics.median(speeds):.3f} ({min(speeds):.3f} to {max(speeds):.3f}) "
+            f"| {statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f}) "
+            f"| {max(one['peak_mib'] for one in rounds):.0f} | {max(one['largest_worker_mib'] for one in rounds):.0f} |"
+        )
+
+
+if __name__ == "__main__":
+    main()
