@@ -3,6 +3,7 @@
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -61,6 +62,8 @@ def test_the_readme_has_commands_to_run():
 
 def test_every_command_does_what_it_says(place):
     servers = []
+    with socket.socket() as probe:  # the README's port must be free, or another server would answer
+        probe.bind(("127.0.0.1", 8080))
     try:
         for kind, block in BLOCKS:
             if kind == "python":

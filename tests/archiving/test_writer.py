@@ -72,6 +72,10 @@ def test_no_part_is_left_where_writing_fails(run, tmp_path):
     (tmp_path / "store").write_text("a file where the folder should be")
     with pytest.raises(ArchiveError, match="cannot be written"):
         boxwright.archive(run, store=tmp_path / "store")
+    (tmp_path / "tiny.mar").mkdir()  # the rename fails after the part was written
+    with pytest.raises(ArchiveError, match="cannot be written"):
+        boxwright.archive(run, store=tmp_path)
+    assert list(tmp_path.glob("*.part")) == []
 
 
 def test_the_runtime_copy_is_the_runtime(mar):

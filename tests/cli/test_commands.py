@@ -88,6 +88,10 @@ WRONG = [
     (["predict", "{mar}", "."], "no pictures"),
     (["predict", "{mar}", "text.txt", "--threshold", "7"], "'--threshold'"),
     (["predict", "{mar}", "text.txt", "--device", "cuda:9"], "cuda:9"),
+    (["predict", "{mar}", "{picture}", "--out", "text.txt"], "text.txt: File exists"),
+    (["predict", "{mar}", "{data}/test", "{data}/valid", "--out", "drawn"], "would overwrite"),
+    (["predict", "{mar}", "text.txt", "--device", "gpu"], "'gpu' is not available"),
+    (["demo", "--out", "text.txt"], "text.txt"),
     (["serve", "nothing.mar"], "nothing.mar: no such"),
     (["serve", "{mar}", "--port", "70000"], "'--port'"),
     (["tarin"], "No such command"),
@@ -95,9 +99,9 @@ WRONG = [
 
 
 @pytest.mark.parametrize(("arguments", "culprit"), WRONG, ids=lambda value: " ".join(value)[:40])
-def test_wrong_input_gives_one_clear_error_and_exit_code_2(run, mar, demo_data, tmp_path, arguments, culprit):
+def test_wrong_input_gives_one_clear_error_and_exit_code_2(run, mar, demo_data, picture, tmp_path, arguments, culprit):
     (tmp_path / "text.txt").write_text("hello")
-    places = {"run": run, "mar": mar, "data": demo_data}
+    places = {"run": run, "mar": mar, "data": demo_data, "picture": picture}
     done = boxwright(*(argument.format(**places) for argument in arguments), cwd=tmp_path)
     assert done.returncode == 2, done.stdout + done.stderr
     assert culprit in done.stderr

@@ -59,6 +59,10 @@ def change(split_document, path, value):
         (["categories", 1, "name"], "ray", ["category name 'ray'", "twice"]),
         (["categories", 1, "name"], None, ["needs a whole id and a name"]),
         (["categories"], [], ["no class"]),
+        (["categories", 1, "name"], "score", ["'score'", "Rename"]),
+        (["categories", 1, "name"], "\ud800", ["category 1"]),
+        (["annotations", 0, "iscrowd"], "0", ["annotation id 0", "iscrowd = '0'"]),
+        (["annotations", 0, "bbox"], [1, 2, 3, 10**400], ["annotation id 0", "four finite"]),
     ],
 )
 def test_one_clear_error_names_the_culprit(clean, path, value, culprits):
@@ -131,6 +135,23 @@ def test_unused_classes_stay_with_a_note_and_parents_go(tmp_path):
     folder = read_folder(write_data(tmp_path, train=content, valid=content))
     assert [one.name for one in folder.classes] == ["fish", "ray", "shark"]
     assert "'shark'" in folder.notes[0]
+
+
+def test_a_project_of_one_class_may_bear_the_parents_name(tmp_path):
+    content = document()
+    content["categories"] = [
+        {"id": 0, "name": "fish", "supercategory": "none"},
+        {"id": 1, "name": "fish", "supercategory": "fish"},
+        {"id": 2, "name": "ray", "supercategory": "ray"},
+    ]
+    folder = read_folder(write_data(tmp_path, train=content, valid=content))
+    assert [(one.id, one.name) for one in folder.classes] == [(1, "fish"), (2, "ray")]
+
+
+def test_validation_without_a_box_cannot_choose_a_threshold(tmp_path):
+    empty = {**document(), "annotations": []}
+    with pytest.raises(DataError, match="nothing to measure by"):
+        read_folder(write_data(tmp_path, train=document(), valid=empty))
 
 
 def test_an_annotated_parent_is_a_class(tmp_path):

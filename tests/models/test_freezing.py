@@ -43,10 +43,21 @@ def test_resnet_keeps_torchvisions_count():
     assert kinds == {"conv1", "bn1", "layer1"}
 
 
+def test_norms_that_no_backbone_brings_go_on_learning():
+    network = network_of("fasterrcnn_resnet50_fpn_v2")
+    freeze_batchnorm(network)
+    network.train()
+    hold_frozen_batchnorm(network)
+    assert not network.backbone.body.bn1.training
+    assert network.roi_heads.box_head[0][1].training
+    assert all(name.startswith("backbone.body.") for name in frozen_names(network))
+
+
 def test_a_frozen_batchnorm_stays_as_it_was():
     network = network_of("fasterrcnn_tiny_fpn")
     freeze_batchnorm(network)
-    before = {name: value.clone() for name, value in network.state_dict().items() if "running" in name}
+    state = network.state_dict()
+    before = {name: value.clone() for name, value in state.items() if "body" in name and "running" in name}
     network.train()
     hold_frozen_batchnorm(network)
     images = torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8)

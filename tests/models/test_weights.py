@@ -1,10 +1,11 @@
 import pickle
+from dataclasses import replace
 
 import pytest
 import torch
 from safetensors.torch import save_file
 
-from boxwright.models.weights import fetch_hub_weights, load_weights
+from boxwright.models.weights import fetch_hub_weights, load_weights, network_options
 from boxwright.runtime import ClassEntry, InputSpec, ModelError, ModelSpec
 from boxwright.runtime.networks import build_network
 
@@ -125,6 +126,21 @@ def test_without_network_the_error_names_file_and_folder(tmp_path, monkeypatch):
         fetch_hub_weights("coco", "fasterrcnn_resnet50_fpn")
     assert "fasterrcnn_resnet50_fpn_coco-258fb6c6.pth" in str(caught.value)
     assert str(tmp_path / "hub" / "checkpoints") in str(caught.value)
+
+
+def test_the_norms_epsilon_is_that_of_the_weights(run, tmp_path):
+    resnet, mobile = "fasterrcnn_resnet50_fpn", "fasterrcnn_mobilenet_v3_large_fpn"
+    assert network_options("coco", resnet) == {"norm_eps": 0.0}
+    assert network_options("fasterrcnn_resnet50_fpn_coco-258fb6c6.pth", resnet) == {"norm_eps": 0.0}
+    assert network_options("imagenet", mobile) == {"norm_eps": 1e-3}
+    assert network_options("none", mobile) == network_options("other.pth", mobile) == {}
+    spec = replace(ModelSpec.load(run / "spec.json"), network={"norm_eps": 0.5})
+    (tmp_path / "spec.json").write_text(spec.to_json())
+    for name in ("model_state_dict.pth", "checkpoints/best.ckpt"):
+        assert network_options(str(tmp_path / name), TINY) == {"norm_eps": 0.5}
+    entries = (ClassEntry(1, "a"),)
+    network = build_network(ModelSpec("m", TINY, entries, InputSpec(64, 64), {"norm_eps": 0.5}))
+    assert network.backbone.body["0"][1].eps == 0.5
 
 
 def test_weights_that_do_not_exist_are_said_so():

@@ -71,6 +71,15 @@ def test_a_truncated_archive_is_refused(mar, tmp_path, share):
         open_bundle(cut)
 
 
+@pytest.mark.parametrize("weights", [b".", b"", b"nonsense", b"PK\x03\x04"])
+def test_nonsense_for_weights_is_refused(run, tmp_path, weights):
+    target = tmp_path / "run"
+    shutil.copytree(run, target)
+    (target / WEIGHTS).write_bytes(weights)
+    with pytest.raises(ArchiveError, match="plain state dict"):
+        Predictor(target)
+
+
 def test_code_in_the_weights_is_not_run(run, tmp_path):
     target = tmp_path / "run"
     shutil.copytree(run, target)

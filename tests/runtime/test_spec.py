@@ -40,6 +40,12 @@ def altered(**changes):
         (altered(classes=[{"id": 1}]), "ClassEntry"),
         (altered(input={"height": 192}), "InputSpec"),
         ('{"format": 1}', "'classes'"),
+        ("[" * 100000, "not JSON"),
+        (altered(operating_point={"threshold": None}), "Threshold None"),
+        (altered(network=5), "wrong type"),
+        (altered(name=7), "wrong type"),
+        (altered(input={"height": 64.0, "width": 64}), "multiple of 32"),
+        (altered(input={"height": 64, "width": 64, "pad": [1, 2]}), "three numbers"),
     ],
 )
 def test_what_is_wrong_is_named(text, culprit):

@@ -83,7 +83,7 @@ def test_form_content_type_of_curl_does_no_harm(ask, picture):
         ("GET", "/models/none", {}, 404, "ModelNotFoundException"),
         ("GET", "/nothing", {}, 404, "ResourceNotFoundException"),
         ("POST", "/ping", {}, 405, "MethodNotAllowedException"),
-        ("GET", "/", {}, 404, "ResourceNotFoundException"),
+        ("GET", "/", {}, 405, "MethodNotAllowedException"),
     ],
 )
 def test_errors_have_torchserves_shape(ask, method, path, options, status, kind):
@@ -98,10 +98,14 @@ def test_a_broken_form_is_a_bad_request(ask):
     headers = {"content-type": "multipart/form-data; boundary=x"}
     response = ask("POST", "/predictions/tiny", content=b"--y\r\nnonsense", headers=headers)
     assert response.status_code == 400
+    headers = {"content-type": "Multipart/form-data; boundary=x; charset=undefined"}
+    content = b'--x\r\nContent-Disposition: form-data; name="data"\r\n\r\nx\r\n--x--\r\n'
+    assert ask("POST", "/predictions/tiny", content=content, headers=headers).status_code == 400
 
 
 def test_models_are_listed_and_described(ask):
     assert ask("GET", "/models").json() == {"models": [{"modelName": "tiny", "modelUrl": "tiny.mar"}]}
+    assert ask("GET", "/models?limit=" + "9" * 5000).status_code == 200
     assert ask("GET", "/models?limit=0&next_page_token=junk").json() == {"nextPageToken": "0", "models": []}
     (description,) = ask("GET", "/models/tiny").json()
     assert (description["modelName"], description["modelVersion"]) == ("tiny", "1.0")

@@ -26,7 +26,8 @@ def no_key(tmp_path, monkeypatch):
         ("auto", {"WANDB_API_KEY": "k" * 40}, "online"),
         ("auto", {"WANDB_MODE": "disabled"}, "off"),
         ("auto", {"WANDB_MODE": "offline", "WANDB_API_KEY": "k" * 40}, "offline"),
-        ("online", {}, "online"),
+        ("online", {}, "offline"),
+        ("online", {"WANDB_API_KEY": "k" * 40}, "online"),
         ("off", {"WANDB_API_KEY": "k" * 40}, "off"),
     ],
 )

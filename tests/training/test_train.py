@@ -111,8 +111,10 @@ def test_a_resumed_run_goes_on_where_it_was(interrupted, small, tmp_path):
     assert [line["epoch"] for line in lines] == [0, 1, 2, 3, 4, 5]  # none twice, none left out
     whole = boxwright.train(data=small, name="whole", out=tmp_path, epochs=6, **TINY)
     unbroken = [line for line in read_metrics(whole.folder) if "val/f2" in line]
-    for name in ("val/map", "val/f2"):
-        assert [line[name] for line in lines] == pytest.approx([line[name] for line in unbroken], abs=0.02)
+    for name in ("val/map", "val/map_50", "val/f2", "val/threshold"):
+        assert [line[name] for line in lines] == pytest.approx([line[name] for line in unbroken], abs=1e-6)
+    best = max(unbroken, key=lambda line: line["val/f2"])
+    assert result.spec.operating_point.value == pytest.approx(best["val/f2"], abs=1e-6)  # though it was moved
     with pytest.raises(ConfigError, match="all 6 epochs are done"):
         resume(folder, Console(quiet=True))
 
@@ -174,7 +176,8 @@ def test_the_reference_demos_config_runs_unchanged(small, tmp_path, monkeypatch)
 def test_a_fast_dev_run_tries_everything_and_keeps_nothing(small, tmp_path):
     result = boxwright.train(data=small, name="dev", out=tmp_path, fast_dev_run=True, **TINY)
     assert result.spec is None
-    assert not (result.folder / "checkpoints" / "best.ckpt").exists()
+    assert not (result.folder / "checkpoints").exists()
+    assert boxwright.train(data=small, name="dev", out=tmp_path, epochs=1, **TINY).spec is not None
 
 
 def test_a_taken_name_is_refused_and_a_free_one_found(small, tmp_path):
@@ -192,17 +195,52 @@ def test_a_taken_name_is_refused_and_a_free_one_found(small, tmp_path):
         ({"weights": "missing.pth"}, ModelError, "missing.pth"),
         ({"image_size": 100}, ConfigError, "multiple of 32"),
         ({"epoch": 3}, ConfigError, "'epochs'"),
+        ({"out": "data-file"}, ConfigError, "cannot be made"),
+        ({"state_dict_out": "data-file/x"}, ConfigError, "cannot be made"),
     ],
 )
-def test_nothing_is_left_behind_by_wrong_settings(small, tmp_path, settings, error, culprit):
+def test_nothing_is_left_behind_by_wrong_settings(small, tmp_path, monkeypatch, settings, error, culprit):
+    elsewhere = small.parent / "elsewhere"
+    elsewhere.mkdir(exist_ok=True)
+    (elsewhere / "data-file").write_text("a file where a folder should be")
+    monkeypatch.chdir(elsewhere)
     with pytest.raises(error, match=culprit):
         boxwright.train(**{"data": small, "out": tmp_path, **TINY, **settings})
-    assert list(tmp_path.iterdir()) == []
+    assert not list(tmp_path.rglob("config.yaml"))
 
 
 def test_a_loss_that_is_not_finite_ends_training_with_advice(small, tmp_path):
     with pytest.raises(ModelError, match="Lower learning_rate"):
         boxwright.train(data=small, out=tmp_path, epochs=3, learning_rate=1e12, gradient_clip=0, **TINY)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_truncated_picture_ends_training_with_its_name(small, tmp_path, workers):
+    shutil.copytree(small, tmp_path / "data")
+    picture = next((tmp_path / "data" / "train").glob("*.jpg"))
+    picture.write_bytes(picture.read_bytes()[:-2000])
+    with pytest.raises(DataError) as caught:
+        boxwright.train(data=tmp_path / "data", out=tmp_path, epochs=1, **{**TINY, "workers": workers})
+    assert picture.name in str(caught.value)
+    assert "Traceback" not in str(caught.value)
+
+
+def test_names_are_printed_as_they_are(small, tmp_path, capsys):
+    data = tmp_path / "data"
+    shutil.copytree(small, data)
+    for split in ("train", "valid"):
+        document = json.loads((data / split / ANNOTATIONS).read_text())
+        document["categories"][1]["name"] = "disc [small] [/x]"
+        (data / split / ANNOTATIONS).write_text(json.dumps(document))
+    boxwright.train(data=data, out=tmp_path, epochs=1, **TINY)
+    assert "disc [small] [/x]" in capsys.readouterr().out
+
+
+def test_a_run_killed_at_its_end_is_finished_by_resuming(small, tmp_path):
+    run = boxwright.train(data=small, name="killed", out=tmp_path, epochs=1, **TINY)
+    for name in ("spec.json", "model_state_dict.pth"):
+        (run.folder / name).unlink()
+    assert resume(run.folder, Console(quiet=True)).spec.operating_point == run.spec.operating_point
 
 
 def test_sgd_coco_style_settings_run(small, tmp_path):

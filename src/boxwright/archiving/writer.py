@@ -11,6 +11,7 @@ import hashlib
 import io
 import json
 import zipfile
+from contextlib import suppress
 from dataclasses import replace
 from importlib import resources
 from pathlib import Path
@@ -25,6 +26,7 @@ RUNTIME_COPY = "boxwright_runtime"
 """Name of the runtime's copy inside an archive: importable there without boxwright."""
 
 _ARCHIVER_VERSION = "0.12.0"
+_UNDATED = "1980-01-01T00:00:00"
 _ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)
 _READABLE = 0o100644 << 16
 
@@ -77,7 +79,7 @@ def archive(
     bundle = open_bundle(run)
     spec = replace(bundle.spec, name=name or bundle.spec.name)
     for what, text in (("name", spec.name), ("version", version)):
-        if not NAME_PATTERN.match(text):
+        if not NAME_PATTERN.fullmatch(text):
             raise ConfigError(f"Model {what} {text!r} does not fit.", "Use letters, digits, '_', '-' and '.'.")
     target = Path(store) / f"{spec.name}.mar"
     _write_atomically(target, _zip(_members(spec, bundle.weights, version)))
@@ -102,7 +104,7 @@ def _members(spec: ModelSpec, weights: bytes, version: str) -> dict[str, bytes]:
 
 
 def _manifest(spec: ModelSpec, version: str) -> dict[str, object]:
-    created = datetime.datetime.fromisoformat(spec.provenance["created"])
+    created = datetime.datetime.fromisoformat(spec.provenance.get("created", _UNDATED))
     return {
         "createdOn": created.strftime("%d/%m/%Y %H:%M:%S"),
         "runtime": "python",
@@ -150,4 +152,6 @@ def _write_atomically(target: Path, content: bytes) -> None:
         part.write_bytes(content)
         part.replace(target)
     except OSError as error:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
         raise ArchiveError(f"{target}: cannot be written: {error.strerror}.", "Choose another --store.") from error

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from boxwright.runtime import ConfigError, Detections, PictureError, Predictor, decode
+from boxwright.runtime import ConfigError, Detections, Predictor, decode
 from boxwright.runtime.drawing import draw_detections
 
 __all__ = ["predict_files"]
@@ -30,18 +30,19 @@ def predict_files(
 
     Raises:
         PictureError: a picture that cannot be used.
-        ConfigError: no pictures.
+        ConfigError: no pictures, or a drawing that would overwrite a picture or another drawing.
     """
     pictures = list(_pictures(paths))
     if not pictures:
         raise ConfigError(f"{', '.join(map(str, paths))}: no pictures.", f"Looked for {', '.join(_SUFFIXES)}.")
+    targets = _targets(pictures, out)
     results = []
     for path in pictures:
         found = predictor(path)
         say(_line(path, found, predictor.spec.class_names))
         results += _results(path, found, predictor)
-        if out is not None:
-            _draw(path, found, predictor.spec.class_names, out)
+        if path in targets:
+            draw_detections(decode(path), found, predictor.spec.class_names).save(targets[path])
     return results
 
 
@@ -74,10 +75,15 @@ def _results(path: Path, found: Detections, predictor: Predictor) -> list[dict[s
     ]
 
 
-def _draw(path: Path, found: Detections, names: Sequence[str], out: Path) -> None:
+def _targets(pictures: Sequence[Path], out: Path | None) -> dict[Path, Path]:
+    """Where each picture's drawing goes."""
+    if out is None:
+        return {}
+    targets = {path: out / f"{path.stem}.png" for path in pictures}
+    taken = {path.resolve() for path in pictures}
+    for path, target in targets.items():
+        if target.resolve() in taken:
+            raise ConfigError(f"{path}: its drawing would overwrite {target}.", "Choose another --out.")
+        taken.add(target.resolve())
     out.mkdir(parents=True, exist_ok=True)
-    target = out / f"{path.stem}.png"
-    try:
-        draw_detections(decode(path), found, names).save(target)
-    except OSError as error:
-        raise PictureError(f"{target}: cannot be written: {error.strerror}.", "Choose another --out.") from error
+    return targets

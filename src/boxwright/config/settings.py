@@ -56,7 +56,7 @@ class TrainConfig(BaseModel):
         trainable_stages: how many backbone stages, from the last, are trained; all when not
             pretrained, else 3.
         precision: ``auto`` (bf16 where the processor has it), ``fp32`` or ``bf16``; evaluation is fp32.
-        gpus: number of GPUs; ``auto`` takes one if there is one; more than there are falls back, said aloud.
+        gpus: 0 or 1; ``auto`` takes a GPU if there is one; more than can be used falls back, said aloud.
         workers: loader processes.
         seed: of everything random.
         monitor: the figure that decides which epoch is the best.
@@ -100,7 +100,7 @@ class TrainConfig(BaseModel):
     @field_validator("name")
     @classmethod
     def _name_fits_a_url(cls, name: str | None) -> str | None:
-        if name is not None and not NAME_PATTERN.match(name):
+        if name is not None and not NAME_PATTERN.fullmatch(name):
             raise ValueError("use letters, digits, '_', '-' and '.', a letter or digit first")
         return name
 
@@ -142,7 +142,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         document = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}.", "Check the path.") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ConfigError(f"{path}: not YAML: {error}.", "Write one 'key: value' a line.") from error
     if document is not None and not isinstance(document, dict):
         raise ConfigError(f"{path}: not a list of settings.", "Write one 'key: value' a line.")
@@ -188,7 +188,7 @@ def parse_assignment(text: str) -> tuple[str, Any]:
         raise ConfigError(f"--set {text!r} has no '='.", "Write --set key=value.")
     try:
         return key.strip(), yaml.safe_load(value)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ConfigError(f"--set {text!r}: the value is not YAML: {error}.") from error
 
 

@@ -43,6 +43,11 @@ RECIPES: dict[str, Callable[[InputSpec], list[v2.Transform]]] = {
 """Recipes by name: none; light: flip and colour; standard: those, zoom out and crop."""
 
 
+def _labels(sample: dict[str, Any]) -> Tensor:
+    labels: Tensor = sample["labels"]
+    return labels
+
+
 class Augmentation:
     """A recipe that gives the same picture for the same seed, whatever the number of workers.
 
@@ -53,7 +58,7 @@ class Augmentation:
 
     def __init__(self, recipe: str, spec: InputSpec) -> None:
         steps = RECIPES[recipe](spec)
-        sanitize = v2.SanitizeBoundingBoxes(min_size=_SMALLEST_SIDE, labels_getter=lambda sample: sample["labels"])
+        sanitize = v2.SanitizeBoundingBoxes(min_size=_SMALLEST_SIDE, labels_getter=_labels)
         self._transform = v2.Compose([*steps, sanitize]) if steps else None
 
     def __call__(self, canvas: Tensor, boxes: Tensor, labels: Tensor, seed: int) -> tuple[Tensor, Tensor, Tensor]:

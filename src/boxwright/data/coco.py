@@ -8,7 +8,6 @@ training starts.
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,10 +15,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
-from boxwright.runtime import ClassEntry, DataError
-from boxwright.runtime.picture import FORMATS
+from boxwright.runtime import ClassEntry, DataError, PictureError
+from boxwright.runtime.picture import upright_size
 
 from .contract import check_categories, class_contract
 
@@ -27,8 +25,7 @@ __all__ = ["ANNOTATIONS", "SPLITS", "DataFolder", "PictureRecord", "Split", "rea
 
 ANNOTATIONS = "_annotations.coco.json"
 SPLITS = ("train", "valid", "test")
-_ORIENTATION_TAG = 0x0112
-_SIDEWAYS = (5, 6, 7, 8)  # EXIF orientations that swap width and height
+_LARGEST_NUMBER = 1e12  # false for NaN and infinity too
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,8 +102,9 @@ def read_folder(root: Path) -> DataFolder:
     documents = {name: _load(root / name / ANNOTATIONS) for name in names}
     classes, notes = class_contract(documents)
     splits = {name: _split(name, root / name, documents[name], classes) for name in names}
-    if not any((~picture.crowd).any() for picture in splits["train"].pictures):
-        raise DataError(f"{root / 'train' / ANNOTATIONS}: no usable box at all.", "There is nothing to learn.")
+    for name, purpose in (("train", "learn"), ("valid", "measure by")):
+        if not any((~picture.crowd).any() for picture in splits[name].pictures):
+            raise DataError(f"{root / name / ANNOTATIONS}: no usable box; there is nothing to {purpose}.")
     left_out = [sentence for split in splits.values() for sentence in split.left_out]
     return DataFolder(root, classes, splits, (*notes, *left_out))
 
@@ -190,6 +188,8 @@ def _annotations_by_image(
                 f"{who} of {images[picture]['file_name']!r}: category id {category} is not a class.",
                 f"Known category ids: {sorted(index_of)}.",
             )
+        if entry.get("iscrowd", 0) not in (0, 1, None):
+            raise DataError(f"{who}: iscrowd = {entry['iscrowd']!r} is neither 0 nor 1.", "Export the file again.")
         _require_box(entry.get("bbox"), f"{who} of {images[picture]['file_name']!r}")
         grouped[picture].append(entry)
     return grouped
@@ -209,7 +209,8 @@ def _require_box(box: object, who: str) -> None:
 
 
 def _finite(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    """Whether it is a number of a size that a picture can have."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < _LARGEST_NUMBER
 
 
 def _record(
@@ -250,13 +251,10 @@ def _picture_path(folder: Path, file_name: str) -> Path:
 
 
 def _upright_size(path: Path) -> tuple[int, int]:
-    """Width and height after EXIF orientation, from the header alone."""
     try:
-        with Image.open(path, formats=FORMATS) as image:
-            sideways = image.getexif().get(_ORIENTATION_TAG) in _SIDEWAYS
-            return (image.height, image.width) if sideways else (image.width, image.height)
-    except Exception as error:  # Pillow's plugins raise whatever their parsers run into
-        raise DataError(f"{path}: not a readable JPEG, PNG, WebP or BMP picture.", "Replace it.") from error
+        return upright_size(path)
+    except PictureError as error:
+        raise DataError(error.message, "Replace it.") from error
 
 
 def _require_size(image: Mapping[str, Any], width: int, height: int, path: Path) -> None:

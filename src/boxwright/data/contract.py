@@ -30,10 +30,11 @@ def class_contract(documents: Mapping[str, Document]) -> tuple[tuple[ClassEntry,
     """
     entries = _entries(documents["train"], "train")
     used = Counter(number for one in documents.values() for number in _used_ids(one))
-    parents = {name for one in documents["train"]["categories"] if isinstance(name := one.get("supercategory"), str)}
-    classes = tuple(one for one in entries if used[one.id] or one.name not in parents)
+    parents = _parent_ids(documents["train"])
+    classes = tuple(one for one in entries if used[one.id] or one.id not in parents)
     if not classes:
         raise DataError("train: there is no class to learn.", "List categories and annotate pictures.")
+    _require_unique([one.name for one in classes], "name", "train")
     for split, document in documents.items():
         _require_agreement(_entries(document, split), entries, split)
     notes = tuple(f"class {one.name!r} has no annotation in any split" for one in classes if not used[one.id])
@@ -48,17 +49,35 @@ def _used_ids(document: Document) -> Iterator[float]:
 
 def _entries(document: Document, split: str) -> tuple[ClassEntry, ...]:
     entries = sorted((_entry(category, split) for category in document["categories"]), key=lambda one: one.id)
-    for key, values in (("id", [one.id for one in entries]), ("name", [one.name for one in entries])):
-        twice = [value for value, count in Counter(values).items() if count > 1]
-        if twice:
-            raise DataError(f"{split}: category {key} {twice[0]!r} is used twice.", "Keep one.")
+    _require_unique([one.id for one in entries], "id", split)
     return tuple(entries)
+
+
+def _require_unique(values: Sequence[int | str], what: str, split: str) -> None:
+    twice = [value for value, count in Counter(values).items() if count > 1]
+    if twice:
+        raise DataError(f"{split}: category {what} {twice[0]!r} is used twice.", "Keep one.")
+
+
+def _parent_ids(document: Document) -> set[int]:
+    """Ids of categories that another category names as its supercategory.
+
+    A project of one class may have the same name twice: as parent with id 0, as class with id 1.
+    """
+    named = [(one["id"], one["name"], one.get("supercategory")) for one in document["categories"]]
+    return {
+        number for number, name, _ in named if any(parent == name and child != number for child, _, parent in named)
+    }
 
 
 def _entry(category: Mapping[str, Any], split: str) -> ClassEntry:
     number, name = category.get("id"), category.get("name")
     if isinstance(number, bool) or not isinstance(number, int) or not isinstance(name, str) or not name:
-        raise DataError(f"{split}: category {dict(category)!r} needs a whole id and a name.")
+        raise DataError(f"{split}: category {dict(category)!r} needs a whole id and a name.", "Export it again.")
+    if name == "score":
+        raise DataError(f"{split}: category {number} is named 'score', a key of the answer.", "Rename it.")
+    if not name.isprintable():
+        raise DataError(f"{split}: category {number} has the name {name!r}.", "Use letters that can be printed.")
     return ClassEntry(number, name)
 
 

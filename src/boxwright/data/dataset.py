@@ -100,7 +100,8 @@ class PictureDataset(Dataset[Sample]):
         labels = torch.from_numpy(record.labels[~record.crowd])
         if self._augmentation is not None:
             canvas, boxes, labels = self._augmentation(canvas, boxes, labels, self._sample_seed(index))
-        return Sample(canvas, boxes, labels, index, placement)
+        has_area = (boxes[:, 2:] > boxes[:, :2]).all(dim=1)  # in float32 a sliver may have none
+        return Sample(canvas, boxes[has_area], labels[has_area], index, placement)
 
     def _sample_seed(self, index: int) -> int:
         sequence = np.random.SeedSequence((self._seed, int(self._epoch), index))

@@ -6,14 +6,19 @@ from torch import nn
 
 __all__ = ["freeze_batchnorm", "freeze_stages", "hold_frozen_batchnorm"]
 
+_BODY = "backbone.body"
+
 
 def freeze_batchnorm(network: nn.Module) -> None:
-    """Keep every BatchNorm as it was loaded: its scale and shift do not learn, its statistics stay.
+    """Keep the backbone's BatchNorms as they were loaded: scale and shift do not learn, statistics stay.
+
+    Those of necks and heads learn: pretrained backbones do not bring them, and frozen at their
+    initial values they would normalise nothing.
 
     The statistics stay only in eval mode, and ``network.train()`` ends that: call
     ``hold_frozen_batchnorm`` after it.
     """
-    for norm in _batchnorms(network):
+    for norm in _batchnorms(network.get_submodule(_BODY)):
         norm.requires_grad_(False)
     hold_frozen_batchnorm(network)
 
@@ -42,7 +47,7 @@ def freeze_stages(network: nn.Module, trainable: int) -> int:
     Returns:
         How many stages were frozen.
     """
-    stages = _stages(network.get_submodule("backbone.body"))
+    stages = _stages(network.get_submodule(_BODY))
     frozen = stages[: max(len(stages) - trainable, 0)]
     for stage in frozen:
         for module in stage:

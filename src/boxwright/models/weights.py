@@ -12,11 +12,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from boxwright.runtime import ModelError
+from boxwright.runtime import ModelError, ModelSpec
+from boxwright.runtime.bundle import RUN_SPEC
 
 from .catalogue import find_architecture
 
-__all__ = ["LoadedWeights", "fetch_hub_weights", "load_weights"]
+__all__ = ["LoadedWeights", "fetch_hub_weights", "load_weights", "network_options"]
 
 StateDict = dict[str, Tensor]
 
@@ -87,6 +88,46 @@ def load_weights(network: nn.Module, weights: str, architecture: str) -> LoadedW
     return _match(network, state, source)
 
 
+def network_options(weights: str, architecture: str) -> dict[str, Any]:
+    """Options the network must be built with for these weights to mean what they meant.
+
+    Args:
+        weights: see ``load_weights``; of a run's file the options are those of its ``spec.json``.
+        architecture: catalogue key.
+
+    Returns:
+        ``ModelSpec.network``.
+    """
+    row = find_architecture(architecture)
+    if weights in ("none", "auto"):
+        return {}
+    if weights == "imagenet":
+        return {"norm_eps": row.backbone_norm_eps}
+    if weights == "coco":
+        return {"norm_eps": row.coco_norm_eps}
+    return _options_of_file(Path(weights), architecture)
+
+
+def _options_of_file(path: Path, architecture: str) -> dict[str, Any]:
+    for folder in (path.parent, path.parent.parent):  # of model_state_dict.pth and of checkpoints/best.ckpt
+        if (folder / RUN_SPEC).is_file():
+            spec = ModelSpec.load(folder / RUN_SPEC)
+            return dict(spec.network) if spec.architecture == architecture else {}
+    for weights in ("imagenet", "coco"):
+        if path.name == _hub_name(weights, architecture):
+            return network_options(weights, architecture)
+    return {}
+
+
+def _hub_name(weights: str, architecture: str) -> str | None:
+    """File name of torchvision's weights; None where there are none."""
+    from torchvision.models import get_weight
+
+    row = find_architecture(architecture)
+    member = row.coco_weights if weights == "coco" else row.backbone_weights
+    return None if member is None else str(get_weight(member).url).rsplit("/", 1)[-1]
+
+
 def fetch_hub_weights(weights: str, architecture: str) -> tuple[str, Path]:
     """Make sure that ``imagenet`` or ``coco`` weights are on disk, where torch.hub keeps them.
 
@@ -115,9 +156,9 @@ def fetch_hub_weights(weights: str, architecture: str) -> tuple[str, Path]:
 
 
 def _download(url: str, file: Path) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
     hash_prefix = file.stem.rsplit("-", 1)[-1]  # torchvision's file names end in their SHA-256
     try:
+        file.parent.mkdir(parents=True, exist_ok=True)
         torch.hub.download_url_to_file(url, os.fspath(file), hash_prefix)
     except Exception as error:  # URL, socket, TLS, disk and hash errors share no base
         raise ModelError(
@@ -156,7 +197,7 @@ def _read_torch(path: Path) -> Mapping[str, Any]:
             f"Weights {os.fspath(path)!r} would need code to be loaded, or are no torch file.",
             "Save the state dict alone: torch.save(model.state_dict(), path).",
         ) from error
-    except (RuntimeError, EOFError, ValueError, OSError, KeyError) as error:
+    except Exception as error:  # the restricted unpickler raises whatever it runs into
         raise ModelError(f"Weights {os.fspath(path)!r} cannot be read: {error}.") from error
     if not isinstance(document, Mapping):
         raise ModelError(f"Weights {os.fspath(path)!r} are not a state dict.", "Save model.state_dict().")
@@ -168,7 +209,7 @@ def _unwrap(document: Mapping[str, Any]) -> StateDict:
         if isinstance(document.get(wrapper), Mapping):
             document = document[wrapper]
             break
-    return {key: value for key, value in document.items() if isinstance(value, Tensor)}
+    return {key: value for key, value in document.items() if isinstance(key, str) and isinstance(value, Tensor)}
 
 
 def _match(network: nn.Module, state: StateDict, source: str) -> LoadedWeights:

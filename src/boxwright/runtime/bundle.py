@@ -98,7 +98,9 @@ def _open_archive(path: Path) -> Bundle:
             members = {name: archive.read(name) for name in (*_VERIFIED, CHECKSUMS)}
     except KeyError as error:
         raise ArchiveError(f"{path}: {error.args[0]}", "It was not written by boxwright.") from error
-    except (zipfile.BadZipFile, OSError, EOFError, NotImplementedError, RuntimeError) as error:
+    except ArchiveError:
+        raise
+    except Exception as error:  # zipfile and the decompressors raise whatever they run into
         raise ArchiveError(f"{path}: not a readable archive: {error}.", "Write it again.") from error
     expected = _checksums(members[CHECKSUMS], path)
     for name in _VERIFIED:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import io
 import os
-from typing import Optional, Union
+from typing import BinaryIO, Optional, Tuple, Union
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from .errors import PictureError, PictureTooLarge, UnsupportedPicture
 
-__all__ = ["FORMATS", "MAX_PIXELS", "PictureSource", "decode"]
+__all__ = ["FORMATS", "MAX_PIXELS", "PictureSource", "decode", "upright_size"]
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP")
 """Accepted picture formats, by Pillow's names."""
@@ -22,6 +22,7 @@ MAX_PIXELS = 50_000_000
 PictureSource = Union[str, "os.PathLike[str]", bytes, bytearray, memoryview, Image.Image, np.ndarray]
 
 _ORIENTATION_TAG = 0x0112
+_SIDEWAYS = (5, 6, 7, 8)  # orientations that swap width and height
 # EXIF 2.32, section 4.6.4, tag 274: what undoes each stored orientation.
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -83,21 +84,42 @@ def _from_array(array: np.ndarray) -> Image.Image:
     return Image.fromarray(array).convert("RGB")
 
 
-def _from_bytes(encoded: bytes, name: str, max_pixels: int) -> Image.Image:
+def upright_size(path: Union[str, os.PathLike[str]], max_pixels: int = MAX_PIXELS) -> Tuple[int, int]:
+    """Width and height in pixels that ``decode`` would give, from the header alone.
+
+    Raises:
+        PictureError: see ``decode``; broken pixels behind a sound header go unseen.
+    """
+    name = f"{os.fspath(path)!r}"
     try:
-        image = Image.open(io.BytesIO(encoded), formats=FORMATS)
+        with open(path, "rb") as file:
+            image = _open(file, name, max_pixels)
+            sideways = _orientation(image) in _SIDEWAYS
+            return (image.height, image.width) if sideways else (image.width, image.height)
+    except OSError as error:
+        raise PictureError(f"Picture {name} cannot be read: {error.strerror}.", "Check the path.") from error
+
+
+def _from_bytes(encoded: bytes, name: str, max_pixels: int) -> Image.Image:
+    return _upright_rgb(_open(io.BytesIO(encoded), name, max_pixels), name)
+
+
+def _open(file: BinaryIO, name: str, max_pixels: int) -> Image.Image:
+    """The picture with its header read, its pixels not yet decoded."""
+    try:
+        image = Image.open(file, formats=FORMATS)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise _too_large(name, None, max_pixels) from error
     except UnidentifiedImageError as error:
         raise UnsupportedPicture(
-            f"{_sentence(name)} is not a JPEG, PNG, WebP or BMP picture ({len(encoded)} bytes).",
+            f"{_sentence(name)} is not a JPEG, PNG, WebP or BMP picture.",
             "Convert it to one of these.",
         ) from error
     except Exception as error:  # Pillow's plugins raise whatever their parsers run into
         raise _broken(name, error) from error
     if image.width * image.height > max_pixels:
         raise _too_large(name, image, max_pixels)
-    return _upright_rgb(image, name)
+    return image
 
 
 def _upright_rgb(image: Image.Image, name: str) -> Image.Image:

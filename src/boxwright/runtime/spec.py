@@ -54,7 +54,7 @@ class InputSpec:
 
     def __post_init__(self) -> None:
         for axis in (self.height, self.width):
-            if axis <= 0 or axis % STRIDE:
+            if not isinstance(axis, int) or axis <= 0 or axis % STRIDE:
                 raise ConfigError(
                     f"Canvas {self.height} x {self.width} (height x width) does not fit:",
                     f"each side must be a positive multiple of {STRIDE}.",
@@ -63,6 +63,8 @@ class InputSpec:
             raise ConfigError(f"Resize mode {self.resize!r} is unknown.", "Use 'letterbox' or 'stretch'.")
         for name in ("pad", "mean", "std"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
+            if len(getattr(self, name)) != 3 or not all(_is_number(value) for value in getattr(self, name)):
+                raise ConfigError(f"{name} = {list(getattr(self, name))!r} does not fit:", "give three numbers, RGB.")
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,14 @@ class OperatingPoint:
     objective: str = "f2"
     value: Optional[float] = None
     split: Optional[str] = None
+
+    def __post_init__(self) -> None:
+        if not _is_number(self.threshold) or not 0.0 <= self.threshold <= 1.0:
+            raise ConfigError(f"Threshold {self.threshold!r} is outside 0..1.", "Give a score.")
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 @dataclass(frozen=True)
@@ -106,6 +116,13 @@ class ModelSpec:
     measured: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
     format: int = FORMAT
+
+    def __post_init__(self) -> None:
+        texts = (self.name, self.architecture, *self.class_names)
+        mappings = (self.network, self.measured, self.provenance)
+        sound = all(isinstance(text, str) for text in texts) and all(isinstance(one, Mapping) for one in mappings)
+        if not sound:
+            raise ConfigError(f"Model specification {self.name!r} has a value of the wrong type.", "Write it again.")
 
     @property
     def class_names(self) -> Tuple[str, ...]:
@@ -137,7 +154,7 @@ class ModelSpec:
         """
         try:
             document = json.loads(text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ArchiveError(f"{source}: not JSON: {error}.", "Write it again with boxwright.") from error
         if not isinstance(document, dict) or document.get("format") != FORMAT:
             raise ArchiveError(f"{source}: not a model specification of format {FORMAT}.", "Update boxwright.")
@@ -171,7 +188,7 @@ class ModelSpec:
             ArchiveError: the file is missing, or see ``from_json``.
         """
         try:
-            text = Path(path).read_text(encoding="utf-8")
+            text = Path(path).read_bytes()
         except OSError as error:
             raise ArchiveError(f"{os.fspath(path)}: cannot be read: {error.strerror}.") from error
         return cls.from_json(text, os.fspath(path))
@@ -184,5 +201,5 @@ def _build(kind: Type[T], values: Mapping[str, Any], source: str) -> T:
         raise ArchiveError(f"{source}: unknown key {unknown[0]!r} in {kind.__name__}.", "Update boxwright.")
     try:
         return kind(**values)
-    except TypeError as error:
+    except (TypeError, ConfigError) as error:
         raise ArchiveError(f"{source}: {kind.__name__}: {error}.") from error

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import pickle
 from typing import TYPE_CHECKING, List
 
 import numpy as np
@@ -27,6 +26,7 @@ class TorchBackend:
 
     Raises:
         MissingDependency: torch is not installed.
+        ModelError: the device is not available.
         ArchiveError: the weights are not a plain state dict, or do not fit the architecture.
     """
 
@@ -40,8 +40,10 @@ class TorchBackend:
         self._network = _load_network(bundle).to(self._device).eval()
 
     def _checked_device(self, device: str) -> str:
-        if device.startswith("cuda") and not self._torch.cuda.is_available():
-            raise ModelError(f"Device {device!r} is not available here.", "Use 'cpu'.")
+        try:
+            self._torch.zeros(1, device=device)
+        except Exception as error:  # a name torch does not know, a device that is not there, a build without it
+            raise ModelError(f"Device {device!r} is not available here.", "Use 'cpu' or 'cuda:0'.") from error
         return device
 
     def detect(self, canvases: np.ndarray) -> List[Detections]:
@@ -68,7 +70,7 @@ def _load_network(bundle: Bundle) -> nn.Module:
     network = build_network(bundle.spec)
     try:
         state = torch.load(io.BytesIO(bundle.weights), map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
+    except Exception as error:  # the restricted unpickler raises whatever it runs into
         raise ArchiveError(
             f"{bundle.source}: the weights are not a plain state dict.",
             "Files that need code to be loaded are refused.",

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import uuid
 from collections.abc import AsyncGenerator
 from http import HTTPStatus
@@ -18,6 +19,7 @@ from fastapi import FastAPI, Request, Response
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.requests import ClientDisconnect
 
 from boxwright.runtime import PictureError
 
@@ -25,7 +27,7 @@ from .engine import Busy, Engine, ServedModel
 
 __all__ = ["MAX_BODY", "create_app"]
 
-MAX_BODY = 64 * 1024**2
+MAX_BODY = 32 * 1024**2
 """Largest accepted request body in bytes."""
 
 _METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]  # TorchServe takes any; curl -T sends PUT
@@ -69,7 +71,15 @@ def create_app(engine: Engine, max_body: int = MAX_BODY) -> FastAPI:
 
     @app.exception_handler(HTTPException)
     async def no_route(request: Request, error: HTTPException) -> Response:
-        return _error(_unrouted(error.status_code))
+        return _error(_unrouted(error.status_code, request.url.path))
+
+    @app.exception_handler(ClientDisconnect)
+    async def gone(request: Request, error: ClientDisconnect) -> Response:
+        return Response(status_code=HTTPStatus.BAD_REQUEST)  # nobody reads it
+
+    @app.exception_handler(Exception)
+    async def fault(request: Request, error: Exception) -> Response:
+        return _error(_Refusal(500, "InternalServerException", "Internal error; see the server's log."))
 
     @app.get("/ping")
     async def ping() -> Response:
@@ -87,10 +97,16 @@ def create_app(engine: Engine, max_body: int = MAX_BODY) -> FastAPI:
 
     @app.api_route("/predictions/{name}", methods=_METHODS)
     @app.api_route("/predictions/{name}/{version}", methods=_METHODS)
-    async def predict(request: Request, name: str, version: str | None = None) -> Response:
+    @app.api_route("/predictions/{name}/{version}/{rest:path}", methods=_METHODS)
+    async def predict(request: Request, name: str, version: str | None = None, rest: str = "") -> Response:
         model = _find(engine, name, version)
-        picture = await _picture_bytes(request, max_body)
-        return _answer(await _predict(engine, model, picture))
+        try:
+            with engine.place(model):
+                picture = await _picture_bytes(request, max_body)
+                return _answer(await _predict(engine, model, picture))
+        except Busy:
+            message = f'Model "{model.name}" has {engine.queue_size} requests waiting already. Try again later.'
+            raise _Refusal(503, "ServiceUnavailableException", message, {"Retry-After": "1"}) from None
 
     return app
 
@@ -98,9 +114,6 @@ def create_app(engine: Engine, max_body: int = MAX_BODY) -> FastAPI:
 async def _predict(engine: Engine, model: ServedModel, picture: bytes) -> list[dict[str, Any]]:
     try:
         return await engine.predict(model, picture)
-    except Busy:
-        message = f'Model "{model.name}" has {engine.queue_size} requests waiting already. Try again later.'
-        raise _Refusal(503, "ServiceUnavailableException", message, {"Retry-After": "1"}) from None
     except PictureError as error:
         raise _Refusal(error.http_status, type(error).__name__, str(error)) from None
     except Exception:  # whatever fails inside a network must not end the server
@@ -120,7 +133,7 @@ def _find(engine: Engine, name: str, version: str | None) -> ServedModel:
 
 async def _picture_bytes(request: Request, max_body: int) -> bytes:
     body = await _body(request, max_body)
-    if request.headers.get("content-type", "").startswith("multipart/form-data"):
+    if request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
         return await _form_file(request, body)
     if not body:
         raise _Refusal(400, "BadRequestException", "The request holds no picture. Send one as the body.")
@@ -142,7 +155,7 @@ async def _form_file(request: Request, body: bytes) -> bytes:
     parser = MultiPartParser(request.headers, _once(body), max_part_size=len(body))
     try:
         form = await parser.parse()
-    except (MultiPartException, KeyError) as error:
+    except (MultiPartException, KeyError, ValueError, LookupError) as error:
         raise _Refusal(400, "BadRequestException", f"The form cannot be read: {error}") from None
     try:
         field = form.get("data") or form.get("body") or next(iter(form.values()), None)
@@ -172,8 +185,9 @@ def _error(refusal: _Refusal) -> Response:
     return _json(body, refusal.status, refusal.headers)
 
 
-def _unrouted(status: int) -> _Refusal:
-    if status == HTTPStatus.METHOD_NOT_ALLOWED:
+def _unrouted(status: int, path: str) -> _Refusal:
+    if status == HTTPStatus.METHOD_NOT_ALLOWED or path == "/":  # TorchServe answers OPTIONS there
+        status = HTTPStatus.METHOD_NOT_ALLOWED
         message = "Requested method is not allowed, please refer to API document."
         return _Refusal(status, "MethodNotAllowedException", message)
     message = "Requested resource is not found, please refer to API document."
@@ -190,7 +204,7 @@ def _page(engine: Engine, query: Any) -> dict[str, Any]:
 
 def _number(text: str | None, default: int) -> int:
     """TorchServe reads what is no number as the default."""
-    return int(text) if text is not None and text.isascii() and text.isdigit() else default
+    return int(text) if text is not None and re.fullmatch("[0-9]{1,9}", text) else default
 
 
 def _description(engine: Engine, model: ServedModel, customized: bool) -> dict[str, Any]:
@@ -205,7 +219,7 @@ def _description(engine: Engine, model: ServedModel, customized: bool) -> dict[s
         "batchSize": 1,
         "maxBatchDelay": 0,
         "loadedAtStartup": True,
-        "workers": [{"id": "9000", "startTime": started, "status": "READY", "pid": os.getpid(), "gpu": False}],
+        "workers": [{"id": "9000", "startTime": started, "status": "READY", "pid": os.getpid()}],
         "jobQueueStatus": {
             "remainingCapacity": engine.queue_size - model.pending,
             "pendingRequests": model.pending,

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterable, Mapping
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -77,6 +79,22 @@ class Engine:
     def __init__(self, models: Mapping[str, ServedModel], queue_size: int = QUEUE_SIZE) -> None:
         self.models = models
         self.queue_size = queue_size
+        self._decoders = anyio.CapacityLimiter(os.cpu_count() or 1)
+
+    @contextmanager
+    def place(self, model: ServedModel) -> Iterator[None]:
+        """A place in a model's queue, taken before the body is read, so that memory is bounded.
+
+        Raises:
+            Busy: the queue is full.
+        """
+        if model.pending >= self.queue_size:
+            raise Busy
+        model.pending += 1
+        try:
+            yield
+        finally:
+            model.pending -= 1
 
     async def predict(self, model: ServedModel, picture: bytes) -> list[dict[str, Any]]:
         """Decode and detect, off the event loop; decoding of one picture overlaps another's detection.
@@ -89,15 +107,8 @@ class Engine:
             The endpoint's answer: ``[{name: [x1, y1, x2, y2], "score": s}]``.
 
         Raises:
-            Busy: the queue is full.
             PictureError: the picture cannot be used.
         """
-        if model.pending >= self.queue_size:
-            raise Busy
-        model.pending += 1
-        try:
-            prepared = await anyio.to_thread.run_sync(model.predictor.prepare, picture)
-            found = await anyio.to_thread.run_sync(model.predictor.detect, [prepared], limiter=model.turn)
-        finally:
-            model.pending -= 1
+        prepared = await anyio.to_thread.run_sync(model.predictor.prepare, picture, limiter=self._decoders)
+        found = await anyio.to_thread.run_sync(model.predictor.detect, [prepared], limiter=model.turn)
         return found[0].above(model.predictor.threshold).to_answer(model.predictor.spec.class_names)

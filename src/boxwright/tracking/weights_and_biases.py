@@ -19,7 +19,9 @@ _DEFAULT_HOST = "https://api.wandb.ai"
 
 
 def resolve_wandb_mode(wanted: str) -> Literal["online", "offline", "off"]:
-    """``auto`` to ``online`` when an API key is configured, else ``offline``; wandb's WANDB_MODE decides first.
+    """``online`` only where an API key is configured, as wandb would ask for one otherwise.
+
+    For ``auto``, wandb's own WANDB_MODE decides first.
 
     Args:
         wanted: ``auto``, ``online``, ``offline`` or ``off``.
@@ -27,9 +29,9 @@ def resolve_wandb_mode(wanted: str) -> Literal["online", "offline", "off"]:
     if wanted == "auto":
         said = os.environ.get("WANDB_MODE", "")
         wanted = {"disabled": "off"}.get(said, said) or ("online" if _has_api_key() else "offline")
-    if wanted == "online":
-        return "online"
-    return "off" if wanted == "off" else "offline"
+    if wanted == "off":
+        return "off"
+    return "online" if wanted == "online" and _has_api_key() else "offline"
 
 
 def _has_api_key() -> bool:
@@ -82,4 +84,4 @@ def finish_wandb(loggers: Iterable[Logger]) -> None:
 def wandb_sync_command(folder: Path) -> str | None:
     """The command that uploads an offline run later; None if there is none."""
     runs = sorted((folder / "wandb").glob("offline-run-*"))
-    return f"wandb sync {runs[-1]}" if runs else None
+    return f"wandb sync {' '.join(map(str, runs))}" if runs else None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import pickle
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -35,11 +34,22 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         Path(part).replace(path)
 
 
+class _MovableCheckpoint(ModelCheckpoint):
+    """Remembers its best score in a run folder that was moved, where Lightning's forgets it."""
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """See Lightning."""
+        path = str(Path(str(self.dirpath)) / f"{self.filename}.ckpt")
+        here = {"dirpath": self.dirpath, "best_model_path": path, "kth_best_model_path": path, "last_model_path": ""}
+        scores = dict.fromkeys([path][: len(state_dict["best_k_models"])], state_dict["kth_value"])
+        super().load_state_dict({**state_dict, **here, "best_k_models": scores})
+
+
 def checkpoint_callbacks(folder: Path, monitor: str) -> list[ModelCheckpoint]:
     """Best by ``monitor``, and last, both after every epoch's validation."""
     best, last = folder / BEST, folder / LAST
     return [
-        ModelCheckpoint(
+        _MovableCheckpoint(
             dirpath=best.parent,
             filename=best.stem,
             monitor=monitor,
@@ -47,7 +57,7 @@ def checkpoint_callbacks(folder: Path, monitor: str) -> list[ModelCheckpoint]:
             save_top_k=1,
             enable_version_counter=False,
         ),
-        ModelCheckpoint(
+        _MovableCheckpoint(
             dirpath=last.parent,
             filename=last.stem,
             save_on_train_epoch_end=True,
@@ -65,7 +75,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     """
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+    except Exception as error:  # the restricted unpickler raises whatever it runs into
         raise ArchiveError(f"{path}: not a readable checkpoint: {error}.", "Train again.") from error
     if not isinstance(checkpoint, dict) or CHECKPOINT_KEY not in checkpoint:
         raise ArchiveError(f"{path}: not a checkpoint of boxwright.", "Give a run folder of boxwright train.")
@@ -112,5 +122,4 @@ def _measured_spec(recorded: dict[str, Any], source: str) -> ModelSpec:
 
 def _copy(source: Path, folder: Path | None, name: str) -> None:
     if folder is not None:
-        folder.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source, folder / name)

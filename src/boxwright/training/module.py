@@ -8,7 +8,6 @@ from typing import Any
 
 import lightning as L
 import torch
-import torch.distributed as dist
 
 from boxwright.data.dataset import Batch
 from boxwright.metrics import Figures, GroundTruth, measure
@@ -32,6 +31,7 @@ class DetectionModule(L.LightningModule):
         spec: its specification, stored in every checkpoint.
         ground_truth: of the validation split, in its order.
         optimization: how the weights move.
+        seed: with the epoch it decides what the losses sample, so that a resumed run samples the same.
     """
 
     def __init__(
@@ -40,6 +40,7 @@ class DetectionModule(L.LightningModule):
         spec: ModelSpec,
         ground_truth: Sequence[GroundTruth],
         optimization: Optimization,
+        seed: int = 0,
     ) -> None:
         super().__init__()
         self.network = detector.network
@@ -48,6 +49,7 @@ class DetectionModule(L.LightningModule):
         self._spec = spec
         self._ground_truth = ground_truth
         self._optimization = optimization
+        self._seed = seed
         self._found: dict[int, Detections] = {}
         self._pictures = 0
         self._started = 0.0
@@ -57,7 +59,8 @@ class DetectionModule(L.LightningModule):
         return self._optimization.configure(self.network, int(self.trainer.estimated_stepping_batches))
 
     def on_train_epoch_start(self) -> None:
-        """Start the clock."""
+        """Seed the epoch, start the clock."""
+        torch.manual_seed(self._seed * 1_000_003 + self.current_epoch)
         hold_frozen_batchnorm(self.network)
         self._pictures, self._started = 0, time.perf_counter()
 
@@ -85,7 +88,7 @@ class DetectionModule(L.LightningModule):
         """Stop the clock of the training part; forget the last epoch's detections."""
         if self._pictures:
             speed = self._pictures / (time.perf_counter() - self._started)
-            self.log("train/images_per_s", speed * self.trainer.world_size)
+            self.log("train/images_per_s", speed)
             self.log("train/learning_rate", self._learning_rate())
         self._found = {}
 
@@ -100,12 +103,11 @@ class DetectionModule(L.LightningModule):
             self._found[index] = postprocess(found, placement)
 
     def on_validation_epoch_end(self) -> None:
-        """Measure, each picture counted once however many devices saw it."""
-        found = _gathered(self._found)
-        seen = sorted(found)
+        """Measure what was seen: all pictures, but for a fast dev run."""
+        seen = sorted(self._found)
         self.figures = measure(
             [self._ground_truth[index] for index in seen],
-            [found[index] for index in seen],
+            [self._found[index] for index in seen],
             len(self._spec.classes),
         )
         logged = _logged(self.figures)
@@ -131,14 +133,6 @@ class DetectionModule(L.LightningModule):
             "epoch": self.current_epoch,
             "figures": self.figures.to_document(self._spec.class_names),
         }
-
-
-def _gathered(found: dict[int, Detections]) -> dict[int, Detections]:
-    if not (dist.is_available() and dist.is_initialized()):
-        return found
-    parts: list[dict[int, Detections] | None] = [None] * dist.get_world_size()
-    dist.all_gather_object(parts, found)
-    return {index: one for part in parts if part for index, one in part.items()}
 
 
 def _logged(figures: Figures) -> dict[str, float]:

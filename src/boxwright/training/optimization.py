@@ -36,11 +36,12 @@ class Optimization:
             steps: optimizer steps in the whole training.
         """
         optimizer = self._optimizer(network)
+        total = max(steps, 4)
         schedule = torch.optim.lr_scheduler.OneCycleLR(
             optimizer,
             max_lr=self.learning_rate,
-            total_steps=max(steps, 2),
-            pct_start=self.warmup,
+            total_steps=total,
+            pct_start=min(max(self.warmup, 2 / total), 0.5),  # OneCycleLR divides by the steps it warms up
             cycle_momentum=False,
         )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

@@ -5,6 +5,8 @@ from __future__ import annotations
 import datetime
 import logging
 import platform
+import re
+import signal
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,15 +25,18 @@ from boxwright.models import find_architecture
 from boxwright.models.detector import TorchvisionDetector
 from boxwright.models.freezing import freeze_batchnorm, freeze_stages
 from boxwright.models.precision import Precision, resolve_precision
-from boxwright.models.weights import LoadedWeights, fetch_hub_weights, load_weights
+from boxwright.models.weights import LoadedWeights, fetch_hub_weights, load_weights, network_options
 from boxwright.runtime import (
     ArchiveError,
     ConfigError,
     ContractError,
+    DataError,
     InputSpec,
     ModelError,
     ModelSpec,
+    PictureError,
 )
+from boxwright.runtime.bundle import RUN_SPEC
 from boxwright.runtime.memory import keep_freed_memory
 from boxwright.tracking.local import LocalLogger
 from boxwright.tracking.weights_and_biases import finish_wandb, resolve_wandb_mode, wandb_logger, wandb_sync_command
@@ -65,7 +70,7 @@ def train(config: TrainConfig, console: Console | None = None) -> RunResult:
         DataError: the data cannot be trained on.
         ModelError: unknown model, unusable weights, or a loss that is not finite.
     """
-    console = console or Console(highlight=False, soft_wrap=True)
+    console = console or Console(highlight=False, markup=False, soft_wrap=True)
     folder = read_folder(config.data)
     config = _resolved(config, console)
     run = _new_run_folder(config)
@@ -80,10 +85,11 @@ def resume(run: Path, console: Console | None = None) -> RunResult:
         ConfigError: the run is complete.
         ContractError: the data's classes are no longer the run's.
     """
-    console = console or Console(highlight=False, soft_wrap=True)
+    console = console or Console(highlight=False, markup=False, soft_wrap=True)
     if not (run / CONFIG_FILE).is_file():
         raise ArchiveError(f"{run}: holds no {CONFIG_FILE}.", "Give a folder that boxwright train made.")
     config = load_config(run / CONFIG_FILE)
+    config = config.model_copy(update={"gpus": _gpus(config.gpus, console)})
     folder = read_folder(config.data)
     last = run / LAST
     if not last.is_file():
@@ -93,6 +99,8 @@ def resume(run: Path, console: Console | None = None) -> RunResult:
     recorded = ModelSpec.from_json(checkpoint[CHECKPOINT_KEY]["spec"], str(last))
     _require_same_data(recorded, folder, console)
     if int(checkpoint["epoch"]) + 1 >= config.epochs:
+        if not (run / RUN_SPEC).is_file():  # killed between its last epoch and its end
+            return RunResult(run, write_best(run, config.checkpoint_out, config.state_dict_out), interrupted=False)
         raise ConfigError(
             f"{run}: all {config.epochs} epochs are done.",
             f"To train on from its weights, start a new run with --weights {run / 'model_state_dict.pth'}.",
@@ -118,29 +126,43 @@ def _resolved(config: TrainConfig, console: Console) -> TrainConfig:
     size = architecture.image_size if config.image_size is None else config.image_size
     return config.model_copy(
         update={
+            "data": config.data.resolve(),  # a run can be resumed from any folder
             "name": config.name or _free_name(config),
             "image_size": (size, size) if isinstance(size, int) else size,
-            "learning_rate": config.learning_rate or architecture.learning_rate,
+            "learning_rate": config.learning_rate or _learning_rate(config, architecture.learning_rate),
             "precision": resolve_precision(config.precision, "cuda" if gpus else "cpu"),
             "gpus": gpus,
-            "wandb": resolve_wandb_mode(config.wandb),
+            "wandb": _wandb_mode(config.wandb, console),
         }
     )
+
+
+def _learning_rate(config: TrainConfig, adamw: float) -> float:
+    """The catalogue's for AdamW; for SGD .02 a batch of 16, as torchvision trained its detectors."""
+    return adamw if config.optimizer == "adamw" else 0.02 / 16 * config.batch_size
 
 
 def _gpus(wanted: str | int, console: Console) -> int:
     import torch
 
-    there = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    usable = 1 if torch.cuda.is_available() else 0
     if wanted == "auto":
-        return min(there, 1)
-    if int(wanted) > there:
-        console.print(f"Warning: {wanted} GPUs were asked for, {there} are here; training on {there or 'the CPU'}.")
-    return min(int(wanted), there)
+        return usable
+    if int(wanted) > usable:
+        place = "one GPU" if usable else "the CPU, there is no GPU here"
+        console.print(f"Warning: {wanted} GPUs were asked for; training on {place}.")
+    return min(int(wanted), usable)
+
+
+def _wandb_mode(wanted: str, console: Console) -> str:
+    mode = resolve_wandb_mode(wanted)
+    if mode != wanted and wanted == "online":
+        console.print("Warning: W&B has no API key here (wandb login); tracking offline.")
+    return mode
 
 
 def _free_name(config: TrainConfig) -> str:
-    stem = "".join(letter if letter.isalnum() else "-" for letter in config.data.resolve().name).strip("-") or "run"
+    stem = re.sub("[^A-Za-z0-9]+", "-", config.data.resolve().name).strip("-") or "run"
     number = 1
     while (config.out / f"{stem}-{number}").exists():
         number += 1
@@ -150,25 +172,36 @@ def _free_name(config: TrainConfig) -> str:
 def _new_run_folder(config: TrainConfig) -> Path:
     assert config.name is not None, "resolved settings have a name"
     run = config.out / config.name
-    if (run / CONFIG_FILE).exists():
+    if (run / LAST).parent.exists():
         raise ConfigError(f"{run} exists.", f"Choose another --name, or continue it with --resume {run}.")
     return run
+
+
+def _make_folders(run: Path, config: TrainConfig) -> None:
+    """Before hours are spent: every folder that will be written to."""
+    for folder in filter(None, (run, config.checkpoint_out, config.state_dict_out)):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigError(f"{folder}: cannot be made: {error.strerror}.", "Choose another folder.") from error
 
 
 def _run(config: TrainConfig, folder: DataFolder, run: Path, console: Console, resumed: int | None) -> RunResult:
     keep_freed_memory()
     L.seed_everything(config.seed, workers=True, verbose=False)
     spec, detector, config = _prepare(config, folder, console, load=resumed is None)
-    run.mkdir(parents=True, exist_ok=True)
+    _make_folders(run, config)
     save_config(config, run / CONFIG_FILE)
     assert config.learning_rate is not None, "resolved settings have a learning rate"
     optimization = Optimization(config.optimizer, config.learning_rate, config.weight_decay, config.warmup)
-    module = DetectionModule(detector, spec, ground_truth_of(folder.splits["valid"]), optimization)
+    module = DetectionModule(detector, spec, ground_truth_of(folder.splits["valid"]), optimization, config.seed)
     data = DetectionData(folder, spec.input, config.augmentation, config.batch_size, config.workers, config.seed)
-    interrupted = _fit(config, run, module, data, console, resumed)
-    if config.fast_dev_run or not (run / BEST).is_file():
-        return RunResult(run, None, interrupted)
-    best = write_best(run, config.checkpoint_out, config.state_dict_out)
+    best = None
+    try:
+        interrupted = _fit(config, run, module, data, console, resumed)
+    finally:  # also what was reached before a loss that is not finite
+        if (run / BEST).is_file() and not config.fast_dev_run:
+            best = write_best(run, config.checkpoint_out, config.state_dict_out)
     return RunResult(run, best, interrupted)
 
 
@@ -217,14 +250,12 @@ def _freezing(config: TrainConfig, loaded: LoadedWeights | None) -> dict[str, An
 def _specification(config: TrainConfig, folder: DataFolder) -> ModelSpec:
     assert config.name is not None, "resolved settings have a name"
     assert isinstance(config.image_size, tuple), "resolved settings have a canvas"
-    architecture = find_architecture(config.model)
-    network = {"norm_eps": architecture.coco_norm_eps} if config.weights == "coco" else {}
     return ModelSpec(
         name=config.name,
         architecture=config.model,
         classes=folder.classes,
         input=InputSpec(config.image_size[0], config.image_size[1], config.resize),
-        network=network,
+        network=network_options(config.weights, config.model),
         provenance={
             "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             "data_fingerprint": fingerprint(folder),
@@ -276,8 +307,10 @@ def _fit(
             enable_model_summary=False,
             default_root_dir=run,
         )
-        interrupted = _fit_or_stop(trainer, module, data, run / LAST if resumed is not None else None)
-        finish_wandb(trainer.loggers)
+        try:
+            interrupted = _fit_or_stop(trainer, module, data, run / LAST if resumed is not None else None)
+        finally:
+            finish_wandb(trainer.loggers)
     command = wandb_sync_command(run) if config.wandb == "offline" else None
     if command:
         console.print(f"W&B ran offline; to upload: {command}")
@@ -285,10 +318,14 @@ def _fit(
 
 
 def _fit_or_stop(trainer: L.Trainer, module: DetectionModule, data: DetectionData, checkpoint: Path | None) -> bool:
+    handler = signal.getsignal(signal.SIGINT)
     try:
         trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
-    except SystemExit:  # how Lightning ends a fit after Ctrl-C
+    except SystemExit:  # how Lightning ends a fit after Ctrl-C, which it ignores from then on
+        signal.signal(signal.SIGINT, handler)
         return True
+    except PictureError as error:  # from a loader's process, its traceback in the message
+        raise DataError(str(error).strip().splitlines()[-1].split("Error: ", 1)[-1], "Replace it.") from None
     return False
 
 
