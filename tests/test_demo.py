@@ -2,10 +2,9 @@
 
 import json
 
-from PIL import Image
-
 from boxwright.cli import demo
 from boxwright.data import draw_demo_data
+from boxwright.runtime import decode
 
 
 def test_the_demo_walks_the_whole_path(tmp_path, monkeypatch):
@@ -19,5 +18,5 @@ def test_the_demo_walks_the_whole_path(tmp_path, monkeypatch):
     answer = json.loads(text[text.index("\n[") : text.index("\n6/6")])
     assert isinstance(answer, list)
     assert (tmp_path / "model-store" / "demo.mar").is_file()
-    assert Image.open(tmp_path / "answer.png").size
+    assert decode(tmp_path / "answer.png").size
     assert "boxwright train --data MY-FOLDER" in text

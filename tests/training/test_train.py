@@ -153,7 +153,7 @@ def test_the_reference_demos_config_runs_unchanged(small, tmp_path, monkeypatch)
     hub = tmp_path / "torch" / "hub" / "checkpoints"
     hub.mkdir(parents=True)
     torch.save(resnet50(weights=None).state_dict(), hub / "resnet50-0676ba61.pth")
-    tiny_data = draw_demo_data(tmp_path / "data", sizes={"train": 2, "valid": 1})
+    tiny_data = draw_demo_data(tmp_path / "data", sizes={"train": 2, "valid": 3})
     (tmp_path / "config.yaml").write_text(
         f'dataset_path: "{tiny_data}"\nbatch_size: 4\nepoch_num: 1\n\ncheckpoint_pl: ""\n\n'
         'wandb_project_name: "ai_cloud_demo"\nwandb_run_name: "frcnn_1_ep"\n\nfast_dev_run: False\n\n'

@@ -22,6 +22,8 @@ __all__ = ["CHECKPOINT_KEY", "DetectionModule"]
 CHECKPOINT_KEY = "boxwright"
 """Where a checkpoint holds the specification and the figures of its epoch."""
 
+_SEED_STRIDE = 1_000_003  # keeps the steps of two seeds apart
+
 
 class DetectionModule(L.LightningModule):
     """Trains a detector and measures it after every epoch.
@@ -31,7 +33,7 @@ class DetectionModule(L.LightningModule):
         spec: its specification, stored in every checkpoint.
         ground_truth: of the validation split, in its order.
         optimization: how the weights move.
-        seed: with the epoch it decides what the losses sample, so that a resumed run samples the same.
+        seed: with the step it decides what the losses sample, so that a resumed run samples the same.
     """
 
     def __init__(
@@ -59,8 +61,7 @@ class DetectionModule(L.LightningModule):
         return self._optimization.configure(self.network, int(self.trainer.estimated_stepping_batches))
 
     def on_train_epoch_start(self) -> None:
-        """Seed the epoch, start the clock."""
-        torch.manual_seed(self._seed * 1_000_003 + self.current_epoch)
+        """Start the clock."""
         hold_frozen_batchnorm(self.network)
         self._pictures, self._started = 0, time.perf_counter()
 
@@ -70,6 +71,7 @@ class DetectionModule(L.LightningModule):
         Raises:
             ModelError: the loss is not finite.
         """
+        torch.manual_seed(self._seed * _SEED_STRIDE + self.global_step)
         losses = self._detector.losses(batch.canvases, batch.boxes, batch.labels)
         total = torch.stack(list(losses.values())).sum()
         if not torch.isfinite(total):
