@@ -70,7 +70,7 @@ def test_every_command_does_what_it_says(place):
                 run([sys.executable, "-c", block], place)
                 continue
             for line in lines_of(block):
-                if line.startswith(("git clone", "cd ", "make ", "pip ")):
+                if line.startswith(("make ", ". .venv")):
                     continue  # what CI does itself to get here
                 if line.startswith("boxwright serve"):
                     servers.append(subprocess.Popen(line.split(), cwd=place, env=environment(), start_new_session=True))

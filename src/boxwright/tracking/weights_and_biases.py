@@ -61,17 +61,19 @@ def wandb_logger(
     kept = folder / RUN_ID_FILE
     run_id = kept.read_text(encoding="utf-8").strip() if kept.is_file() else secrets.token_hex(4)
     kept.write_text(run_id + "\n", encoding="utf-8")
-    logger = WandbLogger(
+    run = wandb.init(
         name=name,
         project=project,
         id=run_id,
-        save_dir=folder,
-        offline=mode == "offline",
+        dir=folder,
+        mode=mode,
         resume="allow",
+        config=dict(settings),
         settings=wandb.Settings(silent=True),
     )
-    logger.log_hyperparams(dict(settings))
-    return logger
+    run.define_metric("trainer/global_step")  # as Lightning does for runs it makes itself
+    run.define_metric("*", step_metric="trainer/global_step", step_sync=True)
+    return WandbLogger(experiment=run, save_dir=folder)
 
 
 def finish_wandb(loggers: Iterable[Logger]) -> None:
