@@ -114,6 +114,22 @@ def test_imagenet_weights_come_from_the_hub_folder(tmp_path, monkeypatch):
     assert torch.equal(network.backbone.body["0"][0].weight, source.features[0][0].weight)
 
 
+def test_coco_weights_fill_all_but_the_classes(tmp_path, monkeypatch):
+    """As torchvision's file is: 91 classes, frozen BatchNorms without counters."""
+    from torchvision.models import detection
+
+    architecture = "fasterrcnn_mobilenet_v3_large_320_fpn"
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    folder = tmp_path / "hub" / "checkpoints"
+    folder.mkdir(parents=True)
+    source = detection.fasterrcnn_mobilenet_v3_large_320_fpn(weights=None, weights_backbone=None)
+    state = {name: value for name, value in source.state_dict().items() if "num_batches_tracked" not in name}
+    torch.save(state, folder / "fasterrcnn_mobilenet_v3_large_320_fpn-907ea3f9.pth")
+    loaded = load_weights(network_of(architecture, classes=2), "coco", architecture)
+    assert loaded.left == loaded.unused == ()
+    assert {name.split(".")[-2] for name in loaded.reshaped} == {"cls_score", "bbox_pred"}
+
+
 def test_without_network_the_error_names_file_and_folder(tmp_path, monkeypatch):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
 

@@ -54,7 +54,7 @@ def create_app(engine: Engine, max_body: int = MAX_BODY) -> FastAPI:
         engine: its models.
         max_body: largest accepted request body in bytes.
     """
-    app = FastAPI(title="boxwright", docs_url=None, redoc_url=None, redirect_slashes=False)
+    app = FastAPI(title="boxwright", openapi_url=None, redirect_slashes=False)
 
     @app.middleware("http")
     async def mark(request: Request, call_next: Any) -> Response:
