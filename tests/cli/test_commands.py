@@ -68,6 +68,23 @@ def test_archive_says_where(run, tmp_path):
     assert done.stdout.strip() == f"Archive: {tmp_path / 'tiny.mar'}"
 
 
+def test_one_bad_picture_does_not_stop_the_others(mar, picture, tmp_path):
+    for name in ("a.jpg", "c.jpg"):
+        (tmp_path / name).write_bytes(picture.read_bytes())
+    (tmp_path / "b.jpg").write_bytes(b"")
+    done = boxwright("predict", mar, tmp_path, "--threshold", 0.01, "--json", tmp_path / "p.json")
+    assert done.returncode == 2
+    assert "b.jpg" in done.stderr
+    assert {one["file_name"] for one in json.loads((tmp_path / "p.json").read_text())} == {"a.jpg", "c.jpg"}
+
+
+def test_a_fast_dev_run_says_that_it_keeps_nothing(demo_data, tmp_path):
+    settings = [f"--set={text}" for text in ("fast_dev_run=true", "model=fasterrcnn_tiny_fpn", "weights=none")]
+    done = boxwright("train", "--data", demo_data, "--out", tmp_path, *settings)
+    assert done.returncode == 0, done.stderr
+    assert "nothing was kept" in done.stdout
+
+
 WRONG = [
     (["train"], "'data' is missing"),
     (["train", "--data", "nowhere"], "nowhere: no such folder"),
@@ -81,10 +98,12 @@ WRONG = [
     (["evaluate", "nothing", "--data", "."], "nothing: no such file or folder"),
     (["evaluate", "{run}", "--data", "."], "_annotations.coco.json: missing"),
     (["evaluate", "{run}", "--data", "{data}", "--split", "dev"], "no split 'dev'"),
+    (["evaluate", "{run}", "--data", "{data}", "--json", "."], "--json . is a folder"),
     (["archive", "nothing"], "nothing: no such"),
     (["predict", "{mar}", "nothing.jpg"], "'nothing.jpg' cannot be read"),
     (["predict", "{mar}", "text.txt"], "not a JPEG, PNG, WebP or BMP"),
     (["predict", "text.txt", "text.txt"], "text.txt: not a readable archive"),
+    (["train", "--data", "{data}", "--weights", "text.txt", "--out", "runs"], "'text.txt' are no torch file"),
     (["predict", "{mar}", "."], "no pictures"),
     (["predict", "{mar}", "text.txt", "--threshold", "7"], "'--threshold'"),
     (["predict", "{mar}", "text.txt", "--device", "cuda:9"], "cuda:9"),

@@ -87,8 +87,17 @@ def test_missing_parts_are_named(tmp_path):
     with pytest.raises(DataError, match="no such folder"):
         read_folder(tmp_path / "nothing")
     write_data(tmp_path, train=document())
-    with pytest.raises(DataError, match=r"valid.*missing"):
+    with pytest.raises(DataError, match="has no folder 'valid'"):
         read_folder(tmp_path)
+
+
+def test_a_wrong_folder_is_understood(clean, tmp_path_factory):
+    with pytest.raises(DataError, match="Give the folder above"):
+        read_folder(clean / "train")
+    yolo = tmp_path_factory.mktemp("yolo")
+    (yolo / "data.yaml").write_text("names: [fish]")
+    with pytest.raises(DataError, match="looks like a YOLO export"):
+        read_folder(yolo)
 
 
 def test_boxes_are_clipped_and_those_without_area_left_out_and_said(clean):

@@ -1,6 +1,7 @@
 """The real library, offline: the file it wrote is read back with its own record types."""
 
 import json
+import signal
 import struct
 
 import pytest
@@ -8,7 +9,7 @@ import pytest
 import boxwright
 from boxwright.data import draw_demo_data
 from boxwright.tracking.local import read_metrics
-from boxwright.tracking.weights_and_biases import resolve_wandb_mode, wandb_sync_command
+from boxwright.tracking.weights_and_biases import _interrupts_wait, resolve_wandb_mode, wandb_sync_command
 
 
 @pytest.fixture
@@ -41,6 +42,20 @@ def test_a_key_in_netrc_counts(no_key, tmp_path):
     (tmp_path / ".netrc").write_text("machine api.wandb.ai login user password secret\n")
     (tmp_path / ".netrc").chmod(0o600)
     assert resolve_wandb_mode("auto") == "online"
+
+
+def test_ctrl_c_waits_until_wandb_has_started():
+    done = []
+
+    def start():
+        with _interrupts_wait():
+            signal.raise_signal(signal.SIGINT)
+            done.append(True)
+
+    with pytest.raises(KeyboardInterrupt):
+        start()
+    assert done
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def wandb_records(file):

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["app"]
 
 _INTERRUPTED = 130
+_PIPE_WIDTH = 140  # tables into files and pipes are not folded to a terminal's 80 columns
 
 app = typer.Typer(
     name="boxwright",
@@ -94,6 +95,9 @@ def _report_training(folder: Path, spec: ModelSpec | None, interrupted: bool) ->
             f"Best epoch {best}: mAP {_figure(figures['map'])}, F2 {_figure(point.value)} "
             f"at score {point.threshold:.3f} (valid)"
         )
+    elif not interrupted:
+        typer.echo("Fast dev run: one batch of training and validation went through; nothing was kept.")
+        return
     typer.echo(f"Run: {folder}")
     if interrupted:
         typer.echo(f"Interrupted. To continue: boxwright train --resume {folder}")
@@ -113,6 +117,7 @@ def evaluate(
     from boxwright import api
 
     api.require_train_extra()
+    _require_file_name(json_file)
     from boxwright.evaluation import evaluate as run_evaluation
 
     with _progress(_console(), "evaluate") as advance:
@@ -149,10 +154,15 @@ def predict(
 
     from .prediction import predict_files
 
+    _require_file_name(json_file)
     predictor = Predictor(source, threshold=threshold, device=device)
-    results = predict_files(predictor, pictures, out, typer.echo)
+    results, failed = predict_files(predictor, pictures, out, typer.echo)
     if json_file:
         _write_json(json_file, results)
+    for error in failed:
+        typer.echo(f"Error: {error}", err=True)
+    if failed:
+        raise typer.Exit(2)
 
 
 @app.command()
@@ -209,7 +219,10 @@ def demo(
 def _console() -> Console:
     from rich.console import Console
 
-    return Console(highlight=False, markup=False, soft_wrap=True)
+    console = Console(highlight=False, markup=False, soft_wrap=True)
+    if not console.is_terminal:
+        console.width = _PIPE_WIDTH
+    return console
 
 
 @contextmanager
@@ -240,6 +253,14 @@ def _print_figures(console: Console, evaluation: Evaluation) -> None:
 
 def _figure(value: float | None) -> str:
     return "-" if value is None else f"{value:.4f}"
+
+
+def _require_file_name(path: Path | None) -> None:
+    """Before minutes are spent on what is then written nowhere."""
+    from boxwright.runtime import ConfigError
+
+    if path is not None and path.is_dir():
+        raise ConfigError(f"--json {path} is a folder.", "Give the name of a file.")
 
 
 def _write_json(path: Path, document: Any) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from boxwright.runtime import ConfigError, Detections, Predictor, decode
+from boxwright.runtime import ConfigError, Detections, PictureError, Predictor, decode
 from boxwright.runtime.drawing import draw_detections
 
 __all__ = ["predict_files"]
@@ -16,8 +16,8 @@ _SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 
 def predict_files(
     predictor: Predictor, paths: Sequence[Path], out: Path | None, say: Callable[[str], object]
-) -> list[dict[str, Any]]:
-    """Detect on every picture.
+) -> tuple[list[dict[str, Any]], list[PictureError]]:
+    """Detect on every picture; one that cannot be used does not stop the others.
 
     Args:
         predictor: the model.
@@ -26,24 +26,30 @@ def predict_files(
         say: called with one line a picture.
 
     Returns:
-        COCO results with file and class name: boxes are [x, y, width, height] in pixels.
+        COCO results with file and class name, boxes [x, y, width, height] in pixels; and an error for
+        each picture that could not be used.
 
     Raises:
-        PictureError: a picture that cannot be used.
         ConfigError: no pictures, or a drawing that would overwrite a picture or another drawing.
     """
     pictures = list(_pictures(paths))
     if not pictures:
-        raise ConfigError(f"{', '.join(map(str, paths))}: no pictures.", f"Looked for {', '.join(_SUFFIXES)}.")
+        looked_for = f"Looked for {', '.join(_SUFFIXES)}, not in subfolders."
+        raise ConfigError(f"{', '.join(map(str, paths))}: no pictures.", looked_for)
     targets = _targets(pictures, out)
-    results = []
+    results: list[dict[str, Any]] = []
+    failed: list[PictureError] = []
     for path in pictures:
-        found = predictor(path)
+        try:
+            found = predictor(path)
+        except PictureError as error:
+            failed.append(error)
+            continue
         say(_line(path, found, predictor.spec.class_names))
         results += _results(path, found, predictor)
         if path in targets:
             draw_detections(decode(path), found, predictor.spec.class_names).save(targets[path])
-    return results
+    return results, failed
 
 
 def _pictures(paths: Sequence[Path]) -> Iterator[Path]:

@@ -30,6 +30,13 @@ ALIASES = {
 }
 """Keys of the reference demo's ``config.yaml`` and ours; ``batch_size`` and ``fast_dev_run`` are the same."""
 
+_EXPECTED = {
+    "data": "give the path of a folder",
+    "image_size": "give one side, or [height, width], in pixels",
+    "name": "give a text; put one that looks like a number or a date into quotes",
+}
+"""What to say where pydantic's own words are about types."""
+
 
 class TrainConfig(BaseModel):
     """Settings of one training run; ``None`` means the architecture's own default.
@@ -62,7 +69,7 @@ class TrainConfig(BaseModel):
         monitor: the figure that decides which epoch is the best.
         wandb: ``auto`` is ``online`` when an API key is configured, else ``offline``.
         wandb_project: project the run is filed under.
-        fast_dev_run: one batch of training and validation, to see that everything works.
+        fast_dev_run: one batch of training and validation, to see that everything works; keeps nothing.
         checkpoint_out: folder that also gets the best checkpoint as ``NAME.ckpt``.
         state_dict_out: folder that also gets the best weights as ``NAME_model.pth``.
     """
@@ -134,7 +141,7 @@ def load_config(path: Path | None, overrides: Mapping[str, Any] | None = None) -
     try:
         return TrainConfig(**values)
     except ValidationError as error:
-        raise _readable(error, source) from None
+        raise _readable(error, values, source) from None
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
@@ -157,7 +164,7 @@ def _own_keys(values: Mapping[str, Any], source: str) -> dict[str, Any]:
             raise ConfigError(f"{source}: unknown key {key!r}.", _nearest(str(key)))
         if target in own:
             raise ConfigError(f"{source}: {target!r} is given twice, also as {key!r}.", "Keep one.")
-        if value != "":  # the demo leaves a key empty to mean none
+        if value not in ("", None):  # the demo leaves a key empty to mean none
             own[target] = value
     return own
 
@@ -168,13 +175,15 @@ def _nearest(key: str) -> str:
     return f"Did you mean {close[0]!r}?" if close else f"Known keys: {', '.join(TrainConfig.model_fields)}."
 
 
-def _readable(error: ValidationError, source: str) -> ConfigError:
+def _readable(error: ValidationError, values: Mapping[str, Any], source: str) -> ConfigError:
     first = error.errors(include_url=False)[0]
     key = str(first["loc"][0]) if first["loc"] else "settings"
     if first["type"] == "missing":
         return ConfigError(f"{source}: {key!r} is missing.", f"Add --{key} or a line '{key}: …'.")
-    message = str(first["msg"]).removeprefix("Value error, ")
-    return ConfigError(f"{source}: {key!r} = {first['input']!r} does not fit: {message}.")
+    given = values.get(key, first["input"])
+    own_words = first["type"] == "value_error"
+    message = str(first["ctx"]["error"]) if own_words else _EXPECTED.get(key, str(first["msg"]))
+    return ConfigError(f"{source}: {key!r} = {given!r} does not fit: {message}.")
 
 
 def parse_assignment(text: str) -> tuple[str, Any]:

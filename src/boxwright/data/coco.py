@@ -130,7 +130,7 @@ def _require_folder(root: Path) -> None:
 def _load(path: Path) -> dict[str, Any]:
     """The JSON document, with its three lists present."""
     if not path.is_file():
-        raise DataError(f"{path}: missing.", "Export the data set from Roboflow in the format 'COCO', or convert it.")
+        raise _missing(path)
     try:
         document = json.loads(path.read_text(encoding="utf-8-sig"))
     except (ValueError, RecursionError) as error:
@@ -144,6 +144,19 @@ def _load(path: Path) -> dict[str, Any]:
         if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
             raise DataError(f"{path}: {key!r} is missing or not a list of objects.", "Export the file again.")
     return document
+
+
+def _missing(path: Path) -> DataError:
+    """What is wrong where a split's annotation file should be, as far as it can be seen."""
+    root, split = path.parent.parent, path.parent.name
+    if (root / ANNOTATIONS).is_file():
+        return DataError(f"{root} is one split, not the whole data set.", f"Give the folder above: {root.parent}.")
+    remedy = "Export the data set from Roboflow in the format 'COCO'."
+    if any(root.glob("*.yaml")) or (path.parent / "labels").is_dir():
+        return DataError(f"{path}: missing; this looks like a YOLO export.", remedy)
+    if not path.parent.is_dir():
+        return DataError(f"{root} has no folder {split!r} ({path}: missing).", remedy)
+    return DataError(f"{path}: missing.", remedy)
 
 
 def _split(name: str, folder: Path, document: dict[str, Any], classes: Sequence[ClassEntry]) -> Split:

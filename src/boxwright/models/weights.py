@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -170,7 +169,7 @@ def _download(url: str, file: Path) -> None:
 def _file_state(path: Path) -> StateDict:
     if not path.is_file():
         raise ModelError(
-            f"Weights {os.fspath(path)!r}: no such file.", "Give none, imagenet, coco, or the path of a file."
+            f"Weights {os.fspath(path)!r}: there is no such file.", "Give none, imagenet, coco, or the path of a file."
         )
     document = _read_safetensors(path) if path.suffix == ".safetensors" else _read_torch(path)
     state = _unwrap(document)
@@ -192,13 +191,11 @@ def _read_safetensors(path: Path) -> Mapping[str, Any]:
 def _read_torch(path: Path) -> Mapping[str, Any]:
     try:
         document = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
+    except Exception as error:  # the restricted unpickler raises whatever it runs into
         raise ModelError(
-            f"Weights {os.fspath(path)!r} would need code to be loaded, or are no torch file.",
+            f"Weights {os.fspath(path)!r} are no torch file, or would need code to be loaded.",
             "Save the state dict alone: torch.save(model.state_dict(), path).",
         ) from error
-    except Exception as error:  # the restricted unpickler raises whatever it runs into
-        raise ModelError(f"Weights {os.fspath(path)!r} cannot be read: {error}.") from error
     if not isinstance(document, Mapping):
         raise ModelError(f"Weights {os.fspath(path)!r} are not a state dict.", "Save model.state_dict().")
     return document

@@ -97,7 +97,9 @@ def _open_archive(path: Path) -> Bundle:
             _refuse_unsafe(archive, path)
             members = {name: archive.read(name) for name in (*_VERIFIED, CHECKSUMS)}
     except KeyError as error:
-        raise ArchiveError(f"{path}: {error.args[0]}", "It was not written by boxwright.") from error
+        raise ArchiveError(
+            f"{path}: not an archive of boxwright: {error.args[0]}.", "Write one with boxwright archive."
+        ) from error
     except ArchiveError:
         raise
     except Exception as error:  # zipfile and the decompressors raise whatever they run into

@@ -5,7 +5,10 @@ from __future__ import annotations
 import netrc
 import os
 import secrets
-from collections.abc import Iterable, Mapping
+import signal
+import threading
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
@@ -61,19 +64,36 @@ def wandb_logger(
     kept = folder / RUN_ID_FILE
     run_id = kept.read_text(encoding="utf-8").strip() if kept.is_file() else secrets.token_hex(4)
     kept.write_text(run_id + "\n", encoding="utf-8")
-    run = wandb.init(
-        name=name,
-        project=project,
-        id=run_id,
-        dir=folder,
-        mode=mode,
-        resume="allow",
-        config=dict(settings),
-        settings=wandb.Settings(silent=True),
-    )
+    with _interrupts_wait():
+        run = wandb.init(
+            name=name,
+            project=project,
+            id=run_id,
+            dir=folder,
+            mode=mode,
+            resume="allow",
+            config=dict(settings),
+            settings=wandb.Settings(silent=True),
+        )
     run.define_metric("trainer/global_step")  # as Lightning does for runs it makes itself
     run.define_metric("*", step_metric="trainer/global_step", step_sync=True)
     return WandbLogger(experiment=run, save_dir=folder)
+
+
+@contextmanager
+def _interrupts_wait() -> Iterator[None]:
+    """Hold a Ctrl-C back: wandb.init can lose one while it starts its service, and then never ends."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, _: came.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if came:
+        raise KeyboardInterrupt
 
 
 def finish_wandb(loggers: Iterable[Logger]) -> None:

@@ -76,7 +76,7 @@ class DetectionModule(L.LightningModule):
         total = torch.stack(list(losses.values())).sum()
         if not torch.isfinite(total):
             raise ModelError(
-                f"The loss became {total.item()} in epoch {self.current_epoch}, step {self.global_step}.",
+                f"The loss became {total.item()} in epoch {self.current_epoch + 1}, step {self.global_step}.",
                 "Lower learning_rate, or set precision to fp32.",
             )
         self._pictures += len(batch.indices)
