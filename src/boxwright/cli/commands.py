@@ -122,9 +122,9 @@ def evaluate(
 
     with _progress(_console(), "evaluate") as advance:
         evaluation = run_evaluation(source, data, split, threshold=threshold, device=device, progress=advance)
-    _print_figures(_console(), evaluation)
     if json_file:
         _write_json(json_file, evaluation.to_document())
+    _print_figures(_console(), evaluation)
 
 
 @app.command()
