@@ -57,18 +57,6 @@ def test_each_label_follows_its_own_box(recipe):
     assert checked > 60
 
 
-def test_flipping_twice_is_the_identity():
-    canvas = torch.arange(3 * 4 * 6, dtype=torch.uint8).reshape(3, 4, 6)
-    boxes = torch.tensor([[0.0, 0, 3, 3]])
-    from torchvision import tv_tensors
-    from torchvision.transforms.v2 import functional
-
-    image = tv_tensors.Image(canvas)
-    wrapped = tv_tensors.BoundingBoxes(boxes, format="XYXY", canvas_size=(4, 6))
-    assert torch.equal(functional.horizontal_flip(functional.horizontal_flip(image)), canvas)
-    assert torch.equal(functional.horizontal_flip(functional.horizontal_flip(wrapped)), boxes)
-
-
 def test_the_global_random_state_is_left_alone():
     torch.manual_seed(1)
     expected = torch.rand(1)

@@ -14,15 +14,27 @@ def test_norms_and_biases_do_not_decay_and_frozen_parts_stay(optimizer):
     assert decays == {1: 0.05, 3: 0.0}
 
 
+@pytest.mark.parametrize("warmup", [0.001, 0.1, 0.8, 0.999])
 @pytest.mark.parametrize("steps", [*range(1, 25), 100])
-def test_any_number_of_steps_can_be_scheduled(steps):
+def test_any_number_of_steps_can_be_scheduled(steps, warmup):
     network = nn.Linear(2, 2)
-    configured = Optimization("adamw", 0.1, 0.0, 0.1).configure(network, steps)
+    configured = Optimization("adamw", 0.1, 0.0, warmup).configure(network, steps)
     for _ in range(steps):
         network(torch.ones(2)).sum().backward()
         configured["optimizer"].step()
         configured["lr_scheduler"]["scheduler"].step()
     assert 0 <= configured["optimizer"].param_groups[0]["lr"] <= 0.1
+
+
+def test_a_long_warmup_is_kept():
+    configured = Optimization("adamw", 0.1, 0.0, 0.8).configure(nn.Linear(2, 2), 100)
+    schedule = configured["lr_scheduler"]["scheduler"]
+    rates = []
+    for _ in range(100):
+        rates.append(configured["optimizer"].param_groups[0]["lr"])
+        configured["optimizer"].step()
+        schedule.step()
+    assert rates.index(max(rates)) in (78, 79, 80)
 
 
 def test_the_rate_rises_to_its_peak_and_falls_to_nothing():

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import pytest
 import torch
@@ -13,7 +14,16 @@ from rich.console import Console
 
 import boxwright
 from boxwright.data import ANNOTATIONS, draw_demo_data
-from boxwright.runtime import ArchiveError, ConfigError, ContractError, DataError, ModelError, Predictor, open_bundle
+from boxwright.runtime import (
+    ArchiveError,
+    ConfigError,
+    ContractError,
+    DataError,
+    ModelError,
+    ModelSpec,
+    Predictor,
+    open_bundle,
+)
 from boxwright.tracking.local import read_metrics
 from boxwright.training.train import resume
 
@@ -131,6 +141,21 @@ def test_resuming_on_other_classes_is_refused(interrupted, small, tmp_path):
     (run / "config.yaml").write_text(yaml.safe_dump({**settings, "data": str(data)}))
     with pytest.raises(ContractError, match="disc"):
         resume(run, Console(quiet=True))
+
+
+def test_a_resumed_network_is_built_as_it_was(interrupted, small, tmp_path):
+    """Its options came with the starting weights, which may have gone since."""
+    folder = tmp_path / "options"
+    shutil.copytree(interrupted[0], folder)
+    for name in ("best", "last"):
+        path = folder / "checkpoints" / f"{name}.ckpt"
+        checkpoint = torch.load(path, weights_only=True)
+        spec = ModelSpec.from_json(checkpoint["boxwright"]["spec"])
+        checkpoint["boxwright"]["spec"] = replace(spec, network={"norm_eps": 0.01}).to_json()
+        torch.save(checkpoint, path)
+    assert resume(folder, Console(quiet=True)).spec.network == {"norm_eps": 0.01}
+    last = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
+    assert ModelSpec.from_json(last["boxwright"]["spec"]).network == {"norm_eps": 0.01}
 
 
 def test_a_run_stopped_before_its_first_epoch_starts_over(small, tmp_path):

@@ -152,7 +152,7 @@ def _missing(path: Path) -> DataError:
     if (root / ANNOTATIONS).is_file():
         return DataError(f"{root} is one split, not the whole data set.", f"Give the folder above: {root.parent}.")
     remedy = "Export the data set from Roboflow in the format 'COCO'."
-    if any(root.glob("*.yaml")) or (path.parent / "labels").is_dir():
+    if (root / "data.yaml").is_file() or (path.parent / "labels").is_dir():
         return DataError(f"{path}: missing; this looks like a YOLO export.", remedy)
     if not path.parent.is_dir():
         return DataError(f"{root} has no folder {split!r} ({path}: missing).", remedy)

@@ -26,7 +26,8 @@ def class_contract(documents: Mapping[str, Document]) -> tuple[tuple[ClassEntry,
         The classes by index, and notes about unused ones.
 
     Raises:
-        DataError: no classes, an id or a name used twice, or splits that disagree.
+        DataError: no classes, an id or a name used twice, a name that cannot stand in an answer, or
+            splits that disagree.
     """
     entries = _entries(documents["train"], "train")
     used = Counter(number for one in documents.values() for number in _used_ids(one))

@@ -55,7 +55,7 @@ CATALOGUE: dict[str, Architecture] = {
         2e-4,
         "FasterRCNN_MobileNet_V3_Large_FPN_Weights.COCO_V1",
         "MobileNet_V3_Large_Weights.IMAGENET1K_V1",
-        backbone_norm_eps=1e-3,  # the MobileNetV3 paper's; torchvision's detectors do not keep to it
+        backbone_norm_eps=1e-3,  # as torchvision's classifier has it; its detectors do not
     ),
     "fasterrcnn_mobilenet_v3_large_320_fpn": Architecture(
         "The fastest on a CPU; large objects.",
@@ -63,7 +63,7 @@ CATALOGUE: dict[str, Architecture] = {
         2e-4,
         "FasterRCNN_MobileNet_V3_Large_320_FPN_Weights.COCO_V1",
         "MobileNet_V3_Large_Weights.IMAGENET1K_V1",
-        backbone_norm_eps=1e-3,  # the MobileNetV3 paper's; torchvision's detectors do not keep to it
+        backbone_norm_eps=1e-3,  # as torchvision's classifier has it; its detectors do not
     ),
     "fasterrcnn_mobilenet_v2_fpn": Architecture(
         "Trains on a CPU; small objects too.",

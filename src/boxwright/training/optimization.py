@@ -41,7 +41,8 @@ class Optimization:
             optimizer,
             max_lr=self.learning_rate,
             total_steps=total,
-            pct_start=min(max(self.warmup, 2 / total), 0.5),  # OneCycleLR divides by the steps it warms up
+            # OneCycleLR divides by the steps of either phase: leave each at least one
+            pct_start=min(max(self.warmup, 2 / total), 1 - 1 / total),
             cycle_momentum=False,
         )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

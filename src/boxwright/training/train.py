@@ -8,7 +8,7 @@ import platform
 import re
 import signal
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
@@ -70,11 +70,11 @@ def train(config: TrainConfig, console: Console | None = None) -> RunResult:
         DataError: the data cannot be trained on.
         ModelError: unknown model, unusable weights, or a loss that is not finite.
     """
-    console = console or Console(highlight=False, markup=False, soft_wrap=True)
+    console = console or _console()
     folder = read_folder(config.data)
     config = _resolved(config, console)
     run = _new_run_folder(config)
-    return _run(config, folder, run, console, resumed=None)
+    return _run(config, folder, run, console)
 
 
 def resume(run: Path, console: Console | None = None) -> RunResult:
@@ -85,7 +85,7 @@ def resume(run: Path, console: Console | None = None) -> RunResult:
         ConfigError: the run is complete.
         ContractError: the data's classes are no longer the run's.
     """
-    console = console or Console(highlight=False, markup=False, soft_wrap=True)
+    console = console or _console()
     if not (run / CONFIG_FILE).is_file():
         raise ArchiveError(f"{run}: holds no {CONFIG_FILE}.", "Give a folder that boxwright train made.")
     config = load_config(run / CONFIG_FILE)
@@ -94,18 +94,23 @@ def resume(run: Path, console: Console | None = None) -> RunResult:
     last = run / LAST
     if not last.is_file():
         console.print("No epoch was finished; starting from the first.")
-        return _run(config, folder, run, console, resumed=None)
+        return _run(config, folder, run, console)
     checkpoint = read_checkpoint(last)
     recorded = ModelSpec.from_json(checkpoint[CHECKPOINT_KEY]["spec"], str(last))
     _require_same_data(recorded, folder, console)
-    if int(checkpoint["epoch"]) + 1 >= config.epochs:
+    first_epoch = int(checkpoint["epoch"]) + 1
+    if first_epoch >= config.epochs:
         if not (run / RUN_SPEC).is_file():  # killed between its last epoch and its end
             return RunResult(run, write_best(run, config.checkpoint_out, config.state_dict_out), interrupted=False)
         raise ConfigError(
             f"{run}: all {config.epochs} epochs are done.",
             f"To train on from its weights, start a new run with --weights {run / 'model_state_dict.pth'}.",
         )
-    return _run(config, folder, run, console, resumed=int(checkpoint["epoch"]) + 1)
+    return _run(config, folder, run, console, recorded, first_epoch)
+
+
+def _console() -> Console:
+    return Console(highlight=False, markup=False, soft_wrap=True)  # names are printed as they are, lines whole
 
 
 def _require_same_data(recorded: ModelSpec, folder: DataFolder, console: Console) -> None:
@@ -186,10 +191,18 @@ def _make_folders(run: Path, config: TrainConfig) -> None:
             raise ConfigError(f"{folder}: cannot be made: {error.strerror}.", "Choose another folder.") from error
 
 
-def _run(config: TrainConfig, folder: DataFolder, run: Path, console: Console, resumed: int | None) -> RunResult:
+def _run(
+    config: TrainConfig,
+    folder: DataFolder,
+    run: Path,
+    console: Console,
+    recorded: ModelSpec | None = None,
+    first_epoch: int = 0,
+) -> RunResult:
+    """Train from ``first_epoch``; ``recorded`` is the specification in the checkpoint of a resumed run."""
     keep_freed_memory()
     L.seed_everything(config.seed, workers=True, verbose=False)
-    spec, detector, config = _prepare(config, folder, console, load=resumed is None)
+    spec, detector, config = _prepare(config, folder, console, recorded)
     _make_folders(run, config)
     save_config(config, run / CONFIG_FILE)
     assert config.learning_rate is not None, "resolved settings have a learning rate"
@@ -198,7 +211,7 @@ def _run(config: TrainConfig, folder: DataFolder, run: Path, console: Console, r
     data = DetectionData(folder, spec.input, config.augmentation, config.batch_size, config.workers, config.seed)
     best = None
     try:
-        interrupted = _fit(config, run, module, data, console, resumed)
+        interrupted = _fit(config, run, module, data, console, first_epoch)
     finally:  # also what was reached before a loss that is not finite
         if (run / BEST).is_file() and not config.fast_dev_run:
             best = write_best(run, config.checkpoint_out, config.state_dict_out)
@@ -206,12 +219,15 @@ def _run(config: TrainConfig, folder: DataFolder, run: Path, console: Console, r
 
 
 def _prepare(
-    config: TrainConfig, folder: DataFolder, console: Console, load: bool
+    config: TrainConfig, folder: DataFolder, console: Console, recorded: ModelSpec | None
 ) -> tuple[ModelSpec, TorchvisionDetector, TrainConfig]:
     """Specification and detector with its starting weights; settings with what depended on them."""
+    load = recorded is None
     if load and config.weights == "auto":
         config = config.model_copy(update={"weights": _obtainable_weights(config.model, console)})
-    spec = _specification(config, folder)
+    # a resumed network is built as it was, wherever the starting weights' own options have gone
+    network = recorded.network if recorded else network_options(config.weights, config.model)
+    spec = _specification(config, folder, network)
     _announce(folder, spec, console)
     precision = Precision("bf16" if config.precision == "bf16" else "fp32")
     detector = TorchvisionDetector(spec, precision)
@@ -247,7 +263,7 @@ def _freezing(config: TrainConfig, loaded: LoadedWeights | None) -> dict[str, An
     }
 
 
-def _specification(config: TrainConfig, folder: DataFolder) -> ModelSpec:
+def _specification(config: TrainConfig, folder: DataFolder, network: Mapping[str, Any]) -> ModelSpec:
     assert config.name is not None, "resolved settings have a name"
     assert isinstance(config.image_size, tuple), "resolved settings have a canvas"
     return ModelSpec(
@@ -255,7 +271,7 @@ def _specification(config: TrainConfig, folder: DataFolder) -> ModelSpec:
         architecture=config.model,
         classes=folder.classes,
         input=InputSpec(config.image_size[0], config.image_size[1], config.resize),
-        network=network_options(config.weights, config.model),
+        network=network,
         provenance={
             "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             "data_fingerprint": fingerprint(folder),
@@ -287,7 +303,7 @@ def _fit(
     module: DetectionModule,
     data: DetectionData,
     console: Console,
-    resumed: int | None,
+    first_epoch: int,
 ) -> bool:
     """Fit; returns whether Ctrl-C ended it."""
     with _quiet_lightning():
@@ -297,7 +313,7 @@ def _fit(
             precision="32-true",  # bf16 is applied part by part: models/precision.py
             max_epochs=config.epochs,
             gradient_clip_val=config.gradient_clip or None,
-            logger=_loggers(config, run, resumed or 0, console),
+            logger=_loggers(config, run, first_epoch, console),
             callbacks=[EpochTable(config.monitor, console), *checkpoint_callbacks(run, config.monitor)],
             plugins=[AtomicCheckpointIO()],
             num_sanity_val_steps=0,
@@ -308,7 +324,7 @@ def _fit(
             default_root_dir=run,
         )
         try:
-            interrupted = _fit_or_stop(trainer, module, data, run / LAST if resumed is not None else None)
+            interrupted = _fit_or_stop(trainer, module, data, run / LAST if first_epoch else None)
         finally:
             finish_wandb(trainer.loggers)
     command = wandb_sync_command(run) if config.wandb == "offline" else None
