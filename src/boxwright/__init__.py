@@ -4,6 +4,7 @@
 
     import boxwright
 
+    print(boxwright.check("my-folder").findings)
     run = boxwright.train(data="my-folder", model="fasterrcnn_mobilenet_v2_fpn")
     print(boxwright.evaluate(run.folder, "my-folder", split="test").figures.f2)
     mar = boxwright.archive(run.folder)
@@ -22,10 +23,15 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from .api import archive as archive
+    from .api import check as check
+    from .api import convert as convert
     from .api import evaluate as evaluate
+    from .api import repair as repair
     from .api import resume as resume
     from .api import serve as serve
     from .api import train as train
+    from .data import Finding as Finding
+    from .data import Inspection as Inspection
     from .evaluation import Evaluation as Evaluation
     from .metrics import Figures as Figures
     from .runtime import ArchiveError as ArchiveError
@@ -51,6 +57,8 @@ _HOMES = {
     "ContractError": "runtime",
     "DataError": "runtime",
     "Detections": "runtime",
+    "Finding": "data",
+    "Inspection": "data",
     "Evaluation": "evaluation",
     "Figures": "metrics",
     "MissingDependency": "runtime",
@@ -63,6 +71,9 @@ _HOMES = {
     "ServingError": "runtime",
     "UnsupportedPicture": "runtime",
     "archive": "api",
+    "check": "api",
+    "convert": "api",
+    "repair": "api",
     "evaluate": "api",
     "resume": "api",
     "serve": "api",

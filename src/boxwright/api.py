@@ -6,16 +6,60 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .config import TrainConfig, load_config
 from .runtime import MissingDependency
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
+    from .config import TrainConfig
+    from .data import Finding, Inspection
+    from .data.conversion import Conversion
     from .evaluation import Evaluation
     from .training import RunResult
 
-__all__ = ["archive", "evaluate", "require_train_extra", "resume", "serve", "train"]
+__all__ = ["archive", "check", "convert", "evaluate", "repair", "require_train_extra", "resume", "serve", "train"]
+
+
+def check(data: str | Path, *, advance: Callable[[int, int], object] | None = None) -> Inspection:
+    """Check a data set: read every split, open every picture, report everything found.
+
+    Args:
+        data: folder with ``train/``, ``valid/`` and optionally ``test/``.
+        advance: called with (pictures done, pictures in all).
+
+    Raises:
+        DataError: there is no folder, or nothing in it that could be checked.
+    """
+    from .data import inspect_folder
+
+    return inspect_folder(Path(data), advance=advance)
+
+
+def repair(
+    inspection: Inspection, out: str | Path, *, advance: Callable[[int, int], object] | None = None
+) -> tuple[Finding, ...]:
+    """Write a repaired copy of what was checked; see ``boxwright.data.repair.repair_folder``."""
+    from .data.repair import repair_folder
+
+    return repair_folder(inspection, Path(out), advance)
+
+
+def convert(
+    source: str | Path,
+    out: str | Path,
+    format: str,  # noqa: A002  # the name users know
+    *,
+    split: tuple[float, ...] | None = None,
+    seed: int = 0,
+    voc_origin: Any = "auto",
+    advance: Callable[[int, int], object] | None = None,
+) -> Conversion:
+    """Convert ``yolo``, ``voc`` or another ``coco`` layout; see ``boxwright.data.conversion.convert``."""
+    from .data.conversion import convert as run_conversion
+
+    return run_conversion(
+        Path(source), Path(out), format, split=split, seed=seed, voc_origin=voc_origin, advance=advance
+    )
 
 
 def train(config: TrainConfig | str | Path | None = None, **settings: Any) -> RunResult:
@@ -34,6 +78,8 @@ def train(config: TrainConfig | str | Path | None = None, **settings: Any) -> Ru
         ModelError: unknown model, unusable weights, or a loss that is not finite.
         MissingDependency: ``boxwright[train]`` is not installed.
     """
+    from .config import TrainConfig, load_config
+
     if isinstance(config, TrainConfig):
         resolved = load_config(None, {**config.model_dump(exclude_unset=True), **settings})
     else:

@@ -5,11 +5,7 @@ import sys
 import pytest
 
 from boxwright.runtime import Predictor, decode
-
-
-def boxwright(*arguments, cwd=None):
-    command = [sys.executable, "-m", "boxwright", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, timeout=300)
+from command_line import boxwright
 
 
 @pytest.fixture
@@ -20,7 +16,7 @@ def picture(demo_data):
 def test_help_and_version():
     done = boxwright("--help")
     assert done.returncode == 0
-    verbs = ("train", "evaluate", "archive", "predict", "serve", "models", "demo")
+    verbs = ("check", "convert", "train", "evaluate", "archive", "predict", "serve", "models", "demo")
     assert all(verb in done.stdout for verb in verbs)
     assert boxwright("--version").stdout.startswith("boxwright 0.")
 
@@ -86,6 +82,19 @@ def test_a_fast_dev_run_says_that_it_keeps_nothing(demo_data, tmp_path):
 
 
 WRONG = [
+    (["check", "nowhere"], "nowhere: no such folder"),
+    (["check", "."], "_annotations.coco.json: missing"),
+    (["check", "text.txt"], "text.txt: no such folder"),
+    (["check", "{data}", "--html", "."], "--html . is a folder"),
+    (["check", "{data}", "--fix", "{data}/copy"], "lies inside"),
+    (["check", "{data}", "--fix", "."], "not empty"),
+    (["check", "{data}", "--show-augmented", "2", "--augmentation", "wild"], "'wild'"),
+    (["check", "{data}", "--show-augmented", "2", "--image-size", "100"], "multiple of 32"),
+    (["convert", "nowhere", "out", "--from", "yolo"], "nowhere: no such"),
+    (["convert", ".", "out", "--from", "xml"], "'xml'"),
+    (["convert", ".", "out", "--from", "voc"], "."),
+    (["convert", ".", "out", "--from", "yolo", "--split", "half"], "--split 'half'"),
+    (["train", "--data", "{data}", "--cache", "tape"], "'cache' = 'tape'"),
     (["train"], "'data' is missing"),
     (["train", "--data", "nowhere"], "nowhere: no such folder"),
     (["train", "--data", "nowhere", "--model", "yolo"], "nowhere"),

@@ -89,6 +89,7 @@ def test_assignments_are_yaml():
     assert parse_assignment("image_size=[320, 416]") == ("image_size", [320, 416])
     assert parse_assignment("fast_dev_run=true") == ("fast_dev_run", True)
     assert load_config(None, {"data": "d", **dict([parse_assignment("wandb=off")])}).wandb == "off"
+    assert load_config(None, {"data": "d", **dict([parse_assignment("cache=off")])}).cache == "off"
     with pytest.raises(ConfigError, match="no '='"):
         parse_assignment("epochs")
 

@@ -24,7 +24,6 @@ def test_a_clean_folder_is_read_whole(clean):
     assert [len(picture.labels) for picture in train.pictures] == [1, 1, 0]  # the one without objects stays
     assert train.pictures[1].labels.tolist() == [1]
     assert train.pictures[0].boxes.tolist() == [[4, 4, 24, 24]]
-    assert folder.notes == ()
 
 
 def change(split_document, path, value):
@@ -49,7 +48,7 @@ def change(split_document, path, value):
         (["annotations", 0, "image_id"], None, ["annotation id 0", "image_id"]),
         (["images", 1, "id"], 0, ["picture id 0", "twice"]),
         (["images", 1, "file_name"], None, ["picture id 1", "file_name"]),
-        (["images", 1, "file_name"], "../0.jpg", ["'../0.jpg'", "outside"]),
+        (["images", 1, "file_name"], "../0.jpg", ["'../0.jpg'", "leads outside"]),
         (["images", 1, "file_name"], "no.jpg", ["'no.jpg'", "missing"]),
         (["images", 1, "width"], 48, ["'1.jpg'", "64 x 48", "48 x 48"]),
         (["images"], [], ["empty"]),
@@ -57,9 +56,9 @@ def change(split_document, path, value):
         (["annotations"], {"a": 1}, ["'annotations'"]),
         (["categories", 1, "id"], 2, ["category id 2", "twice"]),
         (["categories", 1, "name"], "ray", ["category name 'ray'", "twice"]),
-        (["categories", 1, "name"], None, ["needs a whole id and a name"]),
-        (["categories"], [], ["no class"]),
-        (["categories", 1, "name"], "score", ["'score'", "Rename"]),
+        (["categories", 1, "name"], None, ["category 1", "has no name"]),
+        (["categories"], [], ["is not a class"]),
+        (["categories", 1, "name"], "score", ["'score'", "rename"]),
         (["categories", 1, "name"], "\ud800", ["category 1"]),
         (["annotations", 0, "iscrowd"], "0", ["annotation id 0", "iscrowd = '0'"]),
         (["annotations", 0, "bbox"], [1, 2, 3, 10**400], ["annotation id 0", "four finite"]),
@@ -110,9 +109,10 @@ def test_boxes_are_clipped_and_those_without_area_left_out_and_said(clean):
     (clean / "train" / ANNOTATIONS).write_text(json.dumps(content))
     folder = read_folder(clean)
     assert folder.splits["train"].pictures[2].boxes.tolist() == [[0, 40, 15, 48]]
-    assert len(folder.notes) == 2
-    assert "annotation id 11" in folder.notes[0]
-    assert "annotation id 12" in folder.notes[1]
+    found = {finding.annotation_id: finding.code for finding in folder.inspection.of("warning")}
+    assert found[10] == "box-outside"
+    assert found[11] == "box-empty"
+    assert found[12] == "box-off-picture"
 
 
 def test_a_split_without_a_usable_box_cannot_be_trained_on(clean):
@@ -138,12 +138,20 @@ def test_a_broken_picture_is_found_before_training(clean):
         read_folder(clean)
 
 
-def test_unused_classes_stay_with_a_note_and_parents_go(tmp_path):
+def test_truncated_pixels_are_found_unless_only_headers_are_asked_for(clean):
+    whole = (clean / "valid" / "1.jpg").read_bytes()
+    (clean / "valid" / "1.jpg").write_bytes(whole[: len(whole) * 3 // 4])
+    assert read_folder(clean, pixels=False).splits["valid"]
+    with pytest.raises(DataError, match=r"1\.jpg.*truncated"):
+        read_folder(clean)
+
+
+def test_unused_classes_stay_with_a_warning_and_parents_go(tmp_path):
     content = document()
     content["categories"].append({"id": 3, "name": "shark", "supercategory": "animals"})
     folder = read_folder(write_data(tmp_path, train=content, valid=content))
     assert [one.name for one in folder.classes] == ["fish", "ray", "shark"]
-    assert "'shark'" in folder.notes[0]
+    assert "'shark'" in next(str(one) for one in folder.inspection.findings if one.code == "class-unused")
 
 
 def test_a_project_of_one_class_may_bear_the_parents_name(tmp_path):

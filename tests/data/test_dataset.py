@@ -1,14 +1,19 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from broken import document, write_data
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch.utils.data import DataLoader
 
 from boxwright.data import read_folder
 from boxwright.data.augment import RECIPES, Augmentation
+from boxwright.data.cache import content_digests
+from boxwright.data.cache_store import disk_cache, ram_cache
 from boxwright.data.dataset import PictureDataset, collate
+from boxwright.data.workers import BatchMemory, LoaderContext, ready_worker
 from boxwright.runtime import InputSpec
 
 SPEC = InputSpec(96, 128)
@@ -65,19 +70,73 @@ def test_the_global_random_state_is_left_alone():
     assert torch.equal(torch.rand(1), expected)
 
 
-@settings(max_examples=5)
-@given(workers=st.integers(0, 2), seed=st.integers(0, 9))
-def test_same_seed_same_pictures_whatever_the_workers(demo_data, workers, seed):
-    split = read_folder(demo_data).splits["valid"]
-
-    def epoch(number, processes):
-        dataset = PictureDataset(split, SPEC, Augmentation("standard", SPEC), seed)
+def epochs(dataset, workers):
+    """Batches of epochs 0, 0, 1 out of one loader, its processes kept."""
+    context = LoaderContext() if workers else None
+    loader = DataLoader(
+        dataset,
+        3,
+        num_workers=workers,
+        collate_fn=collate,
+        multiprocessing_context=context,
+        persistent_workers=workers > 0,
+        worker_init_fn=ready_worker,
+    )
+    for number in (0, 0, 1):
         dataset.set_epoch(number)
-        return [batch.canvases for batch in DataLoader(dataset, 4, num_workers=processes, collate_fn=collate)]
+        yield list(loader)  # more batches at once than a process has slots
 
-    alone, together, later = epoch(0, 0), epoch(0, workers), epoch(1, workers)
-    assert all(torch.equal(one, other) for one, other in zip(alone, together, strict=True))
-    assert not all(torch.equal(one, other) for one, other in zip(alone, later, strict=True))
+
+def same(one, other):
+    tensors = [(one.canvases, other.canvases), *zip(one.boxes + one.labels, other.boxes + other.labels, strict=True)]
+    assert (one.indices, one.placements) == (other.indices, other.placements)
+    return all(torch.equal(mine, yours) and mine.dtype == yours.dtype for mine, yours in tensors)
+
+
+def all_same(some, others):
+    return all(same(one, other) for one, other in zip(some, others, strict=True))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("kind", ["off", "ram", "disk"])
+def test_same_batches_whatever_the_workers_and_the_cache(demo_data, tmp_path, kind, workers):
+    split = read_folder(demo_data).splits["valid"]
+    digests = content_digests([record.path for record in split.pictures])
+    disk = {"ram": lambda: ram_cache(digests, SPEC), "off": lambda: None}
+    cache = disk.get(kind, lambda: disk_cache(tmp_path, demo_data, "valid", digests, SPEC))()
+    memory = BatchMemory(workers, 1, (3, 3, 96, 128)) if workers else None
+    augmentation = Augmentation("standard", SPEC)
+    plain = PictureDataset(split, SPEC, augmentation, 5)
+    expected = list(epochs(plain, 0))
+    found = list(epochs(PictureDataset(split, SPEC, augmentation, 5, cache, memory), workers))
+    assert all(all_same(one, other) for one, other in zip(expected, found, strict=True))
+    assert all_same(found[0], found[1])
+    assert not all_same(found[0], found[2])
+    assert cache is None or cache.filled == len(split.pictures)
+
+
+def test_a_cached_canvas_is_the_one_that_serving_sees(real_data):
+    whole = read_folder(real_data / "aquarium").splits["test"]
+    split = replace(whole, pictures=whole.pictures[:6])
+    digests = content_digests([record.path for record in split.pictures])
+    plain = PictureDataset(split, SPEC)
+    cached = PictureDataset(split, SPEC, cache=ram_cache(digests, SPEC))
+    everything = list(range(len(split.pictures)))
+    first, later = cached.__getitems__(everything), cached.__getitems__(everything)
+    assert same(plain.__getitems__(everything), first)
+    assert same(first, later)
+
+
+def test_pictures_that_recipes_mix_in_do_not_depend_on_the_cache(demo_data):
+    split = read_folder(demo_data).splits["valid"]
+    digests = content_digests([record.path for record in split.pictures])
+    mixing = [name for name in sorted(RECIPES) if Augmentation(name, SPEC).mixes]
+    for name in mixing:
+        plain = PictureDataset(split, SPEC, Augmentation(name, SPEC), 5)
+        cached = PictureDataset(split, SPEC, Augmentation(name, SPEC), 5, ram_cache(digests, SPEC))
+        for _ in range(2):
+            assert same(plain.__getitems__(range(8)), cached.__getitems__(range(8)))
+    assert mixing
 
 
 def test_evaluation_mode_changes_nothing_and_crowds_are_not_trained_on(tmp_path):
@@ -95,7 +154,7 @@ def test_evaluation_mode_changes_nothing_and_crowds_are_not_trained_on(tmp_path)
 def test_a_batch_keeps_pictures_without_objects(tmp_path):
     folder = read_folder(write_data(tmp_path, train=document(), valid=document()))
     dataset = PictureDataset(folder.splits["train"], SPEC)
-    batch = collate([dataset[index] for index in range(3)])
+    batch = collate(dataset.__getitems__([0, 1, 2]))
     assert batch.canvases.shape == (3, 3, 96, 128)
     assert [len(boxes) for boxes in batch.boxes] == [1, 1, 0]
     assert batch.boxes[2].shape == (0, 4)

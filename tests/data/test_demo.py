@@ -16,7 +16,7 @@ def test_the_same_seed_gives_the_same_files(tmp_path):
 def test_the_drawn_folder_is_clean_and_varied(tmp_path):
     folder = read_folder(draw_demo_data(tmp_path, sizes=SIZES))
     pictures = folder.splits["train"].pictures
-    assert folder.notes == ()
+    assert not folder.inspection.of("warning")
     assert [one.name for one in folder.classes] == ["circle", "square", "triangle"]
     assert {0, 1, 2} == set(np.concatenate([picture.labels for picture in pictures]))
     assert len({(picture.width, picture.height) for picture in pictures}) > 10

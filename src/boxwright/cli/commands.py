@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from boxwright.terminal import make_console, progress
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 __all__ = ["app"]
 
 _INTERRUPTED = 130
-_PIPE_WIDTH = 140  # tables into files and pipes are not folded to a terminal's 80 columns
 
 app = typer.Typer(
     name="boxwright",
@@ -58,6 +57,85 @@ def _root(
 
 
 @app.command()
+def check(
+    data: Annotated[Path, typer.Argument(metavar="DATA", help="Folder with train/, valid/ and optionally test/.")],
+    json_file: JsonOption = None,
+    html: Annotated[Path | None, typer.Option(help="Also write a page with charts and pictures.")] = None,
+    fix: Annotated[Path | None, typer.Option(metavar="OUT", help="Write a repaired copy to this new folder.")] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 for warnings, too.")] = False,
+    show_augmented: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Draw N pictures as training would see them.")
+    ] = None,
+    augmentation: Annotated[str, typer.Option(help="Recipe to show: none, light, standard, strong.")] = "light",
+    image_size: Annotated[int, typer.Option(help="Side of the canvas to show, in pixels.")] = 640,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the augmentations to show.")] = 0,
+    sheet: Annotated[Path, typer.Option(help="File for --show-augmented.")] = Path("augmented.png"),
+) -> None:
+    """Check a data set: everything wrong with it, at once. Exit code 1 if there are errors."""
+    from boxwright import api
+
+    from .check import draw_sheet, print_inspection, print_repair, write_page
+
+    _require_file_name("--json", json_file)
+    _require_file_name("--html", html)
+    _require_file_name("--sheet", sheet)
+    if show_augmented:
+        api.require_train_extra()
+    console = make_console()
+    with progress(console, "check") as advance:
+        inspection = api.check(data, advance=advance)
+    if json_file:
+        _write_json(json_file, inspection.to_document())
+    if html:
+        write_page(inspection, html)
+    print_inspection(inspection, console)
+    if show_augmented:
+        draw_sheet(inspection, sheet, show_augmented, augmentation, image_size, seed)
+        console.print(f"Augmented pictures: {sheet}")
+    if fix:
+        with progress(console, "copy") as advance:
+            repaired = api.repair(inspection, fix, advance=advance)
+        inspection = api.check(fix)
+        print_repair(repaired, inspection, console)
+    if inspection.of("error") or (strict and inspection.of("warning")):
+        raise typer.Exit(1)
+
+
+@app.command()
+def convert(
+    source: Annotated[Path, typer.Argument(metavar="SRC", help="Folder to convert.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="New folder.")],
+    form: Annotated[str, typer.Option("--from", help="yolo, voc or coco.")],
+    split: Annotated[
+        str | None, typer.Option(help="Split anew: shares of train,valid[,test], as in 0.8,0.1,0.1.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Decides a new split.")] = 0,
+    voc_origin: Annotated[str, typer.Option(help="Where VOC counts pixels from: auto, 0 or 1.")] = "auto",
+) -> None:
+    """Convert YOLO, Pascal VOC or another COCO layout to the folder that train takes."""
+    from boxwright import api
+
+    console = make_console()
+    with progress(console, "copy") as advance:
+        shares, origin = _shares(split), int(voc_origin) if voc_origin in ("0", "1") else voc_origin
+        done = api.convert(source, out, form, split=shares, seed=seed, voc_origin=origin, advance=advance)
+    for name, counts in done.splits.items():
+        console.print(f"{name:>6}: {counts.pictures} pictures, {counts.boxes} boxes")
+    for note in done.notes:
+        console.print(f"Note: {note}")
+    console.print(f"Next: boxwright check {done.out}")
+
+
+def _shares(text: str | None) -> tuple[float, ...] | None:
+    from boxwright.runtime import ConfigError
+
+    try:
+        return None if text is None else tuple(float(share) for share in text.split(","))
+    except ValueError:
+        raise ConfigError(f"--split {text!r} is not shares.", "Write them as in 0.8,0.1,0.1.") from None
+
+
+@app.command()
 def train(
     config: Annotated[Path | None, typer.Argument(metavar="[CONFIG.yaml]", help="Settings.")] = None,
     data: Annotated[Path | None, typer.Option(help="Folder with train/, valid/ and optionally test/.")] = None,
@@ -66,6 +144,7 @@ def train(
     epochs: Annotated[int | None, typer.Option(help="Passes over the training split.")] = None,
     name: Annotated[str | None, typer.Option(help="Name of the run.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder that holds the runs.")] = None,
+    cache: Annotated[str | None, typer.Option(help="Keep resized pictures: off, ram or disk.")] = None,
     assignments: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any setting; may be repeated.")
     ] = None,
@@ -77,7 +156,8 @@ def train(
     from boxwright.runtime import ConfigError
 
     settings: dict[str, Any] = {
-        "data": data, "model": model, "weights": weights, "epochs": epochs, "name": name, "out": out
+        "data": data, "model": model, "weights": weights, "epochs": epochs, "name": name, "out": out,
+        "cache": cache,
     }  # fmt: skip
     given = {key: value for key, value in settings.items() if value is not None}
     given |= dict(parse_assignment(text) for text in assignments or [])
@@ -117,14 +197,15 @@ def evaluate(
     from boxwright import api
 
     api.require_train_extra()
-    _require_file_name(json_file)
+    _require_file_name("--json", json_file)
     from boxwright.evaluation import evaluate as run_evaluation
 
-    with _progress(_console(), "evaluate") as advance:
+    console = make_console()
+    with progress(console, "evaluate") as advance:
         evaluation = run_evaluation(source, data, split, threshold=threshold, device=device, progress=advance)
     if json_file:
         _write_json(json_file, evaluation.to_document())
-    _print_figures(_console(), evaluation)
+    _print_figures(console, evaluation)
 
 
 @app.command()
@@ -154,7 +235,7 @@ def predict(
 
     from .prediction import predict_files
 
-    _require_file_name(json_file)
+    _require_file_name("--json", json_file)
     predictor = Predictor(source, threshold=threshold, device=device)
     results, failed = predict_files(predictor, pictures, out, typer.echo)
     if json_file:
@@ -200,7 +281,7 @@ def models() -> None:
         offered = {"imagenet": row.backbone_weights, "coco": row.coco_weights}
         weights = ", ".join(["none", *(key for key, member in offered.items() if member)])
         table.add_row(name, f"{row.image_size[0]} x {row.image_size[1]}", weights, row.summary)
-    _console().print(table)
+    make_console().print(table)
 
 
 @app.command()
@@ -214,25 +295,6 @@ def demo(
     from .demo import run_demo
 
     run_demo(out, typer.echo)
-
-
-def _console() -> Console:
-    from rich.console import Console
-
-    console = Console(highlight=False, markup=False, soft_wrap=True)
-    if not console.is_terminal:
-        console.width = _PIPE_WIDTH
-    return console
-
-
-@contextmanager
-def _progress(console: Console, text: str) -> Iterator[Any]:
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task(text, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
 def _print_figures(console: Console, evaluation: Evaluation) -> None:
@@ -255,14 +317,15 @@ def _figure(value: float | None) -> str:
     return "-" if value is None else f"{value:.4f}"
 
 
-def _require_file_name(path: Path | None) -> None:
+def _require_file_name(option: str, path: Path | None) -> None:
     """Before minutes are spent on what is then written nowhere."""
     from boxwright.runtime import ConfigError
 
     if path is not None and path.is_dir():
-        raise ConfigError(f"--json {path} is a folder.", "Give the name of a file.")
+        raise ConfigError(f"{option} {path} is a folder.", "Give the name of a file.")
 
 
 def _write_json(path: Path, document: Any) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    text = json.dumps(document, indent=2, ensure_ascii=False)
+    path.write_text(text + "\n", encoding="utf-8", errors="backslashreplace")  # file names may be no Unicode

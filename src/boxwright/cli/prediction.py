@@ -8,10 +8,9 @@ from typing import Any
 
 from boxwright.runtime import ConfigError, Detections, PictureError, Predictor, decode
 from boxwright.runtime.drawing import draw_detections
+from boxwright.runtime.picture import SUFFIXES
 
 __all__ = ["predict_files"]
-
-_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 
 
 def predict_files(
@@ -34,7 +33,7 @@ def predict_files(
     """
     pictures = list(_pictures(paths))
     if not pictures:
-        looked_for = f"Looked for {', '.join(_SUFFIXES)}, not in subfolders."
+        looked_for = f"Looked for {', '.join(SUFFIXES)}, not in subfolders."
         raise ConfigError(f"{', '.join(map(str, paths))}: no pictures.", looked_for)
     targets = _targets(pictures, out)
     results: list[dict[str, Any]] = []
@@ -55,7 +54,7 @@ def predict_files(
 def _pictures(paths: Sequence[Path]) -> Iterator[Path]:
     for path in paths:
         if path.is_dir():
-            yield from sorted(file for file in path.iterdir() if file.suffix.lower() in _SUFFIXES)
+            yield from sorted(file for file in path.iterdir() if file.suffix.lower() in SUFFIXES)
         else:
             yield path
 

@@ -43,6 +43,7 @@ class TrainConfig(BaseModel):
 
     Attributes:
         data: folder with ``train/``, ``valid/`` and optionally ``test/``.
+        check: before training, ``full`` decodes every picture once; ``headers`` reads their sizes only.
         model: key of the catalogue (``boxwright models``).
         weights: ``auto`` (ImageNet's when they can be had, else none, said aloud), ``none``,
             ``imagenet``, ``coco``, or a .pth, .safetensors or .ckpt file.
@@ -57,7 +58,7 @@ class TrainConfig(BaseModel):
         weight_decay: of weights; biases and normalisation layers have none.
         warmup: share of the steps in which the learning rate rises, 0..1.
         gradient_clip: largest gradient norm; 0 turns clipping off.
-        augmentation: ``none``, ``light`` (flip, colour) or ``standard`` (and zoom, crop).
+        augmentation: ``none``, ``light`` (flips, colour), ``standard`` (zoom, crop) or ``strong`` (mosaic).
         freeze_batchnorm: keep BatchNorm statistics and scales as loaded; by default exactly when
             pretrained weights were loaded.
         trainable_stages: how many backbone stages, from the last, are trained; all when not
@@ -65,6 +66,8 @@ class TrainConfig(BaseModel):
         precision: ``auto`` (bf16 where the processor has it), ``fp32`` or ``bf16``; evaluation is fp32.
         gpus: 0 or 1; ``auto`` takes a GPU if there is one; more than can be used falls back, said aloud.
         workers: loader processes.
+        cache: keep decoded pictures between epochs: ``off``, ``ram``, or ``disk``, which later runs find again.
+        cache_dir: folder of the disk cache; ``$XDG_CACHE_HOME/boxwright`` or ``~/.cache/boxwright`` if not given.
         seed: of everything random.
         monitor: the figure that decides which epoch is the best.
         wandb: ``auto`` is ``online`` when an API key is configured, else ``offline``.
@@ -77,6 +80,7 @@ class TrainConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     data: Path
+    check: Literal["full", "headers"] = "full"
     model: str = "fasterrcnn_resnet50_fpn"
     weights: str = "auto"
     epochs: int = Field(default=12, ge=1)
@@ -90,12 +94,14 @@ class TrainConfig(BaseModel):
     weight_decay: float = Field(default=0.01, ge=0)
     warmup: float = Field(default=0.1, gt=0, lt=1)
     gradient_clip: float = Field(default=10.0, ge=0)
-    augmentation: Literal["none", "light", "standard"] = "light"
+    augmentation: Literal["none", "light", "standard", "strong"] = "light"
     freeze_batchnorm: bool | None = None
     trainable_stages: int | None = Field(default=None, ge=0)
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     gpus: Literal["auto"] | int = "auto"
     workers: int = Field(default=2, ge=0)
+    cache: Literal["off", "ram", "disk"] = "off"
+    cache_dir: Path | None = None
     seed: int = Field(default=0, ge=0)
     monitor: Literal["val/f2", "val/map"] = "val/f2"
     wandb: Literal["auto", "online", "offline", "off"] = "auto"
@@ -111,10 +117,10 @@ class TrainConfig(BaseModel):
             raise ValueError("use letters, digits, '_', '-' and '.', a letter or digit first")
         return name
 
-    @field_validator("wandb", mode="before")
+    @field_validator("wandb", "cache", mode="before")
     @classmethod
-    def _off_is_a_word(cls, wandb: object) -> object:
-        return "off" if wandb is False else wandb  # YAML 1.1 reads a bare off as false
+    def _off_is_a_word(cls, word: object) -> object:
+        return "off" if word is False else word  # YAML 1.1 reads a bare off as false
 
     @field_validator("gpus")
     @classmethod

@@ -1,20 +1,27 @@
 """A folder of annotated pictures becomes checked, typed records."""
 
-from .coco import ANNOTATIONS, SPLITS, DataFolder, PictureRecord, Split, read_folder, read_split
-from .contract import check_categories, class_contract
+from .checks import Inspection, inspect_folder
+from .coco import DataFolder, PictureRecord, Split, folder_of, read_folder, read_split
+from .contract import class_contract
 from .demo import draw_demo_data
+from .documents import ANNOTATIONS, SPLITS
+from .findings import CODES, Finding
 from .fingerprint import fingerprint
 
 __all__ = [
     "ANNOTATIONS",
+    "CODES",
     "SPLITS",
     "DataFolder",
+    "Finding",
+    "Inspection",
     "PictureRecord",
     "Split",
-    "check_categories",
     "class_contract",
     "draw_demo_data",
     "fingerprint",
+    "folder_of",
+    "inspect_folder",
     "read_folder",
     "read_split",
 ]

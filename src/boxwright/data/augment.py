@@ -6,46 +6,65 @@ through together, and boxes that leave the canvas leave with their labels.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
-from boxwright.runtime import InputSpec
+from boxwright.runtime import ConfigError, InputSpec
 
-__all__ = ["RECIPES", "Augmentation"]
+from .augment_geometry import SMALLEST_SIDE, Flips, IoUCrop, ScaleJitter, Step, ZoomOut
+from .colour import Colour
+from .mosaic import Mosaic, Picture
 
-_SMALLEST_SIDE = 2.0  # canvas pixels; what cropping leaves below that is noise
+__all__ = ["RECIPES", "Augmentation", "Picture", "another_index", "sample_seed"]
 
-
-def _light(spec: InputSpec) -> list[v2.Transform]:
-    return [v2.RandomHorizontalFlip(0.5), v2.ColorJitter(brightness=0.2, contrast=0.2, saturation=0.2)]
-
-
-def _standard(spec: InputSpec) -> list[v2.Transform]:
-    size = (spec.height, spec.width)
-    return [
-        *_light(spec),
-        v2.RandomZoomOut(fill=list(spec.pad), side_range=(1.0, 1.6), p=0.3),
-        v2.RandomIoUCrop(min_scale=0.5, sampler_options=[0.3, 0.5, 0.7, 1.0]),
-        v2.Resize(size, antialias=True),
-    ]
-
-
-RECIPES: dict[str, Callable[[InputSpec], list[v2.Transform]]] = {
+# Padding comes after the colours of each recipe: it keeps the canvas's pad colour.
+RECIPES: dict[str, Callable[[InputSpec], list[Step]]] = {
     "none": lambda spec: [],
-    "light": _light,
-    "standard": _standard,
+    "light": lambda spec: [
+        Flips(horizontal=0.3, vertical=0.3),
+        Colour(p=0.2, brightness=0.2, contrast=0.2, saturation=0.2),
+    ],
+    "standard": lambda spec: [
+        Flips(horizontal=0.5),
+        Colour(p=0.5, brightness=0.2, contrast=0.2, saturation=0.2),
+        ZoomOut(p=0.3, largest=1.6, pad=spec.pad),
+        IoUCrop(smallest=0.5, overlaps=(0.3, 0.5, 0.7, 1.0), pad=spec.pad),
+    ],
+    "strong": lambda spec: [
+        Mosaic(p=0.5, centre=(0.25, 0.75)),
+        Flips(horizontal=0.5),
+        Colour(p=0.8, brightness=0.4, contrast=0.4, saturation=0.4),
+        ScaleJitter(smallest=0.5, largest=2.0, pad=spec.pad),
+    ],
 }
-"""Recipes by name: none; light: flip and colour; standard: those, zoom out and crop."""
+"""The steps of each recipe, in order, for a canvas; ``docs/augmentation.md`` repeats them."""
 
 
-def _labels(sample: dict[str, Any]) -> Tensor:
-    labels: Tensor = sample["labels"]
-    return labels
+def sample_seed(seed: int, epoch: int, index: int) -> int:
+    """Seed of all that is random about one picture in one epoch, 0..2**63 - 1.
+
+    Args:
+        seed: of the run, not negative.
+        epoch: from 0.
+        index: position of the picture in its split.
+    """
+    return _spread(seed, epoch, index)
+
+
+def another_index(seed: int, count: int) -> int:
+    """Which of ``count`` pictures, 0..count - 1, a mixing recipe gets when it asks with ``seed`` (not negative)."""
+    return _spread(seed) % count
+
+
+def _spread(*numbers: int) -> int:
+    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1)
 
 
 class Augmentation:
@@ -54,38 +73,75 @@ class Augmentation:
     Args:
         recipe: key of ``RECIPES``.
         spec: the canvas.
+
+    Raises:
+        ConfigError: an unknown recipe.
     """
 
     def __init__(self, recipe: str, spec: InputSpec) -> None:
+        if recipe not in RECIPES:
+            raise ConfigError(f"augmentation = {recipe!r} is unknown.", f"Use one of {', '.join(RECIPES)}.")
         steps = RECIPES[recipe](spec)
-        sanitize = v2.SanitizeBoundingBoxes(min_size=_SMALLEST_SIDE, labels_getter=_labels)
-        self._transform = v2.Compose([*steps, sanitize]) if steps else None
+        self._mixes = any(isinstance(step, Mosaic) for step in steps)
+        self._cuts = any(step.cuts for step in steps)
+        self._transform = v2.Compose(steps) if steps else None
 
-    def __call__(self, canvas: Tensor, boxes: Tensor, labels: Tensor, seed: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Augment one picture.
+    @property
+    def mixes(self) -> bool:
+        """Whether the recipe puts other pictures of the split into one."""
+        return self._mixes
+
+    def __call__(
+        self,
+        canvas: Tensor,
+        boxes: Tensor,
+        labels: Tensor,
+        seed: int,
+        another: Callable[[int], Picture] | None = None,
+    ) -> Picture:
+        """Augment one picture; the tensors given are not written to, but may be returned.
 
         Args:
             canvas: uint8 [3, H, W].
             boxes: float32 [n, 4], xyxy, canvas pixels.
             labels: int64 [n].
-            seed: decides everything random.
+            seed: decides everything random, 0..2**63 - 1; torch's global random state is left alone.
+            another: gives an untouched picture of the same split on the same canvas, chosen by the
+                seed it is called with; asked only by a recipe that ``mixes``. Without it the
+                picture itself stands in.
 
         Returns:
-            The same three, with m <= n boxes.
+            Canvas, boxes and labels of what is to be seen. A recipe that cuts leaves out boxes with a
+            side under ``SMALLEST_SIDE``, and those cut to less than ``LEAST_VISIBLE`` of their area.
         """
         if self._transform is None:
             return canvas, boxes, labels
-        size = (canvas.shape[1], canvas.shape[2])
+        own = (canvas, boxes, labels)
+        image = tv_tensors.Image(canvas)
         sample: dict[str, Any] = {
-            "canvas": tv_tensors.Image(canvas),
-            "boxes": tv_tensors.BoundingBoxes(boxes, format="XYXY", canvas_size=size),
+            "canvas": image,
+            "boxes": tv_tensors.BoundingBoxes(boxes, format="XYXY", canvas_size=tuple(canvas.shape[1:])),
             "labels": labels,
+            "another": another or (lambda seed: own),
         }
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+        with _seeded(seed):
             sample = self._transform(sample)
-        return (
-            sample["canvas"].as_subclass(Tensor),
-            sample["boxes"].as_subclass(Tensor),
-            sample["labels"],
-        )
+        boxes, labels = sample["boxes"].as_subclass(Tensor), sample["labels"]
+        kept = _has_size(boxes) if self._cuts else slice(None)
+        pixels = canvas if sample["canvas"] is image else sample["canvas"].as_subclass(Tensor)
+        return pixels, boxes[kept], labels[kept]
+
+
+@contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    """Torch's CPU generator seeded for a while; ``torch.manual_seed`` would seed the GPUs' as well."""
+    state = torch.get_rng_state()
+    torch.default_generator.manual_seed(seed)
+    try:
+        yield
+    finally:
+        torch.set_rng_state(state)
+
+
+def _has_size(boxes: Tensor) -> Tensor:
+    return (boxes[:, 2:] - boxes[:, :2] >= SMALLEST_SIDE).all(dim=1)

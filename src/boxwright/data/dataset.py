@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from boxwright.runtime import InputSpec, Placement, preprocess
+from boxwright.runtime.preprocess import placement
 
-from .augment import Augmentation
+from .augment import Augmentation, Picture, another_index, sample_seed
+from .cache import CanvasCache
 from .coco import PictureRecord, Split
+from .workers import BatchMemory, Parked
 
 __all__ = ["Batch", "PictureDataset", "Sample", "collate"]
 
@@ -38,28 +44,51 @@ class Sample:
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """Samples stacked: canvases uint8 [N, 3, H, W], the rest as lists of N."""
+    """Samples together: canvases uint8 [N, 3, H, W], the rest as lists of N.
+
+    Attributes:
+        parked: where the canvases lie while a loader process hands them over.
+    """
 
     canvases: Tensor
     boxes: list[Tensor]
     labels: list[Tensor]
     indices: list[int]
     placements: list[Placement]
+    parked: Parked | None = field(default=None, repr=False)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Between processes: a tensor costs a file descriptor each, so boxes and labels go as two arrays."""
+        counts = [len(labels) for labels in self.labels]
+        boxes, labels = torch.cat(self.boxes).numpy(), torch.cat(self.labels).numpy()
+        return _arrived, (self.parked or self.canvases, boxes, labels, counts, self.indices, self.placements)
 
     def pin_memory(self) -> Batch:
         """With its canvases in page-locked memory, for a faster copy to a GPU."""
         return Batch(self.canvases.pin_memory(), self.boxes, self.labels, self.indices, self.placements)
 
 
-def collate(samples: list[Sample]) -> Batch:
-    """Stack samples of one canvas size."""
+def _arrived(
+    canvases: Parked | Tensor,
+    boxes: NDArray[np.float32],
+    labels: NDArray[np.int64],
+    counts: list[int],
+    indices: list[int],
+    placements: list[Placement],
+) -> Batch:
     return Batch(
-        torch.stack([sample.canvas for sample in samples]),
-        [sample.boxes for sample in samples],
-        [sample.labels for sample in samples],
-        [sample.index for sample in samples],
-        [sample.placement for sample in samples],
+        canvases.collect() if isinstance(canvases, Parked) else canvases,
+        list(torch.split(torch.from_numpy(boxes), counts)),
+        list(torch.split(torch.from_numpy(labels), counts)),
+        indices,
+        placements,
     )
+
+
+def collate(batch: Any) -> Any:
+    """For a ``DataLoader`` of a ``PictureDataset``, which makes whole batches itself."""
+    assert isinstance(batch, Batch), "a loader with a batch size asks for whole batches"
+    return batch
 
 
 class PictureDataset(Dataset[Sample]):
@@ -70,13 +99,25 @@ class PictureDataset(Dataset[Sample]):
         spec: the canvas.
         augmentation: for training.
         seed: with the epoch and the index it decides every augmentation.
+        cache: of this split on this canvas.
+        memory: where loader processes build batches.
     """
 
-    def __init__(self, split: Split, spec: InputSpec, augmentation: Augmentation | None = None, seed: int = 0) -> None:
+    def __init__(
+        self,
+        split: Split,
+        spec: InputSpec,
+        augmentation: Augmentation | None = None,
+        seed: int = 0,
+        cache: CanvasCache | None = None,
+        memory: BatchMemory | None = None,
+    ) -> None:
         self._records: tuple[PictureRecord, ...] = split.pictures
         self._spec = spec
         self._augmentation = augmentation
         self._seed = seed
+        self._cache = cache
+        self._memory = memory
         self._epoch = torch.zeros((), dtype=torch.int64)
         self._epoch.share_memory_()  # type: ignore[no-untyped-call]  # workers outlive an epoch
 
@@ -93,16 +134,58 @@ class PictureDataset(Dataset[Sample]):
         Raises:
             PictureError: the picture cannot be decoded.
         """
-        record = self._records[index]
-        pixels, placement = preprocess(record.path, self._spec)
-        canvas = torch.from_numpy(pixels)
-        boxes = torch.from_numpy(placement.to_canvas(record.boxes[~record.crowd]))
-        labels = torch.from_numpy(record.labels[~record.crowd])
-        if self._augmentation is not None:
-            canvas, boxes, labels = self._augmentation(canvas, boxes, labels, self._sample_seed(index))
-        has_area = (boxes[:, 2:] > boxes[:, :2]).all(dim=1)  # in float32 a sliver may have none
-        return Sample(canvas, boxes[has_area], labels[has_area], index, placement)
+        return self._sample(index, self._canvases(1)[0])
 
-    def _sample_seed(self, index: int) -> int:
-        sequence = np.random.SeedSequence((self._seed, int(self._epoch), index))
-        return int(sequence.generate_state(1, np.uint64)[0] >> 1)
+    def __getitems__(self, indices: Sequence[int]) -> Batch:
+        """A batch of samples, in the order of ``indices``.
+
+        Raises:
+            PictureError: a picture cannot be decoded.
+        """
+        parking = self._memory.take(len(indices)) if self._memory is not None else None
+        canvases, parked = parking if parking is not None else (self._canvases(len(indices)), None)
+        samples = [self._sample(index, canvas) for index, canvas in zip(indices, canvases, strict=True)]
+        return Batch(
+            canvases,
+            [sample.boxes for sample in samples],
+            [sample.labels for sample in samples],
+            [sample.index for sample in samples],
+            [sample.placement for sample in samples],
+            parked,
+        )
+
+    def _canvases(self, count: int) -> Tensor:
+        return torch.empty((count, 3, self._spec.height, self._spec.width), dtype=torch.uint8)
+
+    def _sample(self, index: int, canvas: Tensor) -> Sample:
+        """A sample whose pixels are in ``canvas``."""
+        placed = self._lay(index, canvas)
+        _, boxes, labels = picture = self._with_targets(index, canvas, placed)
+        if self._augmentation is not None:
+            seed = sample_seed(self._seed, int(self._epoch), index)
+            pixels, boxes, labels = self._augmentation(*picture, seed, self._another)
+            if pixels is not canvas:
+                canvas.copy_(pixels)
+        has_area = (boxes[:, 2:] > boxes[:, :2]).all(dim=1)  # in float32 a sliver may have none
+        return Sample(canvas, boxes[has_area], labels[has_area], index, placed)
+
+    def _another(self, seed: int) -> Picture:
+        """For recipes that mix pictures: one chosen by ``seed``, not augmented."""
+        index = another_index(seed, len(self))
+        canvas = self._canvases(1)[0]
+        return self._with_targets(index, canvas, self._lay(index, canvas))
+
+    def _with_targets(self, index: int, canvas: Tensor, placed: Placement) -> Picture:
+        record = self._records[index]
+        boxes = torch.from_numpy(placed.to_canvas(record.boxes[~record.crowd]))
+        return canvas, boxes, torch.from_numpy(record.labels[~record.crowd])
+
+    def _lay(self, index: int, canvas: Tensor) -> Placement:
+        """The picture onto ``canvas``, from the cache if it is there."""
+        record = self._records[index]
+        if self._cache is not None and self._cache.read(index, canvas):
+            return placement(record.width, record.height, self._spec)
+        placed = preprocess(record.path, self._spec, out=canvas.numpy())[1]
+        if self._cache is not None:
+            self._cache.write(index, canvas, record.path)
+        return placed

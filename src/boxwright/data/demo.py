@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from .coco import ANNOTATIONS
+from .documents import ANNOTATIONS
 
 __all__ = ["DEMO_CLASSES", "DEMO_SIZES", "draw_demo_data"]
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from .coco import ANNOTATIONS, DataFolder
+from .coco import DataFolder
+from .documents import ANNOTATIONS
 
 __all__ = ["fingerprint"]
 

@@ -8,10 +8,11 @@ from PIL import Image, ImageDraw, ImageFont
 
 from .detections import Detections
 
-__all__ = ["draw_detections"]
+__all__ = ["PALETTE", "draw_detections", "write_label"]
 
 # Okabe and Ito's palette (2008), told apart with any colour vision.
-_PALETTE = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7", "#FFFFFF")
+PALETTE = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7", "#FFFFFF")
+"""Colours of the classes, by index, over and over."""
 
 
 def draw_detections(image: Image.Image, detections: Detections, names: Sequence[str]) -> Image.Image:
@@ -27,20 +28,21 @@ def draw_detections(image: Image.Image, detections: Detections, names: Sequence[
     line = max(2, round(max(drawn.size) / 300))
     font = ImageFont.load_default(size=max(12, round(max(drawn.size) / 50)))
     for box, score, label in zip(detections.boxes, detections.scores, detections.labels):
-        colour = _PALETTE[int(label) % len(_PALETTE)]
+        colour = PALETTE[int(label) % len(PALETTE)]
         left, top, right, bottom = (float(edge) for edge in box)
         pen.rectangle((left, top, right, bottom), outline=colour, width=line)
-        _write_label(pen, (left, top), f"{names[int(label)]} {score:.2f}", colour, font)
+        write_label(pen, (left, top), f"{names[int(label)]} {score:.2f}", colour, font)
     return drawn
 
 
-def _write_label(
+def write_label(
     pen: ImageDraw.ImageDraw,
     corner: Tuple[float, float],
     text: str,
     colour: str,
     font: "ImageFont.FreeTypeFont | ImageFont.ImageFont",
 ) -> None:
+    """Black text on a ground of the colour, above the corner (x, y) and inside the picture."""
     left, top, right, bottom = pen.textbbox((0, 0), text, font=font)
     height = bottom - top + 4
     width = right - left + 4

@@ -11,18 +11,33 @@ from PIL import Image, UnidentifiedImageError
 
 from .errors import PictureError, PictureTooLarge, UnsupportedPicture
 
-__all__ = ["FORMATS", "MAX_PIXELS", "PictureSource", "decode", "upright_size"]
+__all__ = [
+    "FORMATS",
+    "MAX_PIXELS",
+    "SIDEWAYS",
+    "SUFFIXES",
+    "PictureSource",
+    "decode",
+    "open_picture",
+    "orientation",
+    "upright_size",
+]
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP")
 """Accepted picture formats, by Pillow's names."""
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
+"""Of files in these formats, in small letters; what a folder is searched for."""
 
 MAX_PIXELS = 50_000_000
 """Largest accepted width x height; read from the header before any pixel is decoded."""
 
 PictureSource = Union[str, "os.PathLike[str]", bytes, bytearray, memoryview, Image.Image, np.ndarray]
 
+SIDEWAYS = (5, 6, 7, 8)
+"""EXIF orientations that swap width and height."""
+
 _ORIENTATION_TAG = 0x0112
-_SIDEWAYS = (5, 6, 7, 8)  # orientations that swap width and height
 # EXIF 2.32, section 4.6.4, tag 274: what undoes each stored orientation.
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -93,19 +108,23 @@ def upright_size(path: Union[str, os.PathLike[str]], max_pixels: int = MAX_PIXEL
     name = f"{os.fspath(path)!r}"
     try:
         with open(path, "rb") as file:
-            image = _open(file, name, max_pixels)
-            sideways = _orientation(image) in _SIDEWAYS
+            image = open_picture(file, name, max_pixels)
+            sideways = orientation(image) in SIDEWAYS
             return (image.height, image.width) if sideways else (image.width, image.height)
     except OSError as error:
         raise PictureError(f"Picture {name} cannot be read: {error.strerror}.", "Check the path.") from error
 
 
 def _from_bytes(encoded: bytes, name: str, max_pixels: int) -> Image.Image:
-    return _upright_rgb(_open(io.BytesIO(encoded), name, max_pixels), name)
+    return _upright_rgb(open_picture(io.BytesIO(encoded), name, max_pixels), name)
 
 
-def _open(file: BinaryIO, name: str, max_pixels: int) -> Image.Image:
-    """The picture with its header read, its pixels not yet decoded."""
+def open_picture(file: BinaryIO, name: str, max_pixels: int = MAX_PIXELS) -> Image.Image:
+    """The picture with its header read, its pixels not yet decoded.
+
+    Raises:
+        PictureError: see ``decode``.
+    """
     try:
         image = Image.open(file, formats=FORMATS)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
@@ -125,14 +144,15 @@ def _open(file: BinaryIO, name: str, max_pixels: int) -> Image.Image:
 def _upright_rgb(image: Image.Image, name: str) -> Image.Image:
     try:
         image.load()
-        orientation = _orientation(image)
+        turn = orientation(image)
         image = _to_rgb(image)
     except Exception as error:  # Pillow's plugins raise whatever their decoders run into
         raise _broken(name, error) from error
-    return image.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else image
+    return image.transpose(_UPRIGHT[turn]) if turn in _UPRIGHT else image
 
 
-def _orientation(image: Image.Image) -> int:
+def orientation(image: Image.Image) -> int:
+    """EXIF orientation, 1..8; 1 (as stored) where there is none or its block is damaged."""
     try:
         return int(image.getexif().get(_ORIENTATION_TAG, 1))
     except Exception:  # a damaged EXIF block says nothing about the pixels: show them as stored

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Tuple
+from typing import Optional, Tuple
 
 import numpy as np
 from PIL import Image
@@ -12,7 +12,10 @@ from .detections import Detections
 from .picture import MAX_PIXELS, PictureSource, decode
 from .spec import InputSpec
 
-__all__ = ["Placement", "postprocess", "preprocess"]
+__all__ = ["PIXELS", "Placement", "placement", "postprocess", "preprocess"]
+
+PIXELS = 1
+"""Raised whenever ``preprocess`` comes to give other pixels, so that no stored canvas outlives the change."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,9 @@ class Placement:
         return np.array([self.scale_x, self.scale_y, self.scale_x, self.scale_y], dtype=np.float64)
 
 
-def preprocess(source: PictureSource, spec: InputSpec, max_pixels: int = MAX_PIXELS) -> Tuple[np.ndarray, Placement]:
+def preprocess(
+    source: PictureSource, spec: InputSpec, max_pixels: int = MAX_PIXELS, out: Optional[np.ndarray] = None
+) -> Tuple[np.ndarray, Placement]:
     """Decode a picture and lay it on the canvas.
 
     ``letterbox`` keeps the proportions and pads to the right and below; ``stretch`` does not. The
@@ -58,21 +63,38 @@ def preprocess(source: PictureSource, spec: InputSpec, max_pixels: int = MAX_PIX
         source: see ``decode``.
         spec: the canvas.
         max_pixels: see ``decode``.
+        out: uint8 [3, height, width] to write into; a new array by default.
 
     Returns:
-        canvas: uint8 [3, height, width], RGB.
+        canvas: uint8 [3, height, width], RGB; ``out`` if given.
         placement: the way back.
 
     Raises:
         PictureError: see ``decode``.
     """
     image = decode(source, max_pixels)
-    width, height = _size_on_canvas(image.width, image.height, spec)
-    canvas = np.empty((spec.height, spec.width, 3), dtype=np.uint8)
-    canvas[:] = spec.pad
-    canvas[:height, :width] = np.asarray(image.resize((width, height), Image.Resampling.BILINEAR))
-    placement = Placement(image.width, image.height, width / image.width, height / image.height)
-    return np.ascontiguousarray(canvas.transpose(2, 0, 1)), placement
+    place = placement(image.width, image.height, spec)
+    size = _size_on_canvas(image.width, image.height, spec)
+    if image.size != size:
+        image = image.resize(size, Image.Resampling.BILINEAR)
+    canvas = np.empty((3, spec.height, spec.width), dtype=np.uint8) if out is None else out
+    _lay(image, canvas, spec.pad)
+    return canvas, place
+
+
+def placement(width: int, height: int, spec: InputSpec) -> Placement:
+    """Where ``preprocess`` lays an upright picture of ``width`` x ``height`` pixels."""
+    across, down = _size_on_canvas(width, height, spec)
+    return Placement(width, height, across / width, down / height)
+
+
+def _lay(image: Image.Image, canvas: np.ndarray, pad: Tuple[int, int, int]) -> None:
+    """The picture at the top left of the canvas, padding elsewhere; band by band, each byte is written once."""
+    width, height = image.size
+    for plane, band, value in zip(canvas, "RGB", pad):
+        plane[:height, :width] = np.frombuffer(image.tobytes("raw", band), np.uint8).reshape(height, width)
+        plane[height:] = value
+        plane[:height, width:] = value
 
 
 def _size_on_canvas(width: int, height: int, spec: InputSpec) -> Tuple[int, int]:

@@ -20,6 +20,7 @@ from rich.console import Console
 
 from boxwright.config import TrainConfig, load_config, save_config
 from boxwright.data import DataFolder, fingerprint, read_folder
+from boxwright.data.workers import start_server
 from boxwright.evaluation import ground_truth_of
 from boxwright.models import find_architecture
 from boxwright.models.detector import TorchvisionDetector
@@ -38,12 +39,13 @@ from boxwright.runtime import (
 )
 from boxwright.runtime.bundle import RUN_SPEC
 from boxwright.runtime.memory import keep_freed_memory
+from boxwright.terminal import make_console, progress
 from boxwright.tracking.local import LocalLogger
 from boxwright.tracking.weights_and_biases import finish_wandb, resolve_wandb_mode, wandb_logger, wandb_sync_command
 
 from .checkpoints import BEST, LAST, AtomicCheckpointIO, checkpoint_callbacks, read_checkpoint, write_best
 from .console import EpochTable
-from .data_module import DetectionData
+from .data_module import DetectionData, open_caches
 from .module import CHECKPOINT_KEY, DetectionModule
 from .optimization import Optimization
 from .result import RunResult
@@ -54,6 +56,8 @@ CONFIG_FILE = "config.yaml"
 _PACKAGES = ("boxwright", "torch", "torchvision", "lightning", "numpy", "pillow", "hotcoco")
 _PRETRAINED_STAGES = 3  # torchvision's choice for pretrained backbones
 _ALL_STAGES = 99
+_PLACES = {"data", "out", "cache_dir", "checkpoint_out", "state_dict_out"}  # of this machine: not for the archive
+_MOST_WARNINGS = 10
 
 
 def train(config: TrainConfig, console: Console | None = None) -> RunResult:
@@ -70,8 +74,8 @@ def train(config: TrainConfig, console: Console | None = None) -> RunResult:
         DataError: the data cannot be trained on.
         ModelError: unknown model, unusable weights, or a loss that is not finite.
     """
-    console = console or _console()
-    folder = read_folder(config.data)
+    console = console or make_console()
+    folder = _read_data(config, console)
     config = _resolved(config, console)
     run = _new_run_folder(config)
     return _run(config, folder, run, console)
@@ -85,12 +89,12 @@ def resume(run: Path, console: Console | None = None) -> RunResult:
         ConfigError: the run is complete.
         ContractError: the data's classes are no longer the run's.
     """
-    console = console or _console()
+    console = console or make_console()
     if not (run / CONFIG_FILE).is_file():
         raise ArchiveError(f"{run}: holds no {CONFIG_FILE}.", "Give a folder that boxwright train made.")
     config = load_config(run / CONFIG_FILE)
     config = config.model_copy(update={"gpus": _gpus(config.gpus, console)})
-    folder = read_folder(config.data)
+    folder = _read_data(config, console)
     last = run / LAST
     if not last.is_file():
         console.print("No epoch was finished; starting from the first.")
@@ -109,8 +113,18 @@ def resume(run: Path, console: Console | None = None) -> RunResult:
     return _run(config, folder, run, console, recorded, first_epoch)
 
 
-def _console() -> Console:
-    return Console(highlight=False, markup=False, soft_wrap=True)  # names are printed as they are, lines whole
+def _read_data(config: TrainConfig, console: Console) -> DataFolder:
+    """The checked data, its warnings said."""
+    if config.workers:
+        start_server()  # its imports go on while the data is read
+    with progress(console, "check") as advance:
+        folder = read_folder(config.data, pixels=config.check == "full", advance=advance)
+    warnings_found = folder.inspection.of("warning")
+    for finding in warnings_found[:_MOST_WARNINGS]:
+        console.print(f"Warning: {finding}. {finding.remedy}")
+    if len(warnings_found) > _MOST_WARNINGS:
+        console.print(f"… and {len(warnings_found) - _MOST_WARNINGS} more warnings: boxwright check {config.data}")
+    return folder
 
 
 def _require_same_data(recorded: ModelSpec, folder: DataFolder, console: Console) -> None:
@@ -132,6 +146,7 @@ def _resolved(config: TrainConfig, console: Console) -> TrainConfig:
     return config.model_copy(
         update={
             "data": config.data.resolve(),  # a run can be resumed from any folder
+            "cache_dir": config.cache_dir and config.cache_dir.resolve(),
             "name": config.name or _free_name(config),
             "image_size": (size, size) if isinstance(size, int) else size,
             "learning_rate": config.learning_rate or _learning_rate(config, architecture.learning_rate),
@@ -203,16 +218,21 @@ def _run(
     keep_freed_memory()
     L.seed_everything(config.seed, workers=True, verbose=False)
     spec, detector, config = _prepare(config, folder, console, recorded)
+    caches = open_caches(config.cache, config.cache_dir, folder, spec.input, console.print)
     _make_folders(run, config)
     save_config(config, run / CONFIG_FILE)
     assert config.learning_rate is not None, "resolved settings have a learning rate"
     optimization = Optimization(config.optimizer, config.learning_rate, config.weight_decay, config.warmup)
     module = DetectionModule(detector, spec, ground_truth_of(folder.splits["valid"]), optimization, config.seed)
-    data = DetectionData(folder, spec.input, config.augmentation, config.batch_size, config.workers, config.seed)
+    data = DetectionData(
+        folder, spec.input, config.augmentation, config.batch_size, config.workers, config.seed, caches
+    )
     best = None
     try:
         interrupted = _fit(config, run, module, data, console, first_epoch)
     finally:  # also what was reached before a loss that is not finite
+        for cache in caches.values():
+            cache.close()
         if (run / BEST).is_file() and not config.fast_dev_run:
             best = write_best(run, config.checkpoint_out, config.state_dict_out)
     return RunResult(run, best, interrupted)
@@ -276,7 +296,7 @@ def _specification(config: TrainConfig, folder: DataFolder, network: Mapping[str
             "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             "data_fingerprint": fingerprint(folder),
             "weights": config.weights,
-            "settings": config.model_dump(mode="json", exclude={"data", "out", "checkpoint_out", "state_dict_out"}),
+            "settings": config.model_dump(mode="json", exclude=_PLACES),
             "versions": {"python": platform.python_version(), **_versions()},
         },
     )
@@ -291,8 +311,6 @@ def _announce(folder: DataFolder, spec: ModelSpec, console: Console) -> None:
         console.print(f"{split.name:>6}: {len(split.pictures)} pictures, {split.boxes} boxes")
     pairs = ", ".join(f"{index} {one.name} (id {one.id})" for index, one in enumerate(spec.classes))
     console.print(f"Classes: {pairs}; contract {spec.contract[:12]}")
-    for note in folder.notes:
-        console.print(f"Warning: {note}")
     canvas = f"{spec.input.height} x {spec.input.width}"
     console.print(f"Model: {spec.architecture} on a canvas of {canvas} ({spec.input.resize})")
 

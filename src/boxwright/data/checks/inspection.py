@@ -1,0 +1,216 @@
+"""Runs every check over a data folder."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from boxwright.data.contract import class_contract
+from boxwright.data.documents import ANNOTATIONS, SPLITS, Document, read_document
+from boxwright.data.findings import CODES, LEVELS, Finding, Level
+from boxwright.runtime import ClassEntry, DataError
+
+from .annotations import check_annotations, clip, picture_sizes
+from .categories import boxes_by_class, check_balance, check_categories_between, check_categories_within
+from .likeness import ListedPicture, check_likeness
+from .pictures import Listing, check_listing, check_pictures, list_split
+from .scan import PictureFacts, scan_pictures
+
+__all__ = ["Inspection", "inspect_folder"]
+
+SCHEMA = 1
+_MOST_ERRORS = 3  # in one sentence
+_ORDER = {code: position for position, code in enumerate(CODES)}
+_NEEDED = {"train": "learn", "valid": "measure by"}
+_OTHER_NAMES = {"train": ("training",), "valid": ("val", "validation"), "test": ()}
+
+
+@dataclass(frozen=True, eq=False)
+class Inspection:
+    """What was found in a data folder.
+
+    Attributes:
+        root: the folder.
+        classes: the class contract by class index; empty without a training split.
+        documents: by split, those that could be read.
+        facts: of every listed picture that is there, by split and file name.
+        findings: errors, then warnings, then notes; of each, by code.
+    """
+
+    root: Path
+    classes: tuple[ClassEntry, ...]
+    documents: Mapping[str, Document]
+    facts: Mapping[str, Mapping[str, PictureFacts]]
+    findings: tuple[Finding, ...]
+
+    def of(self, level: Level) -> list[Finding]:
+        """Findings of one level."""
+        return [finding for finding in self.findings if finding.level == level]
+
+    def to_document(self) -> dict[str, Any]:
+        """What ``boxwright check --json`` writes; ``docs/check.md`` describes it."""
+        return {
+            "schema": SCHEMA,
+            "data": str(self.root),
+            "summary": {f"{level}s": len(self.of(level)) for level in LEVELS},
+            "splits": self.statistics(),
+            "findings": [finding.to_json() for finding in self.findings],
+        }
+
+    def statistics(self) -> dict[str, Any]:
+        """Counts by split: pictures, those without objects, boxes, boxes by class."""
+        by_class = boxes_by_class(self.documents, self.classes)
+        return {split: _statistics(document, by_class[split]) for split, document in self.documents.items()}
+
+    def require_no_errors(self) -> None:
+        """Refuse data that cannot be trained on.
+
+        Raises:
+            DataError: names the first errors and how many there are.
+        """
+        errors = self.of("error")
+        if not errors:
+            return
+        if len(errors) == 1:
+            raise DataError(f"{self.root}: {errors[0]}.", errors[0].remedy)
+        first = "; ".join(str(finding) for finding in errors[:_MOST_ERRORS])
+        rest = f"; and {len(errors) - _MOST_ERRORS} more" if len(errors) > _MOST_ERRORS else ""
+        raise DataError(f"{self.root}: {len(errors)} errors: {first}{rest}.", f"See: boxwright check {self.root}")
+
+
+def _statistics(document: Document, by_class: Mapping[str, int]) -> dict[str, Any]:
+    owners = {entry.image_id for entry in document.annotations}
+    return {
+        "pictures": len(document.images),
+        "without_objects": sum(entry.id not in owners for entry in document.images),
+        "boxes": len(document.annotations),
+        "classes": dict(by_class),
+    }
+
+
+def inspect_folder(
+    root: Path,
+    splits: Sequence[str] | None = None,
+    *,
+    pixels: bool = True,
+    workers: int | None = None,
+    advance: Callable[[int, int], object] | None = None,
+) -> Inspection:
+    """Check a data folder.
+
+    Args:
+        root: holds ``train/``, ``valid/`` and perhaps ``test/``.
+        splits: look at these only; all by default.
+        pixels: decode every picture and look for the same and similar ones; else only headers are read.
+        workers: threads; one a processor by default.
+        advance: called with (pictures done, pictures in all).
+
+    Raises:
+        DataError: there is no folder, or nothing in it that could be checked.
+    """
+    names = _splits_of(root, splits)
+    findings: list[Finding] = []
+    documents = _read(root, names, findings)
+    listings = {split: list_split(document, root / split) for split, document in documents.items()}
+    facts = _scan(root, documents, listings, pixels, workers, advance)
+    for split, document in documents.items():
+        findings += _check_split(document, listings[split], facts[split])
+    classes = class_contract(documents)
+    findings += check_categories_between(documents)
+    findings += check_balance(documents, classes)
+    findings += check_likeness(list(_listed(facts)))
+    return Inspection(root, classes, documents, facts, tuple(sorted(findings, key=_rank)))
+
+
+def _rank(finding: Finding) -> tuple[int, int]:
+    """By level, then by code; within a code the order is that of the data."""
+    return LEVELS.index(finding.level), _ORDER[finding.code]
+
+
+def _splits_of(root: Path, splits: Sequence[str] | None) -> list[str]:
+    """Names of the splits to look at."""
+    if not root.is_dir():
+        raise DataError(f"{root}: no such folder.", "Give the folder that holds train/ and valid/.")
+    wanted = list(splits or (name for name in SPLITS if name in _NEEDED or (root / name).is_dir()))
+    if not any((root / name / ANNOTATIONS).is_file() for name in wanted):
+        raise _not_a_data_set(root, wanted[0])
+    return wanted
+
+
+def _not_a_data_set(root: Path, split: str) -> DataError:
+    """What is wrong where no annotation file is, as far as it can be seen."""
+    path = root / split / ANNOTATIONS
+    if (root / ANNOTATIONS).is_file():
+        return DataError(f"{root} is one split, not the whole data set.", f"Give the folder above: {root.parent}.")
+    if (root / "data.yaml").is_file() or (root / split / "labels").is_dir():
+        return DataError(
+            f"{path}: missing; this looks like a YOLO export.", f"Convert it: boxwright convert {root} OUT --from yolo"
+        )
+    if any((root / name).is_dir() for name in ("annotations", "Annotations")):
+        remedy = f"Convert it: boxwright convert {root} OUT --from coco (or voc)"
+        return DataError(f"{path}: missing; this looks like COCO's or Pascal VOC's own layout.", remedy)
+    return DataError(f"{path}: missing.", "Export the data set from Roboflow in the format 'COCO'.")
+
+
+def _read(root: Path, names: Sequence[str], findings: list[Finding]) -> dict[str, Document]:
+    documents: dict[str, Document] = {}
+    for split in names:
+        path = root / split / ANNOTATIONS
+        if not path.is_file():
+            findings.append(Finding("split-missing", _missing(root, split), split, ANNOTATIONS))
+            continue
+        document = read_document(path, split, findings)
+        if document is not None:
+            documents[split] = document
+    return documents
+
+
+def _missing(root: Path, split: str) -> str:
+    if (root / split).is_dir():
+        return f"{root / split} holds no {ANNOTATIONS}"
+    others = [name for name in _OTHER_NAMES[split] if (root / name).is_dir()]
+    hint = f"; is it {others[0]!r}? Then rename that" if others else ""
+    return f"{root} has no folder {split!r}{hint}"
+
+
+def _scan(
+    root: Path,
+    documents: Mapping[str, Document],
+    listings: Mapping[str, Listing],
+    pixels: bool,
+    workers: int | None,
+    advance: Callable[[int, int], object] | None,
+) -> dict[str, dict[str, PictureFacts]]:
+    """Facts by split and file name, of the listed pictures that are there."""
+    keys = [
+        (split, name)
+        for split, document in documents.items()
+        for name in dict.fromkeys(entry.file_name for entry in document.images)
+        if listings[split].holds(name)
+    ]
+    paths = [os.path.join(root, split, name) for split, name in keys]  # noqa: PTH118  # see scan.py
+    scanned = scan_pictures(paths, pixels=pixels, workers=workers, advance=advance)
+    facts: dict[str, dict[str, PictureFacts]] = {split: {} for split in documents}
+    for (split, name), seen in zip(keys, scanned, strict=True):
+        facts[split][name] = seen
+    return facts
+
+
+def _check_split(document: Document, listing: Listing, facts: Mapping[str, PictureFacts]) -> Iterator[Finding]:
+    sizes = picture_sizes(document, facts)
+    yield from check_listing(document, listing)
+    yield from check_pictures(document, facts)
+    yield from check_categories_within(document)
+    yield from check_annotations(document, sizes)
+    boxes = [entry for entry in document.annotations if not entry.crowd and entry.image_id in sizes]
+    if document.split in _NEEDED and not any(clip(entry.box, sizes[entry.image_id]) for entry in boxes):
+        message = f"no usable box; there is nothing to {_NEEDED[document.split]}"
+        yield Finding("split-without-boxes", message, document.split)
+
+
+def _listed(facts: Mapping[str, Mapping[str, PictureFacts]]) -> Iterator[ListedPicture]:
+    for split, seen in facts.items():
+        yield from (ListedPicture(split, name, one) for name, one in seen.items() if one.error is None)

@@ -1,0 +1,53 @@
+"""A folder that is written whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from boxwright.runtime import ConfigError
+
+__all__ = ["new_folder", "require_new_folder"]
+
+
+def require_new_folder(out: Path) -> None:
+    """Refuse to write over anything.
+
+    Raises:
+        ConfigError: ``out`` is a file, or a folder that is not empty.
+    """
+    try:
+        out.lstat()
+        taken = out.is_symlink() or not out.is_dir() or any(out.iterdir())
+    except FileNotFoundError:
+        return
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{str(out)!r} cannot be written: {error}.", "Choose another folder.") from error
+    if taken:
+        raise ConfigError(f"{out} is there already and not empty.", "Give a new folder, or an empty one.")
+
+
+@contextmanager
+def new_folder(out: Path) -> Iterator[Path]:
+    """A folder beside ``out`` that takes its name at the end, or is gone.
+
+    Raises:
+        ConfigError: it cannot be written.
+    """
+    out = out.resolve()
+    folder = out.with_name(f".{out.name}.{os.getpid()}")
+    try:
+        folder.mkdir(parents=True)
+        yield folder
+        if out.exists():
+            out.rmdir()
+        folder.rename(out)
+    except OSError as error:
+        raise ConfigError(
+            f"{error.filename or out}: {error.strerror}.", "Choose another folder, or make room."
+        ) from error
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,43 @@
+"""What people see in a terminal: one console, one progress bar."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+__all__ = ["make_console", "progress"]
+
+_PIPE_WIDTH = 140  # tables into files and pipes are not folded to a terminal's 80 columns
+
+
+def make_console() -> Console:
+    """A console on standard output that prints names as they are and lines whole."""
+    from rich.console import Console
+
+    console = Console(highlight=False, markup=False, soft_wrap=True)
+    if not console.is_terminal:
+        console.width = _PIPE_WIDTH
+    return console
+
+
+@contextmanager
+def progress(console: Console, text: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar that is gone when the work is done; nothing in files and pipes.
+
+    Args:
+        console: to draw on.
+        text: what is being done.
+
+    Yields:
+        A function of (done, in all).
+    """
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(text, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)

@@ -1,0 +1,86 @@
+import json
+import subprocess
+import sys
+
+import pytest
+from broken import clean_document, draw, write_data
+
+from boxwright.runtime import decode
+from command_line import boxwright
+
+
+@pytest.fixture
+def faulty(tmp_path):
+    """A small data set with a missing picture and a box over the edge."""
+    content = clean_document()
+    content["annotations"][5]["bbox"] = [50, 30, 30, 10]
+    root = write_data(tmp_path / "faulty", train=content, valid=clean_document())
+    (root / "train" / "3.jpg").unlink()
+    return root
+
+
+def test_check_reports_repairs_and_exits_with_1(faulty, tmp_path):
+    files = ["--json", tmp_path / "c.json", "--html", tmp_path / "pages" / "c.html"]
+    done = boxwright("check", faulty, *files)
+    assert done.returncode == 1, done.stderr
+    document = json.loads((tmp_path / "c.json").read_text())
+    assert [one["code"] for one in document["findings"]][:2] == ["picture-missing", "box-outside"]
+    assert "1 error, 1 warning, 3 notes" in done.stdout
+    assert "picture-missing" in done.stdout
+    assert "picture-missing" in (tmp_path / "pages" / "c.html").read_text()
+    fixed = boxwright("check", faulty, "--fix", tmp_path / "fixed")
+    assert fixed.returncode == 0, fixed.stderr
+    assert "Repaired 1 x picture-missing" in fixed.stdout
+    assert boxwright("check", tmp_path / "fixed", "--strict").returncode == 0
+
+
+def test_check_strict_counts_warnings(faulty):
+    (faulty / "train" / "3.jpg").write_bytes((faulty / "valid" / "4.jpg").read_bytes())
+    assert boxwright("check", faulty).returncode == 0
+    assert boxwright("check", faulty, "--strict").returncode == 1
+
+
+def test_check_loads_no_torch(demo_data):
+    heavy = "{'torch', 'lightning', 'pydantic'} & {*sys.modules}"
+    code = f"import sys, boxwright; boxwright.check(sys.argv[1]); print({heavy})"
+    done = subprocess.run([sys.executable, "-c", code, str(demo_data)], capture_output=True, text=True)
+    assert done.stdout.strip() == "set()", done.stderr
+
+
+def test_check_draws_what_training_would_see(demo_data, tmp_path):
+    sheet = tmp_path / "sheet.png"
+    done = boxwright(
+        "check", demo_data, "--show-augmented", 3, "--augmentation", "strong", "--image-size", 128, "--sheet", sheet
+    )
+    assert done.returncode == 0, done.stderr
+    assert decode(sheet).width > 5 * 128
+
+
+def test_training_starts_with_the_same_check(faulty, tmp_path):
+    settings = ["--set", "model=fasterrcnn_tiny_fpn", "--set", "weights=none", "--set", "fast_dev_run=true"]
+    done = boxwright("train", "--data", faulty, "--out", tmp_path / "runs", *settings)
+    assert done.returncode == 2
+    assert "'3.jpg' is missing" in done.stderr
+    (faulty / "train" / "3.jpg").write_bytes((faulty / "valid" / "4.jpg").read_bytes())
+    done = boxwright("train", "--data", faulty, "--out", tmp_path / "runs", *settings)
+    assert done.returncode == 0, done.stderr
+    assert "is the same file as '4.jpg' (valid)" in done.stdout
+    assert "reaches over the edge" in done.stdout
+
+
+def test_convert_writes_what_check_takes(tmp_path):
+    source = tmp_path / "yolo"
+    for split in ("train", "valid"):
+        (source / split / "images").mkdir(parents=True)
+        (source / split / "labels").mkdir()
+        for number in range(12):
+            draw(f"{split}{number}").save(source / split / "images" / f"{number}.jpg")
+            (source / split / "labels" / f"{number}.txt").write_text("0 0.5 0.5 0.25 0.5\n")
+    (source / "data.yaml").write_text("train: ../train/images\nval: ../valid/images\nnames: [fish]\n")
+    done = boxwright("convert", source, tmp_path / "coco", "--from", "yolo")
+    assert done.returncode == 0, done.stderr
+    assert "train: 12 pictures, 12 boxes" in done.stdout
+    assert boxwright("check", tmp_path / "coco", "--strict").returncode == 0
+    again = boxwright("convert", source, tmp_path / "split", "--from", "yolo", "--split", "0.5,0.25,0.25", "--seed", 1)
+    assert again.returncode == 0, again.stderr
+    assert " test: 6 pictures, 6 boxes" in again.stdout

@@ -1,0 +1,295 @@
+import copy
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from boxwright.data import read_folder
+from boxwright.data.conversion import SplitCounts, convert
+from boxwright.runtime import DataError
+
+RLE = {"counts": [0, 5, 3067], "size": [48, 64]}
+DOCUMENT = {
+    "info": {"year": 2017, "description": "ünique"},
+    "licenses": [{"id": 3, "name": "CC"}],
+    "images": [
+        {"id": 397133, "file_name": "a.jpg", "width": 64, "height": 48, "license": 3, "coco_url": "u", "tags": [1]},
+        {"id": 37777, "file_name": "b.jpg", "width": 64, "height": 48},
+    ],
+    "annotations": [
+        {
+            "id": 1768,
+            "image_id": 37777,
+            "category_id": 90,
+            "bbox": [1.25, 2, 30.1, 4],
+            "area": 70.5,
+            "segmentation": [[1.25, 2, 31.35, 2, 31.35, 6]],
+            "iscrowd": 0,
+            "attributes": {"occluded": True},
+        },
+        {
+            "id": 0,
+            "image_id": 37777,
+            "category_id": 1,
+            "bbox": [0, 0, 5, 1],
+            "area": 5,
+            "segmentation": RLE,
+            "iscrowd": 1,
+        },
+    ],
+    "categories": [
+        {"id": 90, "name": "toothbrush", "supercategory": "indoor", "keypoints": ["x"]},
+        {"id": 1, "name": "person", "supercategory": "person"},
+    ],
+    "contributors": ["somebody"],
+}
+
+
+def other(number):
+    """A second split's document: other pictures, other ids."""
+    document = copy.deepcopy(DOCUMENT)
+    for image in document["images"]:
+        image["id"] += number
+        image["file_name"] = f"{number}{image['file_name']}"
+    for one in document["annotations"]:
+        one["image_id"] += number
+    return document
+
+
+@pytest.fixture
+def lay(tmp_path, picture, text):
+    """Writes a document and its pictures."""
+
+    def write(file, folder, document, root="ds"):
+        text(tmp_path / root / file, json.dumps(document))
+        for image in document["images"]:
+            picture(tmp_path / root / folder / image["file_name"])
+        return tmp_path / root
+
+    return write
+
+
+LAYOUTS = [
+    ("annotations/instances_{}2017.json", "{}2017", "train", "val"),
+    ("annotations/instances_{}2017.json", "images/{}2017", "train", "val"),
+    ("annotations/instances_{}.json", "images/{}", "Train", "Validation"),
+    ("annotations/instances_{}.json", "images", "train", "val"),
+    ("annotations/instances_{}.json", "{}", "train", "val"),
+    ("annotations/{}.json", "{}/images", "train", "valid"),
+    ("{}.json", "{}", "train", "val"),
+    ("my_{}_set.json", "data", "train", "val"),
+    ("{}/_annotations.coco.json", "{}", "train", "valid"),
+    ("{}/_annotations.coco.json", "{}", "train", "val"),
+]
+
+
+@pytest.mark.parametrize(("file", "folder", "train", "valid"), LAYOUTS)
+def test_everything_in_the_documents_survives(lay, tmp_path, file, folder, train, valid):
+    lay(file.format(train), folder.format(train), DOCUMENT)
+    root = lay(file.format(valid), folder.format(valid), other(7))
+    result = convert(root, tmp_path / "out", "coco")
+    for split, document in (("train", DOCUMENT), ("valid", other(7))):
+        found = json.loads((tmp_path / "out" / split / "_annotations.coco.json").read_text())
+        expected = copy.deepcopy(document)
+        expected["annotations"][0]["id"], expected["annotations"][1]["id"] = 1, 2  # numbered from 1
+        assert found == expected
+        assert repr(found["annotations"][1]["bbox"]) == "[0, 0, 5, 1]"  # whole numbers stay whole
+    assert result.splits == {"train": SplitCounts(2, 2), "valid": SplitCounts(2, 2)}
+    assert result.notes == ()
+
+
+def test_other_tasks_documents_are_passed_over(lay, tmp_path, text):
+    lay("annotations/instances_train2017.json", "train2017", DOCUMENT)
+    root = lay("annotations/instances_val2017.json", "val2017", other(7))
+    for name in ("person_keypoints_train2017", "captions_val2017"):
+        text(root / f"annotations/{name}.json", "not read")
+    assert set(convert(root, tmp_path / "out", "coco").splits) == {"train", "valid"}
+
+
+@pytest.mark.parametrize(
+    ("file", "folder", "given"),
+    [
+        ("annotations/instances_default.json", "images/default", ""),
+        ("annotations/instances_default.json", "images", "annotations/instances_default.json"),
+        ("labels.json", "images", ""),
+        ("labels.json", ".", "labels.json"),
+        ("_annotations.coco.json", ".", ""),
+    ],
+)
+def test_one_document_is_split(lay, tmp_path, written, file, folder, given):
+    root = lay(file, folder, DOCUMENT)
+    result = convert(root / given, tmp_path / "out", "coco")
+    assert {split: counts.pictures for split, counts in result.splits.items()} == {"train": 1, "valid": 1}
+    found = written(tmp_path / "out")
+    assert {image["id"] for content in found.values() for image, _ in content.values()} == {397133, 37777}
+    assert any("0.8 train, 0.2 valid" in note for note in result.notes)
+
+
+def test_ids_that_clash_are_numbered_anew_with_a_note(lay, tmp_path, written):
+    lay("train/_annotations.coco.json", "train", DOCUMENT)
+    clash = other(7)
+    clash["licenses"] = [{"id": 4, "name": "MIT"}]
+    clash["info"] = {"year": 2018}
+    swapped = {397133 + 7: 37777, 37777 + 7: 397133}
+    for image in clash["images"]:
+        image["id"] = swapped[image["id"]]
+    for one in clash["annotations"]:
+        one["image_id"] = swapped[one["image_id"]]
+    root = lay("valid/_annotations.coco.json", "valid", clash)
+    assert convert(root, tmp_path / "kept", "coco").notes == ()
+    results = [convert(root, tmp_path / f"{seed}", "coco", split=(0.5, 0.5), seed=seed) for seed in range(8)]
+    clashes = [one for one in results if any(note.startswith("Picture ids were numbered anew") for note in one.notes)]
+    alone = [one for one in results if one not in clashes]
+    ids = [image["id"] for content in written(alone[0].out).values() for image, _ in content.values()]
+    assert sorted(ids) == [37777, 37777, 397133, 397133]
+    result = clashes[0]
+    assert [note for note in result.notes if note.startswith("'info' differs in valid")]
+    found = written(result.out)
+    assert sum(counts.boxes for counts in result.splits.values()) == 4
+    for content in found.values():
+        assert [image["id"] for image, _ in content.values()] == [1, 2]
+        assert all(len(rows) == (2 if "b" in name else 0) for name, (_, rows) in content.items())
+    document = json.loads((result.out / "train/_annotations.coco.json").read_text())
+    assert document["licenses"] == [{"id": 3, "name": "CC"}, {"id": 4, "name": "MIT"}]
+    assert document["info"] == DOCUMENT["info"]
+
+
+def test_what_is_left_out_of_a_document_is_filled_in(lay, tmp_path, written):
+    bare = {
+        "images": [{"id": 1.0, "file_name": "a.jpg"}, {"id": 2, "file_name": "b.jpg", "width": None}],
+        "annotations": [{"image_id": 1, "category_id": 5, "bbox": [1, 2, 3, 4]}],
+        "categories": [{"id": 5, "name": "x"}],
+    }
+    root = lay("train/_annotations.coco.json", "train", bare)
+    lay("valid/_annotations.coco.json", "valid", bare)
+    convert(root, tmp_path / "out", "coco")
+    image, [one] = written(tmp_path / "out")["train"]["a.jpg"]
+    assert image == {"id": 1, "file_name": "a.jpg", "width": 64, "height": 48}
+    assert (one["area"], one["iscrowd"], one["segmentation"]) == (12, 0, [])
+    assert [found.name for found in read_folder(tmp_path / "out").classes] == ["x"]
+
+
+def test_categories_of_the_splits_are_joined(lay, tmp_path, categories):
+    lay("train.json", "train", DOCUMENT)
+    second = other(7)
+    second["categories"][1]["supercategory"] = "human"
+    second["categories"].append({"id": 2, "name": "bicycle"})
+    root = lay("val.json", "val", second)
+    result = convert(root, tmp_path / "out", "coco")
+    assert categories(tmp_path / "out", "train") == {90: "toothbrush", 1: "person", 2: "bicycle"}
+    assert categories(tmp_path / "out", "valid") == categories(tmp_path / "out", "train")
+    assert len(result.notes) == 1
+    assert "category 1 differs" in result.notes[0]
+
+
+def change(document, path, value):
+    target = document
+    for key in path[:-1]:
+        target = target[key]
+    target[path[-1]] = value
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "culprits"),
+    [
+        (["images"], {}, ["'images' is missing"]),
+        (["images"], [], ["lists no picture"]),
+        (["annotations"], [1], ["'annotations' is missing"]),
+        (["images", 0, "id"], "a", ["picture 'a.jpg'", "id = 'a'"]),
+        (["images", 0, "id"], 37777, ["picture id 37777 is used twice"]),
+        (["images", 0, "file_name"], 5, ["picture id 397133 has no file_name"]),
+        (["images", 0, "file_name"], "../a.jpg", ["'../a.jpg' lies outside"]),
+        (["images", 0, "file_name"], "x\\..\\..\\a.jpg", ["lies outside"]),
+        (["images", 0, "file_name"], "/etc/passwd", ["'/etc/passwd' lies outside"]),
+        (["images", 0, "file_name"], "c.jpg", ["'c.jpg' is missing in"]),
+        (["images", 0, "file_name"], "\ud800", ["is missing in"]),
+        (["images", 0, "file_name"], "a\0.jpg", ["is missing in"]),
+        (["images", 0, "file_name"], "a" * 5000, ["is missing in"]),
+        (["images", 0, "width"], 48, ["picture id 397133", "64 x 48", "48 x 48"]),
+        (["annotations", 0, "image_id"], 5, ["annotation id 1768", "picture id 5"]),
+        (["annotations", 0, "image_id"], True, ["annotation id 1768", "image_id = True"]),
+        (["annotations", 0, "category_id"], 5, ["annotation id 1768", "category id 5", "[1, 90]"]),
+        (["annotations", 0, "category_id"], [1], ["annotation id 1768", "category_id = [1]"]),
+        (["annotations", 0, "iscrowd"], "0", ["annotation id 1768", "iscrowd = '0'"]),
+        (["annotations", 0, "bbox"], [1, 2, 3], ["annotation id 1768", "[1, 2, 3]"]),
+        (["annotations", 0, "bbox"], [1, 2, 3, float("nan")], ["annotation id 1768", "nan"]),
+        (["annotations", 0, "bbox"], [1, 2, 3, 10**400], ["annotation id 1768"]),
+        (["annotations", 0, "area"], "big", ["annotation id 1768", "area = 'big'"]),
+        (["categories", 0, "id"], None, ["category 'toothbrush'", "id = None"]),
+        (["categories", 0, "id"], 1, ["category id 1 is used twice"]),
+        (["categories", 0, "name"], None, ["category 90 is None"]),
+    ],
+)
+def test_a_bad_document_is_named(lay, tmp_path, text, path, value, culprits):
+    root = lay("train.json", "images", DOCUMENT)
+    document = copy.deepcopy(DOCUMENT)
+    change(document, path, value)
+    file = text(root / "train.json", json.dumps(document))
+    with pytest.raises(DataError) as caught:
+        convert(root, tmp_path / "out", "coco")
+    assert all(culprit in str(caught.value) for culprit in [str(file), *culprits]), str(caught.value)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "3", "[" * 100000, '{"images": NaN}'])
+def test_broken_json_is_one_error(lay, tmp_path, text, content):
+    root = lay("train.json", "images", DOCUMENT)
+    text(root / "train.json", content)
+    with pytest.raises(DataError, match=r"train\.json"):
+        convert(root, tmp_path / "out", "coco")
+
+
+def test_splits_that_cannot_be_told_apart_are_named(lay, tmp_path):
+    (tmp_path / "ds").mkdir()
+    with pytest.raises(DataError, match="no COCO document"):
+        convert(tmp_path / "ds", tmp_path / "out", "coco")
+    lay("annotations/instances_train2014.json", "images", DOCUMENT)
+    root = lay("annotations/instances_train2017.json", "images", DOCUMENT)
+    with pytest.raises(DataError, match=r"train2014\.json is 'train' too"):
+        convert(root, tmp_path / "out", "coco")
+    (root / "annotations/instances_train2014.json").rename(root / "annotations/instances_minival.json")
+    with pytest.raises(DataError, match=r"instances_minival\.json: its name does not say"):
+        convert(root, tmp_path / "out", "coco")
+    clash = other(7)
+    clash["categories"][0]["name"] = "brush"
+    (root / "annotations/instances_minival.json").unlink()
+    lay("annotations/instances_val2017.json", "images", clash)
+    with pytest.raises(DataError, match=r"category 90 is 'brush'; in another split it is 'toothbrush'"):
+        convert(root, tmp_path / "out", "coco")
+
+
+numbers = st.one_of(st.integers(-5, 500), st.floats(-5, 500))
+
+
+@given(boxes=st.lists(st.tuples(numbers, numbers, numbers, numbers), max_size=5))
+def test_boxes_survive_exactly(tmp_path_factory, picture, boxes):
+    root = tmp_path_factory.mktemp("coco")
+    picture(root / "a.bmp")
+    picture(root / "b.bmp")
+    document = {
+        "images": [{"id": 0, "file_name": "a.bmp"}, {"id": 1, "file_name": "b.bmp"}],
+        "annotations": [{"image_id": 0, "category_id": 0, "bbox": list(box)} for box in boxes],
+        "categories": [{"id": 0, "name": "x"}],
+    }
+    (root / "all.json").write_text(json.dumps(document))
+    convert(root, root / "out", "coco")
+    found = [json.loads(path.read_text()) for path in (root / "out").glob("*/*.json")]
+    rows = [one["bbox"] for part in found for one in part["annotations"]]
+    assert repr(rows) == repr([list(box) for box in boxes])
+
+
+def test_a_real_set_comes_back_as_it_was(real_data, tmp_path):
+    """Only the annotations' ids change, and sub-folders there are none."""
+    convert(real_data / "chess", tmp_path / "out", "coco")
+    for split in ("train", "valid", "test"):
+        name = f"{split}/_annotations.coco.json"
+        before, after = (json.loads((root / name).read_text()) for root in (real_data / "chess", tmp_path / "out"))
+        for document in (before, after):
+            rows = {one.pop("id"): one for one in document["annotations"]}
+            document["annotations"] = sorted(rows.values(), key=json.dumps)
+        before["annotations"] = sorted(before["annotations"], key=lambda one: json.dumps(one, sort_keys=True))
+        after["annotations"] = sorted(after["annotations"], key=lambda one: json.dumps(one, sort_keys=True))
+        assert after == before
+        first = before["images"][0]["file_name"]
+        assert (tmp_path / "out" / split / first).read_bytes() == (real_data / "chess" / split / first).read_bytes()

@@ -1,0 +1,153 @@
+import json
+
+import numpy as np
+import pytest
+from broken import clean_document, draw, write_data
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from boxwright.data import ANNOTATIONS, inspect_folder, read_folder
+from boxwright.data.repair import repair_folder
+from boxwright.data.turning import turn_box, turn_polygons
+from boxwright.runtime import ConfigError, DataError, decode
+
+
+@pytest.fixture
+def clean(tmp_path):
+    return write_data(tmp_path / "data", train=clean_document(), valid=clean_document())
+
+
+def save(root, content, split="train"):
+    (root / split / ANNOTATIONS).write_text(json.dumps(content))
+
+
+def repaired(root, out):
+    """The repaired training split's document and the codes left in the copy."""
+    before = {path: path.read_bytes() for path in root.rglob("*") if path.is_file()}
+    repair_folder(inspect_folder(root), out)
+    assert before == {path: path.read_bytes() for path in root.rglob("*") if path.is_file()}
+    left = {finding.code for finding in inspect_folder(out).findings if finding.level != "note"}
+    return json.loads((out / "train" / ANNOTATIONS).read_text()), left
+
+
+def test_a_clean_set_is_copied_as_it_is(clean, tmp_path):
+    content, left = repaired(clean, tmp_path / "out")
+    assert left == set()
+    assert content == clean_document()
+    for path in clean.rglob("*.jpg"):
+        assert (tmp_path / "out" / path.relative_to(clean)).read_bytes() == path.read_bytes()
+
+
+def test_what_needs_no_guess_is_repaired(clean, tmp_path):
+    content = clean_document()
+    extra = [
+        {"id": 1, "image_id": 5, "category_id": 1, "bbox": [50, 30, 30, 10], "iscrowd": 0},  # over the edge, id used
+        {"id": 0, "image_id": 5, "category_id": 1, "bbox": [1, 1, 5, 5], "note": "kept"},
+        {"id": 52, "image_id": 5, "category_id": 1, "bbox": [1, 1, 0, 5]},
+        {"id": 53, "image_id": 5, "category_id": 1, "bbox": [90, 1, 5, 5]},
+        {**content["annotations"][6], "id": 54},
+        {"id": 55, "image_id": 999, "category_id": 1, "bbox": [1, 1, 5, 5]},
+        {"id": 56, "image_id": 3, "category_id": 1, "bbox": [1, 1, 5, 5]},
+    ]
+    content["annotations"] += extra
+    content["images"].append({"id": 77, "file_name": "7.jpg", "width": 64, "height": 48})
+    content["annotations"].append({"id": 57, "image_id": 77, "category_id": 2, "bbox": [30, 30, 5, 5]})
+    del content["images"][8]["width"]
+    save(clean, content)
+    (clean / "train" / "3.jpg").unlink()
+    (clean / "train" / "4.jpg").write_bytes(b"broken")
+    (clean / "train" / "more.jpg").write_bytes((clean / "valid" / "3.jpg").read_bytes())
+    (clean / "train" / "labels").mkdir()
+    content, left = repaired(clean, tmp_path / "out")
+    assert left == set()
+    names = {image["file_name"] for image in content["images"]}
+    assert names == {f"{number}.jpg" for number in range(31)} - {"3.jpg", "4.jpg"}
+    assert len(content["images"]) == len(names)
+    assert content["images"][6]["width"] == 64
+    boxes = {one["id"]: one for one in content["annotations"]}
+    assert len(boxes) == len(content["annotations"]) == 30 - 2 + 2 + 1
+    clipped = next(one for one in boxes.values() if one["bbox"][0] == 50)
+    assert clipped["bbox"] == [50, 30, 14, 10]
+    assert clipped["area"] == 140
+    assert next(one for one in boxes.values() if one.get("note"))["id"] > 57
+    assert boxes[57]["image_id"] == 7
+    assert sorted(path.name for path in (tmp_path / "out" / "train").iterdir()) == sorted([*names, ANNOTATIONS])
+
+
+def test_what_needs_a_guess_is_left(clean, tmp_path):
+    content = clean_document()
+    content["annotations"][3]["category_id"] = 99
+    content["annotations"][4]["bbox"] = [0, 0, 640, 480]
+    content["images"][5]["width"] = 70
+    save(clean, content)
+    after, left = repaired(clean, tmp_path / "out")
+    assert left == {"unknown-category", "box-larger", "picture-size"}
+    assert after == content
+
+
+def test_links_become_files(clean, tmp_path):
+    (clean / "train" / "3.jpg").rename(tmp_path / "3.jpg")
+    (clean / "train" / "3.jpg").symlink_to(tmp_path / "3.jpg")
+    _, left = repaired(clean, tmp_path / "out")
+    assert left == set()
+    assert not (tmp_path / "out" / "train" / "3.jpg").is_symlink()
+
+
+@pytest.mark.parametrize("turn", [5, 6, 7, 8])
+def test_boxes_drawn_on_the_stored_picture_are_turned_with_it(clean, tmp_path, turn):
+    """A white patch is where the box says, before on the stored picture and after on the upright one."""
+    image = draw("dark").point(lambda value: value // 3)
+    image.paste("white", (10, 6, 30, 14))
+    exif = Image.Exif()
+    exif[0x0112] = turn
+    image.save(clean / "train" / "3.jpg", quality=95, exif=exif)
+    content = clean_document()
+    content["annotations"][3]["bbox"] = [10, 6, 20, 8]
+    content["annotations"][3]["segmentation"] = [[10, 6, 30, 6, 30, 14]]
+    save(clean, content)
+    assert [finding.code for finding in inspect_folder(clean).of("error")] == ["picture-rotated"]
+    _, left = repaired(clean, tmp_path / "out")
+    assert left == set()
+    record = read_folder(tmp_path / "out").splits["train"].pictures[3]
+    assert (record.width, record.height) == (48, 64)
+    left_edge, top, right, bottom = record.boxes[0].astype(int)
+    pixels = np.asarray(decode(record.path).convert("L"))
+    assert pixels[top + 2 : bottom - 2, left_edge + 2 : right - 2].min() > 200
+    pixels = pixels.copy()
+    pixels[top - 2 : bottom + 2, left_edge - 2 : right + 2] = 0
+    assert pixels.max() < 150
+    polygon = json.loads((tmp_path / "out" / "train" / ANNOTATIONS).read_text())["annotations"][3]["segmentation"][0]
+    assert min(polygon[::2]) == left_edge
+    assert max(polygon[1::2]) == bottom
+
+
+UNDO = {1: 1, 2: 2, 3: 3, 4: 4, 5: 5, 6: 8, 7: 7, 8: 6}
+sides = st.integers(0, 400)
+
+
+@given(box=st.tuples(sides, sides, sides, sides), turn=st.sampled_from(sorted(UNDO)))
+def test_turning_back_is_the_identity(box, turn):
+    stored = (640, 480)
+    upright = (480, 640) if turn > 4 else stored
+    assert turn_box(turn_box(box, stored, turn), upright, UNDO[turn]) == box
+    polygon = [float(side) for side in box]
+    assert turn_polygons(turn_polygons([polygon], stored, turn), upright, UNDO[turn]) == [polygon]
+
+
+def test_the_copy_never_lands_on_other_files(clean, tmp_path):
+    inspection = inspect_folder(clean)
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "mine.txt").write_text("mine")
+    with pytest.raises(ConfigError, match="not empty"):
+        repair_folder(inspection, tmp_path / "full")
+    with pytest.raises(ConfigError, match="inside"):
+        repair_folder(inspection, clean / "out")
+    assert not (clean / "out").exists()
+
+
+def test_a_file_that_cannot_be_read_cannot_be_repaired(clean, tmp_path):
+    (clean / "valid" / ANNOTATIONS).write_text("{")
+    with pytest.raises(DataError, match="valid"):
+        repair_folder(inspect_folder(clean), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
