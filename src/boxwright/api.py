@@ -17,7 +17,18 @@ if TYPE_CHECKING:
     from .evaluation import Evaluation
     from .training import RunResult
 
-__all__ = ["archive", "check", "convert", "evaluate", "repair", "require_train_extra", "resume", "serve", "train"]
+__all__ = [
+    "archive",
+    "check",
+    "convert",
+    "evaluate",
+    "repair",
+    "require_copy",
+    "require_train_extra",
+    "resume",
+    "serve",
+    "train",
+]
 
 
 def check(data: str | Path, *, advance: Callable[[int, int], object] | None = None) -> Inspection:
@@ -42,6 +53,13 @@ def repair(
     from .data.repair import repair_folder
 
     return repair_folder(inspection, Path(out), advance)
+
+
+def require_copy(out: str | Path, data: str | Path) -> None:
+    """Refuse a folder that ``repair`` could not write to; see ``boxwright.data.repair.require_copy``."""
+    from .data.repair import require_copy as require
+
+    require(Path(out), Path(data))
 
 
 def convert(

@@ -1,14 +1,16 @@
 import json
+from collections import Counter
 
 import numpy as np
 import pytest
 from broken import clean_document, draw, write_data
+from defects import DEFECTS, Broken
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from boxwright.data import ANNOTATIONS, inspect_folder, read_folder
-from boxwright.data.repair import repair_folder
+from boxwright.data import ANNOTATIONS, CODES, inspect_folder, read_folder
+from boxwright.data.repair import REPAIRS, repair_folder
 from boxwright.data.turning import turn_box, turn_polygons
 from boxwright.runtime import ConfigError, DataError, decode
 
@@ -151,3 +153,110 @@ def test_a_file_that_cannot_be_read_cannot_be_repaired(clean, tmp_path):
     with pytest.raises(DataError, match="valid"):
         repair_folder(inspect_folder(clean), tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_every_code_with_a_repair_has_one():
+    assert set(REPAIRS) == {code for code, row in CODES.items() if row.repair}
+
+
+def check_that_nothing_else_changed(root, out, done):
+    """Every annotation of the copy is the original's, unless a repair names it or its picture."""
+    before = json.loads((root / "train" / ANNOTATIONS).read_text())
+    after = json.loads((out / "train" / ANNOTATIONS).read_text())
+    named = {finding.annotation_id for finding in done}
+    files = {finding.file for finding in done}
+    pictures = {one.get("id") for one in before["images"] if one.get("file_name", "").strip("./") in files}
+    kept = {json.dumps(one, sort_keys=True) for one in after["annotations"]}
+    for annotation in before["annotations"]:
+        if annotation.get("id") not in named and annotation.get("image_id") not in pictures:
+            assert json.dumps(annotation, sort_keys=True) in kept, annotation
+
+
+@pytest.mark.parametrize("name", DEFECTS)
+def test_what_a_repair_does_is_what_it_says(clean, tmp_path, name):
+    """For every defect: what is said to be repaired is gone, what is not is still there, nothing else changed."""
+    (clean / "test").mkdir(exist_ok=True)
+    write_data(clean, test=clean_document())
+    broken = Broken(clean)
+    DEFECTS[name][0](broken)
+    broken.save()
+    before = inspect_folder(clean)
+    try:
+        done = repair_folder(before, tmp_path / "out")
+    except DataError:
+        assert {one.code for one in before.findings} & {"json-broken", "json-incomplete", "picture-unreadable"}
+        return
+    after = Counter(finding.code for finding in inspect_folder(tmp_path / "out").findings if finding.level != "note")
+    before_codes = Counter(finding.code for finding in before.findings if finding.level != "note")
+    repaired = Counter(finding.code for finding in done if finding.level != "note")
+    assert all(after[code] == count - repaired[code] for code, count in before_codes.items() if CODES[code].repair)
+    if not (clean / "train").is_symlink():
+        check_that_nothing_else_changed(clean, tmp_path / "out", done)
+
+
+def test_ids_of_several_pictures_are_not_untangled(clean, tmp_path):
+    """Two entries of one file, and an id that one of them shares with another file: whose boxes are whose?"""
+    content = clean_document()
+    content["images"][4]["file_name"] = "3.jpg"
+    content["images"][5]["id"] = content["annotations"][5]["image_id"] = content["images"][4]["id"]
+    save(clean, content)
+    before = json.loads((clean / "train" / ANNOTATIONS).read_text())
+    after, left = repaired(clean, tmp_path / "out")
+    assert {"picture-id-twice", "file-name-twice"} <= left
+    assert after == before
+
+
+def test_boxes_of_a_picture_of_another_size_are_left(clean, tmp_path):
+    content = clean_document()
+    content["images"][5] |= {"width": 128, "height": 96}
+    content["annotations"][5]["bbox"] = [60, 20, 60, 20]
+    content["annotations"][6]["image_id"] = 5
+    content["annotations"][6]["bbox"] = [100, 70, 60, 20]
+    save(clean, content)
+    after, left = repaired(clean, tmp_path / "out")
+    assert {"picture-size", "box-outside"} <= left
+    assert after == content
+
+
+def test_unusable_annotations_are_not_taken_for_copies(clean, tmp_path):
+    content = clean_document()
+    for number in (3, 4, 5):
+        del content["annotations"][number]["bbox"]
+        content["annotations"][number] |= {"image_id": 3, "category_id": 1, "segmentation": [[number, 1, 2, 3, 4, 5]]}
+    content["annotations"][7] |= {"image_id": 6, "category_id": 1, "bbox": [50, 5, 60, 20]}
+    content["annotations"][6] |= {"image_id": 6, "category_id": 1, "bbox": [50, 5, 50, 20]}
+    save(clean, content)
+    after, _ = repaired(clean, tmp_path / "out")
+    assert len(after["annotations"]) == len(content["annotations"])
+
+
+def test_names_with_dots_and_deep_documents_survive(clean, tmp_path):
+    content = clean_document()
+    content["images"][3]["file_name"] = "photo..jpg"
+    (clean / "train" / "3.jpg").rename(clean / "train" / "photo..jpg")
+    content["info"] = json.loads("[" * 500 + "]" * 500)
+    save(clean, content)
+    after, left = repaired(clean, tmp_path / "out")
+    assert left == set()
+    assert after == content
+
+
+def test_what_cannot_be_turned_is_left(clean, tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    draw("turned").save(clean / "train" / "3.jpg", exif=exif)
+    content = clean_document()
+    content["annotations"][3]["segmentation"] = {"counts": "abc", "size": [48, 64]}
+    save(clean, content)
+    after, left = repaired(clean, tmp_path / "out")
+    assert left == {"picture-rotated"}
+    assert after == content
+
+
+def test_a_clipped_box_leaves_the_area_of_its_mask(clean, tmp_path):
+    content = clean_document()
+    content["annotations"][3] |= {"bbox": [50, 5, 40, 20], "area": 111, "segmentation": [[50, 5, 60, 5, 60, 9]]}
+    save(clean, content)
+    after, _ = repaired(clean, tmp_path / "out")
+    assert after["annotations"][3]["bbox"] == [50, 5, 14, 20]
+    assert after["annotations"][3]["area"] == 111

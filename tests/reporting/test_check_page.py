@@ -62,6 +62,16 @@ def test_names_cannot_write_into_the_page(tmp_path):
     assert "<script>" not in (tmp_path / "p.html").read_text()
 
 
+def test_boxes_turned_inside_out_have_no_place(tmp_path):
+    content = clean_document()
+    for number in range(0, 30, 2):
+        content["annotations"][number]["bbox"] = [40, 40, -20, -20]
+    write_check_page(inspect_folder(write_data(tmp_path / "d", train=content, valid=content)), tmp_path / "p.html")
+    names = [dict(a).get("alt") for tag, a in Page((tmp_path / "p.html").read_text()).tags if tag == "img"]
+    assert "heat map of ray" in names
+    assert "heat map of fish" not in names
+
+
 def test_heat_is_where_the_boxes_are():
     heat = np.asarray(heat_map(np.array([[0.5, 0.5, 1.0, 1.0]] * 3 + [[0.0, 0.0, 0.25, 0.25]]))).astype(int).sum(axis=2)
     assert heat[110, 110] < heat[10, 10] < heat[110, 10] == heat[10, 110]

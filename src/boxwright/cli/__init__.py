@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 
 from .commands import app
 
@@ -13,6 +14,7 @@ def main() -> None:
     """Run the command line. Exit codes: 0 done, 1 the answer is no, 2 could not be done, 130 interrupted."""
     from boxwright.runtime.errors import BoxwrightError
 
+    warnings.filterwarnings("ignore", module="PIL")  # what matters of it has a finding or an error of ours
     try:
         app()
     except BoxwrightError as error:

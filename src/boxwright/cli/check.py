@@ -13,9 +13,12 @@ from boxwright.data.findings import LEVELS
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["draw_sheet", "print_inspection", "print_repair", "write_page"]
+    from boxwright.runtime import InputSpec
+
+__all__ = ["draw_sheet", "print_inspection", "print_repair", "sheet_canvas", "write_page"]
 
 _MOST_OF_A_CODE = 5
+_LARGEST_CANVAS = 4096  # pixels a side
 _COLOURS = {"error": "bold red", "warning": "yellow", "note": "cyan"}
 
 
@@ -58,12 +61,12 @@ def _print_remedies(findings: tuple[Finding, ...], console: Console) -> None:
         console.print(todo)
 
 
-def print_repair(repaired: tuple[Finding, ...], left: Inspection, console: Console) -> None:
+def print_repair(repaired: tuple[Finding, ...], copy: Inspection, console: Console) -> None:
     """What was repaired, by code, and what is left in the copy."""
     for code, count in Counter(finding.code for finding in repaired).items():
         console.print(f"Repaired {count} x {code}: {CODES[code].repair}")
-    console.print(f"Copy: {left.root}; left there:")
-    print_inspection(left, console)
+    console.print(f"Copy: {copy.root}; left there:")
+    print_inspection(copy, console)
 
 
 def _count(number: int, what: str) -> str:
@@ -78,14 +81,29 @@ def write_page(inspection: Inspection, path: Path) -> None:
     write_check_page(inspection, path)
 
 
-def draw_sheet(inspection: Inspection, path: Path, count: int, recipe: str, side: int, seed: int) -> None:
+def sheet_canvas(side: int, recipe: str) -> InputSpec:
+    """The canvas of ``--show-augmented``.
+
+    Raises:
+        ConfigError: a side that no canvas has, an unknown recipe.
+    """
+    from boxwright.data.augment import Augmentation
+    from boxwright.runtime import ConfigError, InputSpec
+
+    if side > _LARGEST_CANVAS:
+        raise ConfigError(f"--image-size {side} is too large.", f"Use {_LARGEST_CANVAS} at most.")
+    spec = InputSpec(side, side)
+    Augmentation(recipe, spec)
+    return spec
+
+
+def draw_sheet(inspection: Inspection, path: Path, count: int, recipe: str, spec: InputSpec, seed: int) -> None:
     """``--show-augmented``: pictures of the training split, left as is and augmented, as a PNG."""
     from boxwright.data import folder_of
     from boxwright.data.sheet import augmented_sheet
-    from boxwright.runtime import InputSpec
 
     folder = folder_of(inspection)
     names = [one.name for one in folder.classes]
-    drawn = augmented_sheet(folder.splits["train"], names, InputSpec(side, side), recipe, count, seed)
+    drawn = augmented_sheet(folder.splits["train"], names, spec, recipe, count, seed)
     path.parent.mkdir(parents=True, exist_ok=True)
     drawn.save(path, format="PNG")

@@ -74,13 +74,15 @@ def check(
     """Check a data set: everything wrong with it, at once. Exit code 1 if there are errors."""
     from boxwright import api
 
-    from .check import draw_sheet, print_inspection, print_repair, write_page
+    from .check import draw_sheet, print_inspection, print_repair, sheet_canvas, write_page
 
-    _require_file_name("--json", json_file)
-    _require_file_name("--html", html)
-    _require_file_name("--sheet", sheet)
+    for option, path in (("--json", json_file), ("--html", html), ("--sheet", sheet)):
+        _require_file_name(option, path)
+    if fix:
+        api.require_copy(fix, data)
     if show_augmented:
         api.require_train_extra()
+        canvas = sheet_canvas(image_size, augmentation)
     console = make_console()
     with progress(console, "check") as advance:
         inspection = api.check(data, advance=advance)
@@ -89,14 +91,16 @@ def check(
     if html:
         write_page(inspection, html)
     print_inspection(inspection, console)
-    if show_augmented:
-        draw_sheet(inspection, sheet, show_augmented, augmentation, image_size, seed)
-        console.print(f"Augmented pictures: {sheet}")
     if fix:
         with progress(console, "copy") as advance:
             repaired = api.repair(inspection, fix, advance=advance)
         inspection = api.check(fix)
         print_repair(repaired, inspection, console)
+    if show_augmented and not inspection.of("error"):
+        draw_sheet(inspection, sheet, show_augmented, augmentation, canvas, seed)
+        console.print(f"Augmented pictures: {sheet}")
+    if not inspection.documents:
+        raise typer.Exit(2)
     if inspection.of("error") or (strict and inspection.of("warning")):
         raise typer.Exit(1)
 

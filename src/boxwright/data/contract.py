@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
 from boxwright.runtime import ClassEntry, ContractError
@@ -34,12 +35,11 @@ def parent_ids(categories: Iterable[CategoryEntry]) -> set[int]:
 
     A project of one class may have the same name twice: as parent with id 0, as class with id 1.
     """
-    children = list(categories)
-    return {
-        parent.id
-        for parent in children
-        if any(child.parent == parent.name and child.id != parent.id for child in children)
-    }
+    entries = list(categories)
+    children: dict[str | None, set[int]] = defaultdict(set)
+    for entry in entries:
+        children[entry.parent].add(entry.id)
+    return {entry.id for entry in entries if children.get(entry.name, set()) - {entry.id}}
 
 
 def require_classes(document: Document, classes: Sequence[ClassEntry], source: str) -> None:

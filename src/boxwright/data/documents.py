@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import posixpath
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath, PureWindowsPath
@@ -17,6 +18,7 @@ __all__ = [
     "AnnotationEntry",
     "CategoryEntry",
     "Document",
+    "Entry",
     "ImageEntry",
     "read_document",
     "stays_inside",
@@ -38,15 +40,22 @@ class ImageEntry:
 
     Attributes:
         id: picture id.
-        file_name: below the split's folder.
-        size: (width, height) as the JSON gives them, pixels; None if it does not.
+        file_name: below the split's folder, without needless dots and slashes.
+        width: as the JSON gives it, pixels; None if it does not.
+        height: likewise.
         position: in the JSON's list.
     """
 
     id: int
     file_name: str
-    size: tuple[int, int] | None
+    width: int | None
+    height: int | None
     position: int
+
+    @property
+    def size(self) -> tuple[int, int] | None:
+        """(width, height), if the JSON gives both."""
+        return None if self.width is None or self.height is None else (self.width, self.height)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +68,7 @@ class AnnotationEntry:
         category_id: which need not exist.
         box: x, y, width, height in pixels, finite.
         crowd: ``iscrowd``.
-        area: square pixels as the JSON gives it; None if it does not.
+        area: square pixels as the JSON gives it; None if it does not, or none that could be.
         position: in the JSON's list.
     """
 
@@ -150,14 +159,33 @@ def _is_list_of_objects(value: object) -> bool:
 def _images(entries: list[Entry], split: str, findings: list[Finding]) -> Iterator[ImageEntry]:
     for position, entry in enumerate(entries):
         number, name = _whole(entry.get("id")), entry.get("file_name")
-        if number is None:
-            findings.append(Finding("picture-key", f"id = {entry.get('id')!r} is no whole number", split, _text(name)))
-        elif not isinstance(name, str) or not _is_file_name(name):
-            findings.append(Finding("picture-key", f"file_name = {name!r} is no file name", split, image_id=number))
-        elif not stays_inside(name):
-            findings.append(Finding("path-traversal", f"file_name {name!r} leads outside {split}", split, name, number))
-        else:
-            yield ImageEntry(number, name, _size(entry, split, name, number, findings), position)
+        problem = _image_problem(number, entry, split)
+        if problem is not None:
+            code, message = problem
+            shown = name if isinstance(name, str) else None
+            findings.append(Finding(code, message, split, shown, number, position=position))
+            continue
+        assert number is not None, "looked at by _image_problem"
+        name = posixpath.normpath(str(name))
+        width, height = _whole(entry.get("width")), _whole(entry.get("height"))
+        if width is None or height is None:
+            findings.append(Finding("size-missing", "has no width or height", split, name, number, position=position))
+        yield ImageEntry(number, name, width, height, position)
+
+
+def _image_problem(number: int | None, entry: Entry, split: str) -> tuple[str, str] | None:
+    """Code and message for an entry that is not usable."""
+    name = entry.get("file_name")
+    if not isinstance(name, str) or not _is_file_name(name):
+        return "picture-key", f"file_name = {name!r} is no file name"
+    if not stays_inside(name):
+        return "path-traversal", f"file_name {name!r} leads outside {split}"
+    if number is None:
+        return "picture-key", f"id = {entry.get('id')!r} is no whole number"
+    sides = [entry.get(key) for key in ("width", "height")]
+    if any(side is not None and _whole(side) is None for side in sides):
+        return "picture-key", f"width x height = {sides[0]!r} x {sides[1]!r} are no whole numbers"
+    return None
 
 
 def _is_file_name(name: str) -> bool:
@@ -173,19 +201,6 @@ def stays_inside(name: str) -> bool:
     return not (windows.drive or windows.root or posix.is_absolute() or ".." in windows.parts or ".." in posix.parts)
 
 
-def _size(entry: Entry, split: str, name: str, number: int, findings: list[Finding]) -> tuple[int, int] | None:
-    said = (entry.get("width"), entry.get("height"))
-    if None in said:
-        findings.append(Finding("size-missing", "has no width or height", split, name, number))
-        return None
-    width, height = (_whole(side) for side in said)
-    if width is None or height is None:
-        message = f"width x height = {said[0]!r} x {said[1]!r} are no whole numbers"
-        findings.append(Finding("picture-key", message, split, name, number))
-        return None
-    return width, height
-
-
 def _annotations(
     entries: list[Entry], names: Mapping[Any, str], split: str, findings: list[Finding]
 ) -> Iterator[AnnotationEntry]:
@@ -197,9 +212,10 @@ def _annotations(
         )
         if picture is None or category is None or box is None or entry.get("iscrowd") not in (0, 1, None):
             code, message = _annotation_problem(entry)
-            findings.append(Finding(code, message, split, names.get(picture), picture, _text(entry.get("id"))))
+            finding = Finding(code, message, split, names.get(picture), picture, _text(entry.get("id")), position)
+            findings.append(finding)
             continue
-        area = float(entry["area"]) if _is_finite(entry.get("area")) else None
+        area = float(entry["area"]) if _is_finite(entry.get("area")) and entry["area"] > 0 else None
         yield AnnotationEntry(entry.get("id"), picture, category, box, bool(entry.get("iscrowd")), area, position)
 
 
@@ -239,7 +255,7 @@ def _category_problem(number: int | None, name: object) -> str | None:
 def _names(entries: list[Entry]) -> dict[Any, str]:
     """File names by picture id, for messages."""
     named = ((_whole(entry.get("id")), entry.get("file_name")) for entry in entries)
-    return {number: name for number, name in named if isinstance(name, str)}
+    return {number: name for number, name in named if number is not None and isinstance(name, str)}
 
 
 def _whole(value: Any) -> int | None:

@@ -32,6 +32,9 @@ class Code:
 CODES: dict[str, Code] = {
     # the folder
     "split-missing": Code("error", "train or valid has no annotation file", "Export the data set as 'COCO'."),
+    "test-missing": Code(
+        "warning", "there is a folder test without an annotation file", "Remove it, or export it again."
+    ),
     "stray-folder": Code(
         "warning", "a folder inside a split that no file_name points into", "Remove it.", "not copied"
     ),
@@ -40,7 +43,7 @@ CODES: dict[str, Code] = {
     ),
     "symbolic-link": Code(
         "warning",
-        "a listed picture is a symbolic link, or lies behind one",
+        "a picture, its split or the annotation file is a symbolic link",
         "Put the file itself there.",
         "copied as a file",
     ),
@@ -73,6 +76,7 @@ CODES: dict[str, Code] = {
     "picture-broken": Code(
         "error", "a picture is truncated or cannot be decoded", "Replace it.", "entry and annotations removed"
     ),
+    "picture-unreadable": Code("error", "a picture's file cannot be read", "Make it readable."),
     "picture-size": Code("error", "the JSON gives another size than the picture has", "Export both again."),
     "picture-rotated": Code(
         "error",
@@ -109,6 +113,7 @@ CODES: dict[str, Code] = {
     "annotation-key": Code(
         "error", "image_id, category_id or iscrowd is missing or no whole number", "Correct the key."
     ),
+    "annotation-id-missing": Code("warning", "an annotation has no id", "Number it.", "numbered"),
     "annotation-id-twice": Code(
         "warning", "two annotations have the same id; COCO's tools keep one of them", "Number them anew.", "renumbered"
     ),
@@ -147,6 +152,9 @@ CODES: dict[str, Code] = {
         "warning", "two category names differ in case or spaces only", "Merge them, or tell them apart."
     ),
     "categories-differ": Code("error", "a split's categories are not those of train", "Export all splits together."),
+    "category-unlisted": Code(
+        "warning", "a class of train is not listed in another split", "Export all splits together."
+    ),
     "category-parent": Code("note", "a super-category without annotations is no class", "Nothing to do."),
     "class-unused": Code("warning", "a class has no annotation in any split", "Remove the category, or annotate some."),
     "class-absent": Code(
@@ -173,6 +181,7 @@ class Finding:
         file: picture, as ``file_name`` gives it, or the file or folder in question.
         image_id: picture id in the JSON.
         annotation_id: annotation id in the JSON, of whatever type it has there.
+        position: of the entry in question in its list of the JSON; for the repair.
     """
 
     code: str
@@ -181,6 +190,7 @@ class Finding:
     file: str | None = None
     image_id: int | None = None
     annotation_id: Any = None
+    position: int | None = None
 
     def __post_init__(self) -> None:
         assert self.code in CODES, self.code

@@ -2,203 +2,250 @@
 
 from __future__ import annotations
 
-import copy
 import json
-import shutil
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from boxwright.runtime import ConfigError, DataError
+from boxwright.runtime.picture import SIDEWAYS
 
 from .checks import Inspection
-from .checks.annotations import box_problem, clip
+from .checks.annotations import clip
 from .checks.scan import PictureFacts
-from .documents import ANNOTATIONS, SPLITS, AnnotationEntry, Box, Document
-from .findings import CODES, Finding
+from .documents import ANNOTATIONS, Document, Entry, stays_inside
+from .findings import Finding
 from .new_folder import new_folder, require_new_folder
 from .turning import turn_box, turn_polygons
 
-__all__ = ["repair_folder"]
+__all__ = ["REPAIRS", "repair_folder", "require_copy"]
 
-Entry = dict[str, Any]
-
-_DROPS_PICTURE = {code for code, row in CODES.items() if row.repair == "entry and annotations removed"}
+Progress = Callable[[int, int], object]
 
 
-@dataclass
-class _Repair:
-    """One split's JSON document while it is repaired; positions are those of the original lists."""
-
-    raw: Entry
-    dropped_images: set[int] = field(default_factory=set)
-    dropped_annotations: set[int] = field(default_factory=set)
-
-
-def repair_folder(
-    inspection: Inspection, out: Path, advance: Callable[[int, int], object] | None = None
-) -> tuple[Finding, ...]:
-    """Write a repaired copy; the original is not touched. ``CODES`` says what is repaired, and how.
-
-    Args:
-        inspection: of the folder to repair, pixels included.
-        out: new or empty folder.
-        advance: called with (pictures copied, pictures in all).
-
-    Returns:
-        The findings that were repaired.
+def require_copy(out: Path, root: Path) -> None:
+    """Refuse a folder that a copy of ``root`` cannot be written to.
 
     Raises:
-        ConfigError: ``out`` holds files already, or lies in the data folder.
-        DataError: an annotation file that cannot be read cannot be repaired.
+        ConfigError: it holds files already, or lies in the data folder.
     """
-    _require_free(out, inspection.root)
-    unread = [split for split in SPLITS if (inspection.root / split / ANNOTATIONS).is_file()]
-    for split in unread:
-        if split not in inspection.documents:
-            raise DataError(f"{inspection.root / split / ANNOTATIONS} cannot be read.", "Export the file again.")
-    by_split: dict[str, list[Finding]] = defaultdict(list)
-    for finding in inspection.findings:
-        by_split[finding.split or ""].append(finding)
-    with new_folder(out) as draft:
-        for split, document in inspection.documents.items():
-            repaired = _repaired(document, inspection, by_split[split])
-            _write(repaired, inspection.root / split, draft / split, advance)
-    return tuple(finding for finding in inspection.findings if CODES[finding.code].repair)
-
-
-def _require_free(out: Path, root: Path) -> None:
     require_new_folder(out)
     if out.resolve().is_relative_to(root.resolve()):
         raise ConfigError(f"{out} lies inside {root}.", "Give a folder outside the data.")
 
 
-def _repaired(document: Document, inspection: Inspection, findings: list[Finding]) -> Entry:
-    repair = _Repair(copy.deepcopy(dict(document.raw)))
-    _drop_pictures(repair, {finding.file for finding in findings if finding.code in _DROPS_PICTURE})
-    _merge_entries(repair, document)
-    rotated = {finding.image_id for finding in findings if finding.code == "picture-rotated"}
-    views = _views(document, inspection)
-    for image in document.images:
-        if image.id in views:
-            _repair_size(repair.raw["images"][image.position], views[image.id], image.id in rotated)
-    for entry in document.annotations:
-        annotation = repair.raw["annotations"][entry.position]
-        seen = views.get(annotation["image_id"])
-        if seen is not None:
-            box = _turn_upright(annotation, entry, seen) if entry.image_id in rotated else entry.box
-            _repair_box(repair, entry.position, box, seen.size)
-    _drop_unowned(repair, document)
-    _drop_copies(repair)
-    return _finished(repair)
+def repair_folder(inspection: Inspection, out: Path, advance: Progress | None = None) -> tuple[Finding, ...]:
+    """Write a repaired copy; the original is not touched. ``CODES`` says what is repaired, and how.
+
+    Args:
+        inspection: of the folder to repair, pixels included.
+        out: new or empty folder.
+        advance: called with (pictures copied, pictures in all), split by split.
+
+    Returns:
+        The findings that were repaired. What is repairable in general is left alone where it would
+        be a guess here: an id that several pictures have, a picture of another size than the JSON says.
+
+    Raises:
+        ConfigError: see ``require_copy``.
+        DataError: a file that cannot be read.
+    """
+    require_copy(out, inspection.root)
+    unread = [one for one in inspection.findings if one.code in ("json-broken", "json-incomplete")]
+    if unread:
+        raise DataError(f"{inspection.root}: {unread[0]}.", "What cannot be read cannot be repaired; export it again.")
+    done: list[Finding] = []
+    with new_folder(out) as folder:
+        for split, document in inspection.documents.items():
+            draft = _Draft(document, inspection.facts[split], inspection.findings)
+            done += draft.repair()
+            _write(draft.document(), inspection.root / split, folder / split, advance)
+    return tuple(done)
 
 
-def _views(document: Document, inspection: Inspection) -> dict[int, PictureFacts]:
-    """What was seen of each picture, by id; ids used twice and pictures that cannot be decoded left out."""
-    used = Counter(image.id for image in document.images)
-    facts = {image.id: inspection.facts[document.split].get(image.file_name) for image in document.images}
-    return {
-        number: seen for number, seen in facts.items() if seen is not None and seen.error is None and used[number] == 1
-    }
+class _Draft:
+    """One split's JSON document while it is repaired. What is taken out becomes None, so that positions hold."""
+
+    def __init__(self, document: Document, facts: Mapping[str, PictureFacts], findings: Sequence[Finding]) -> None:
+        self._raw = document.raw
+        self.facts = facts
+        self.entries = document.images
+        self.images: list[Entry | None] = [{**image} for image in document.raw["images"]]
+        self.annotations: list[Entry | None] = [{**annotation} for annotation in document.raw["annotations"]]
+        self.boxes = {entry.position: entry for entry in document.annotations}
+        self.of_picture: dict[int, list[int]] = defaultdict(list)
+        for entry in document.annotations:
+            self.of_picture[entry.image_id].append(entry.position)
+        used = Counter(entry.id for entry in document.images)
+        self.by_id = {entry.id: entry for entry in document.images if used[entry.id] == 1}
+        numbers = [one["id"] for one in document.raw["annotations"] if isinstance(one.get("id"), int)]
+        self._free = max(numbers, default=0)
+        self._found: dict[str, list[Finding]] = defaultdict(list)
+        for finding in findings:
+            if finding.split == document.split:
+                self._found[finding.code].append(finding)
+        self.misfits = {finding.image_id for finding in self._found["picture-size"]}
+
+    def repair(self) -> Iterator[Finding]:
+        """Repair what can be; yields the findings that were."""
+        for code, repair in REPAIRS.items():
+            yield from (finding for finding in self._found[code] if repair(self, finding))
+
+    def free_id(self) -> int:
+        """An annotation id that none has."""
+        self._free += 1
+        return self._free
+
+    def document(self) -> Entry:
+        """The JSON document as it is now."""
+        images = [image for image in self.images if image is not None]
+        return {**self._raw, "images": images, "annotations": [one for one in self.annotations if one is not None]}
 
 
-def _drop_pictures(repair: _Repair, names: set[str | None]) -> None:
-    for position, image in enumerate(repair.raw["images"]):
-        if isinstance(image.get("file_name"), str) and image["file_name"] in names:
-            repair.dropped_images.add(position)
+def _drop_picture(draft: _Draft, finding: Finding) -> bool:
+    """Take out the entry; its annotations too, unless another picture has the same id."""
+    assert finding.position is not None, "findings about entries have a position"
+    draft.images[finding.position] = None
+    entry = draft.by_id.get(finding.image_id) if finding.image_id is not None else None
+    for position in draft.of_picture[entry.id] if entry else ():
+        draft.annotations[position] = None
+    return True
 
 
-def _merge_entries(repair: _Repair, document: Document) -> None:
-    """Give the annotations of later entries of a file to its first entry."""
-    first: dict[str, int] = {}
-    merged: dict[int, int] = {}
-    for entry in document.images:
-        if first.setdefault(entry.file_name, entry.id) != entry.id:
-            merged[entry.id] = first[entry.file_name]
-            repair.dropped_images.add(entry.position)
-    for annotation in document.annotations:
-        raw = repair.raw["annotations"][annotation.position]
-        raw["image_id"] = merged.get(annotation.image_id, annotation.image_id)
+def _drop_annotation(draft: _Draft, finding: Finding) -> bool:
+    assert finding.position is not None, "findings about entries have a position"
+    there = draft.annotations[finding.position] is not None
+    draft.annotations[finding.position] = None
+    return there
 
 
-def _repair_size(image: Entry, seen: PictureFacts, rotated: bool) -> None:
+def _clip(draft: _Draft, finding: Finding) -> bool:
+    """Clip a box to its picture; the area stays that of a mask, where there is one."""
+    assert finding.position is not None, "findings about entries have a position"
+    annotation, entry = draft.annotations[finding.position], draft.boxes[finding.position]
+    picture = draft.by_id.get(entry.image_id)
+    size = picture.size if picture and picture.id not in draft.misfits else None
+    clipped = clip(entry.box, size) if size else None
+    if annotation is None or clipped is None:
+        return False
+    left, top, right, bottom = clipped
+    annotation["bbox"] = [left, top, right - left, bottom - top]
+    if not annotation.get("segmentation"):
+        annotation["area"] = (right - left) * (bottom - top)
+    return True
+
+
+def _turn(draft: _Draft, finding: Finding) -> bool:
+    """Boxes and polygons drawn on the stored picture, moved to where they lie on the upright one."""
+    assert finding.position is not None, "findings about entries have a position"
+    image, picture = draft.images[finding.position], draft.by_id.get(finding.image_id or 0)
+    owned = [draft.annotations[position] for position in draft.of_picture[finding.image_id or 0]]
+    annotations = [one for one in owned if one is not None]
+    if image is None or picture is None or not all(_can_be_turned(one) for one in annotations):
+        return False
+    seen = draft.facts[picture.file_name]
+    for annotation in annotations:
+        x, y, width, height = annotation["bbox"]
+        annotation["bbox"] = list(turn_box((x, y, width, height), seen.stored, seen.turn))
+        if annotation.get("segmentation"):
+            annotation["segmentation"] = turn_polygons(annotation["segmentation"], seen.stored, seen.turn)
+    image["width"], image["height"] = seen.size
+    return True
+
+
+def _can_be_turned(annotation: Entry) -> bool:
+    return not isinstance(annotation.get("segmentation"), dict) and "keypoints" not in annotation
+
+
+def _merge(draft: _Draft, finding: Finding) -> bool:
+    """Give the annotations of later entries of a file to its first; not where another file has one of their ids."""
+    mine = [entry for entry in draft.entries if entry.file_name == finding.file]
+    mine = [entry for entry in mine if draft.images[entry.position] is not None]
+    ids = {entry.id for entry in mine}
+    if not mine or any(entry.id in ids and entry.file_name != finding.file for entry in draft.entries):
+        return False
+    for number in ids:
+        for annotation in (draft.annotations[position] for position in draft.of_picture[number]):
+            if annotation is not None:
+                annotation["image_id"] = mine[0].id
+    for entry in mine[1:]:
+        draft.images[entry.position] = None
+    return True
+
+
+def _renumber(draft: _Draft, finding: Finding) -> bool:
+    assert finding.position is not None, "findings about entries have a position"
+    annotation = draft.annotations[finding.position]
+    if annotation is not None:
+        annotation["id"] = draft.free_id()
+    return annotation is not None
+
+
+def _fill_size(draft: _Draft, finding: Finding) -> bool:
+    """Write the size; not where the boxes may have been drawn on the picture as stored."""
+    assert finding.position is not None, "findings about entries have a position"
+    image, seen = draft.images[finding.position], draft.facts.get(finding.file or "")
+    if image is None or seen is None or seen.error is not None or seen.turn in SIDEWAYS:
+        return False
     for key, side in zip(("width", "height"), seen.size, strict=True):
-        if rotated or image.get(key) is None:
-            image[key] = side
+        image[key] = side if image.get(key) is None else image[key]
+    return True
 
 
-def _turn_upright(annotation: Entry, entry: AnnotationEntry, seen: PictureFacts) -> Box:
-    """Move box and polygons, drawn on the stored picture, to where they lie on the upright one."""
-    box = turn_box(entry.box, seen.stored, seen.turn)
-    annotation["bbox"] = list(box)
-    if isinstance(annotation.get("segmentation"), list):
-        annotation["segmentation"] = turn_polygons(annotation["segmentation"], seen.stored, seen.turn)
-    return box
+def _by_copying(draft: _Draft, finding: Finding) -> bool:
+    """Only what is listed is copied, and through links."""
+    return True
 
 
-def _repair_box(repair: _Repair, position: int, box: Box, size: tuple[int, int]) -> None:
-    """Clip a box that reaches over the edge; take out one without area inside the picture."""
-    clipped = clip(box, size)
-    if clipped is None:
-        repair.dropped_annotations.add(position)
-    elif box_problem(box, size) == "box-outside":
-        left, top, right, bottom = clipped
-        annotation = repair.raw["annotations"][position]
-        annotation |= {"bbox": [left, top, right - left, bottom - top], "area": (right - left) * (bottom - top)}
+REPAIRS: dict[str, Callable[[_Draft, Finding], bool]] = {
+    "path-traversal": _drop_picture,
+    "picture-missing": _drop_picture,
+    "picture-unsupported": _drop_picture,
+    "picture-broken": _drop_picture,
+    "unknown-picture": _drop_annotation,
+    "box-empty": _drop_annotation,
+    "box-off-picture": _drop_annotation,
+    "annotation-twice": _drop_annotation,
+    "box-outside": _clip,
+    "picture-rotated": _turn,
+    "file-name-twice": _merge,
+    "annotation-id-missing": _renumber,
+    "annotation-id-twice": _renumber,
+    "annotation-id-zero": _renumber,
+    "size-missing": _fill_size,
+    "symbolic-link": _by_copying,
+    "picture-unlisted": _by_copying,
+    "stray-folder": _by_copying,
+}
+"""How a finding is repaired, by code, in this order; each says whether it did."""
 
 
-def _drop_unowned(repair: _Repair, document: Document) -> None:
-    """Take out annotations whose picture is not listed, or not any more."""
-    images = (image for at, image in enumerate(repair.raw["images"]) if at not in repair.dropped_images)
-    owners = {image["id"] for image in images if isinstance(image.get("id"), int | float)}
-    for entry in document.annotations:
-        if repair.raw["annotations"][entry.position]["image_id"] not in owners:
-            repair.dropped_annotations.add(entry.position)
-
-
-def _drop_copies(repair: _Repair) -> None:
-    seen: set[str] = set()
-    for at, annotation in enumerate(repair.raw["annotations"]):
-        if at in repair.dropped_annotations:
-            continue
-        what = [annotation.get(key) for key in ("image_id", "category_id", "bbox")]
-        key = json.dumps([*what, annotation.get("iscrowd") or 0])
-        if key in seen:
-            repair.dropped_annotations.add(at)
-        seen.add(key)
-
-
-def _finished(repair: _Repair) -> Entry:
-    raw = repair.raw
-    raw["images"] = [image for at, image in enumerate(raw["images"]) if at not in repair.dropped_images]
-    raw["annotations"] = [one for at, one in enumerate(raw["annotations"]) if at not in repair.dropped_annotations]
-    _renumber(raw["annotations"])
-    return raw
-
-
-def _renumber(annotations: list[Entry]) -> None:
-    """New ids, above all others, for those that are 0 or used before."""
-    used: set[str] = set()
-    free = max((int(one["id"]) for one in annotations if isinstance(one.get("id"), int)), default=0) + 1
-    for one in annotations:
-        if one.get("id") == 0 or repr(one.get("id")) in used:
-            one["id"], free = free, free + 1
-        used.add(repr(one.get("id")))
-
-
-def _write(raw: Mapping[str, Any], source: Path, target: Path, advance: Callable[[int, int], object] | None) -> None:
+def _write(raw: Entry, source: Path, target: Path, advance: Progress | None) -> None:
     target.mkdir(parents=True)
     names = list(dict.fromkeys(_present(raw["images"], source)))
     for number, name in enumerate(names, start=1):
         (target / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(source / name, target / name)  # through a symbolic link: the file itself
+        _copy(source / name, target / name)
         if advance:
             advance(number, len(names))
-    (target / ANNOTATIONS).write_text(json.dumps(raw, indent=1), encoding="utf-8")
+    try:
+        (target / ANNOTATIONS).write_text(json.dumps(raw, indent=1), encoding="utf-8")
+    except RecursionError:
+        raise DataError(f"{source / ANNOTATIONS}: nested too deeply to be written.", "Export the file again.") from None
+
+
+def _copy(source: Path, target: Path) -> None:
+    """Through a symbolic link: the file itself."""
+    try:
+        content = source.read_bytes()
+    except OSError as error:
+        raise DataError(f"{source}: cannot be read: {error.strerror}.", "Make it readable.") from error
+    target.write_bytes(content)
 
 
 def _present(images: list[Entry], source: Path) -> Iterator[str]:
-    names = (image.get("file_name") for image in images)
-    return (name for name in names if isinstance(name, str) and ".." not in name and (source / name).is_file())
+    for image in images:
+        name: Any = image.get("file_name")
+        if isinstance(name, str) and name and "\0" not in name and stays_inside(name) and (source / name).is_file():
+            yield name

@@ -23,7 +23,7 @@ __all__ = ["write_check_page"]
 _MOST_OF_A_CODE = 200  # rows of a code in the page; --json has them all
 _MOST_PICTURES = 24
 _PICTURES_OF_A_CODE = 4
-_SIDES = (0, 8, 16, 32, 64, 96, 128, 256, 512, 100_000)  # pixels; COCO's small and medium end at 32 and 96
+_SIDES = (0, 8, 16, 32, 64, 96, 128, 256, 512, np.inf)  # pixels; COCO's small and medium end at 32 and 96
 
 
 def write_check_page(inspection: Inspection, path: Path) -> None:
@@ -74,7 +74,8 @@ def _places(inspection: Inspection) -> dict[int, list[list[float]]]:
     places: dict[int, list[list[float]]] = defaultdict(list)
     for entry, (width, height) in _boxes(inspection):
         x, y, across, down = entry.box
-        places[entry.category_id].append([x / width, y / height, (x + across) / width, (y + down) / height])
+        if across > 0 and down > 0:
+            places[entry.category_id].append([x / width, y / height, (x + across) / width, (y + down) / height])
     return places
 
 
@@ -95,7 +96,7 @@ def _sizes(inspection: Inspection) -> list[dict[str, Any]]:
     counts, _ = np.histogram(sides, bins=_SIDES)
     most = max(int(counts.max()), 1)
     return [
-        {"from": low, "to": high if high < _SIDES[-1] else None, "count": int(count), "bar": 100 * int(count) / most}
+        {"from": low, "to": None if high == np.inf else high, "count": int(count), "bar": 100 * int(count) / most}
         for low, high, count in zip(_SIDES[:-1], _SIDES[1:], counts, strict=True)
     ]
 

@@ -45,9 +45,11 @@ def thumbnail(image: Image.Image, boxes: Sequence[Marked], side: int = 360) -> I
     pen = ImageDraw.Draw(small)
     for one in sorted(boxes, key=lambda marked: marked.culprit):
         left, top, right, bottom = (edge * scale for edge in one.box)
-        reach = 3 if one.culprit else 0  # around a box of no size there is still something to see
+        reach = 5 if one.culprit else 0  # around a box of no size there is still something to see
         corners = (left - reach, top - reach, max(left, right) + reach, max(top, bottom) + reach)
-        pen.rectangle(corners, outline=_LOUD if one.culprit else _QUIET, width=3 if one.culprit else 1)
+        edges = (small.width - 1, small.height - 1) * 2
+        inside = [min(max(corner, 0), edge) for corner, edge in zip(corners, edges, strict=True)]
+        pen.rectangle(inside, outline=_LOUD if one.culprit else _QUIET, width=3 if one.culprit else 1)
     return small
 
 

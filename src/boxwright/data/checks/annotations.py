@@ -16,6 +16,7 @@ __all__ = ["box_problem", "check_annotations", "clip", "picture_sizes"]
 
 _TOLERANCE = 1.0  # pixels over the edge that are taken for rounding
 _SMALLEST_SIDE = 2.0  # pixels
+_MOST_IDS = 20  # in one sentence
 _PROBLEMS = {
     "box-empty": "has no area",
     "box-off-picture": "lies outside the picture, {width} x {height}",
@@ -50,12 +51,13 @@ def check_annotations(document: Document, sizes: Mapping[int, Size]) -> Iterator
     """Ids, owners, classes, boxes, copies; and counts of what is not trained on."""
     pictures = {entry.id: entry for entry in document.images}
     listed, categories = _ids_of(document.raw["images"]), _ids_of(document.raw["categories"])
+    known = ", ".join(map(str, sorted(categories)[:_MOST_IDS])) + (", …" if len(categories) > _MOST_IDS else "")
     yield from _ids(document, pictures)
     for entry in document.annotations:
         if entry.image_id not in listed:
             yield _finding("unknown-picture", f"picture id {entry.image_id} does not exist", document, None, entry)
         if entry.category_id not in categories:
-            message = f"category id {entry.category_id} is not a class; known are {sorted(categories)}"
+            message = f"category id {entry.category_id} is not a class; known are {known}"
             yield _finding("unknown-category", message, document, pictures.get(entry.image_id), entry)
         if entry.image_id in sizes:
             yield from _box(entry, sizes[entry.image_id], document, pictures[entry.image_id])
@@ -71,23 +73,23 @@ def _ids_of(entries: list[dict[str, Any]]) -> set[float]:
 def _finding(
     code: str, message: str, document: Document, picture: ImageEntry | None, entry: AnnotationEntry
 ) -> Finding:
-    number = entry.id if isinstance(entry.id, str | int) or entry.id is None else repr(entry.id)
+    number = entry.id if isinstance(entry.id, str | int | float) or entry.id is None else repr(entry.id)
     name = picture.file_name if picture else None
-    return Finding(code, message, document.split, name, entry.image_id, number)
+    return Finding(code, message, document.split, name, entry.image_id, number, entry.position)
 
 
 def _ids(document: Document, pictures: Mapping[int, ImageEntry]) -> Iterator[Finding]:
     seen: set[Any] = set()
     for entry in document.annotations:
         picture = pictures.get(entry.image_id)
-        key = repr(entry.id)
+        key = entry.id if isinstance(entry.id, int | float | str) else repr(entry.id)  # 1 and 1.0 are the same
         if entry.id is None:
-            continue
-        if key in seen:
-            yield _finding("annotation-id-twice", f"id {key} is used before", document, picture, entry)
-        seen.add(key)
-        if entry.id == 0 and not isinstance(entry.id, bool):
+            yield _finding("annotation-id-missing", "has no id", document, picture, entry)
+        elif key in seen:
+            yield _finding("annotation-id-twice", f"id {entry.id!r} is used before", document, picture, entry)
+        elif key == 0:
             yield _finding("annotation-id-zero", "has the id 0", document, picture, entry)
+        seen.add(key)
 
 
 def _box(entry: AnnotationEntry, size: Size, document: Document, picture: ImageEntry) -> Iterator[Finding]:
@@ -116,16 +118,18 @@ def _plain(box: Box) -> str:
 
 
 def _copies(document: Document, pictures: Mapping[int, ImageEntry]) -> Iterator[Finding]:
-    first: dict[tuple[int, Box], AnnotationEntry] = {}
+    same: dict[tuple[int, Box, bool, int], AnnotationEntry] = {}
+    first: dict[tuple[int, Box, bool], AnnotationEntry] = {}
     for entry in document.annotations:
-        earlier = first.setdefault((entry.image_id, entry.box), entry)
-        if earlier is entry:
-            continue
+        place = (entry.image_id, entry.box, entry.crowd)
+        original = same.setdefault((*place, entry.category_id), entry)
+        earlier = first.setdefault(place, entry)
         picture = pictures.get(entry.image_id)
-        if earlier.category_id == entry.category_id and earlier.crowd == entry.crowd:
-            yield _finding("annotation-twice", f"is the same as annotation id {earlier.id}", document, picture, entry)
-        else:
-            message = f"has the box of annotation id {earlier.id}, but another class"
+        if original is not entry:
+            message = f"is the same as annotation id {original.id!r}"
+            yield _finding("annotation-twice", message, document, picture, entry)
+        elif earlier is not entry:
+            message = f"has the box of annotation id {earlier.id!r}, but another class"
             yield _finding("annotation-contradiction", message, document, picture, entry)
 
 

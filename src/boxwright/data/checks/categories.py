@@ -5,35 +5,41 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 
-from boxwright.data.contract import class_contract, parent_ids
+from boxwright.data.contract import class_contract
 from boxwright.data.documents import Document
 from boxwright.data.findings import Finding
 from boxwright.runtime import ClassEntry
 
-__all__ = ["boxes_by_class", "check_balance", "check_categories_between", "check_categories_within"]
+__all__ = [
+    "boxes_by_class",
+    "check_balance",
+    "check_categories_between",
+    "check_categories_within",
+    "check_class_names",
+]
 
 _FEW_BOXES = 10
 _IMBALANCE = 100
 
 
 def check_categories_within(document: Document) -> Iterator[Finding]:
-    """Ids and names used twice, names that look the same."""
-    split = document.split
-    parents = parent_ids(document.categories)
+    """Ids used twice."""
     for number, count in Counter(entry.id for entry in document.categories).items():
         if count > 1:
-            yield Finding("category-id-twice", f"category id {number} is used twice", split)
-    # a project of one class may have the same name twice: as parent with id 0, as class with id 1
-    names = [entry.name for entry in document.categories if entry.id not in parents]
-    for name, count in Counter(names).items():
+            yield Finding("category-id-twice", f"category id {number} is used twice", document.split)
+
+
+def check_class_names(classes: tuple[ClassEntry, ...]) -> Iterator[Finding]:
+    """Classes of the same name, or of names that look the same; super-categories that are no class may share one."""
+    for name, count in Counter(one.name for one in classes).items():
         if count > 1:
-            yield Finding("category-name-twice", f"category name {name!r} is used twice", split)
+            yield Finding("category-name-twice", f"category name {name!r} is used twice", "train")
     alike: dict[str, set[str]] = defaultdict(set)
-    for name in names:
-        alike["".join(name.casefold().split())].add(name)
+    for one in classes:
+        alike["".join(one.name.casefold().split())].add(one.name)
     for group in alike.values():
         if len(group) > 1:
-            yield Finding("category-name-similar", f"{', '.join(map(repr, sorted(group)))} look the same", split)
+            yield Finding("category-name-similar", f"{', '.join(map(repr, sorted(group)))} look the same", "train")
 
 
 def check_categories_between(documents: Mapping[str, Document]) -> Iterator[Finding]:
@@ -53,10 +59,17 @@ def check_categories_between(documents: Mapping[str, Document]) -> Iterator[Find
             elif names is not None and entry.name not in names:
                 message = f"category {entry.id} is {entry.name!r}, in train it is {names[0]!r}"
                 yield Finding("categories-differ", message, split)
-    classes = {one.id for one in class_contract(documents)}
-    left_out = [entry for entry in train.categories if entry.id not in classes]
-    for entry in left_out:
-        yield Finding("category-parent", f"category {entry.id} ({entry.name!r}) is a super-category, no class")
+    classes = class_contract(documents)
+    used = {entry.category_id for document in documents.values() for entry in document.annotations}
+    for split, document in documents.items():
+        listed = {entry.id for entry in document.categories}
+        for one in classes:
+            if one.id in used and one.id not in listed:
+                yield Finding("category-unlisted", f"category {one.id} ({one.name!r}) is not listed here", split)
+    kept = {one.id for one in classes}
+    for entry in train.categories:
+        if entry.id not in kept:
+            yield Finding("category-parent", f"category {entry.id} ({entry.name!r}) is a super-category, no class")
 
 
 def boxes_by_class(documents: Mapping[str, Document], classes: tuple[ClassEntry, ...]) -> dict[str, dict[str, int]]:

@@ -14,7 +14,13 @@ from boxwright.data.findings import CODES, LEVELS, Finding, Level
 from boxwright.runtime import ClassEntry, DataError
 
 from .annotations import check_annotations, clip, picture_sizes
-from .categories import boxes_by_class, check_balance, check_categories_between, check_categories_within
+from .categories import (
+    boxes_by_class,
+    check_balance,
+    check_categories_between,
+    check_categories_within,
+    check_class_names,
+)
 from .likeness import ListedPicture, check_likeness
 from .pictures import Listing, check_listing, check_pictures, list_split
 from .scan import PictureFacts, scan_pictures
@@ -120,6 +126,7 @@ def inspect_folder(
         findings += _check_split(document, listings[split], facts[split])
     classes = class_contract(documents)
     findings += check_categories_between(documents)
+    findings += check_class_names(classes)
     findings += check_balance(documents, classes)
     findings += check_likeness(list(_listed(facts)))
     return Inspection(root, classes, documents, facts, tuple(sorted(findings, key=_rank)))
@@ -160,8 +167,11 @@ def _read(root: Path, names: Sequence[str], findings: list[Finding]) -> dict[str
     for split in names:
         path = root / split / ANNOTATIONS
         if not path.is_file():
-            findings.append(Finding("split-missing", _missing(root, split), split, ANNOTATIONS))
+            code = "split-missing" if split in _NEEDED else "test-missing"
+            findings.append(Finding(code, _missing(root, split), split, ANNOTATIONS))
             continue
+        links = [link.name for link in (path.parent, path) if link.is_symlink()]
+        findings += [Finding("symbolic-link", "is a symbolic link", split, name) for name in links]
         document = read_document(path, split, findings)
         if document is not None:
             documents[split] = document

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from boxwright.data.findings import Finding
-from boxwright.data.groups import connected, roboflow_source
+from boxwright.data.groups import roboflow_source
 
 from .scan import GREYS_SIDE, PictureFacts
 
@@ -22,7 +22,6 @@ _MOST_BITS = 10  # of the 128 of a row and column difference hash
 _MOST_GREY_LEVELS = 12.0  # mean difference of the 81 greys
 _LEAST_CONTRAST = 16  # between the darkest and the lightest of the greys: a blank picture resembles all blank ones
 _MOST_NAMES = 3
-_ROWS_AT_ONCE = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +64,9 @@ def _groups(keyed: Iterable[tuple[Hashable, ListedPicture]]) -> list[list[Listed
 
 def _first_of_each(pictures: list[ListedPicture]) -> list[ListedPicture]:
     """One picture for each file content and split, so that copies are not reported as look-alikes too."""
-    seen: dict[bytes | None, ListedPicture] = {}
+    seen: dict[tuple[bytes | None, str], ListedPicture] = {}
     for picture in pictures:
-        seen.setdefault(picture.facts.digest, picture)
+        seen.setdefault((picture.facts.digest, picture.split), picture)
     return list(seen.values())
 
 
@@ -87,8 +86,8 @@ def _look_alikes(pictures: list[ListedPicture]) -> list[list[ListedPicture]]:
         return []
     greys = np.array([list(one.facts.greys or b"") for one in with_contrast], dtype=np.int16)
     hashes = np.array([_hash(row.tolist()) for row in greys], dtype=np.uint64)
-    groups = connected(len(with_contrast), _pairs(hashes, greys))
-    return [[with_contrast[index] for index in group] for group in groups if len(group) > 1]
+    groups = _groups(zip(_labels(hashes, greys), with_contrast, strict=True))
+    return [group for group in groups if len({one.facts.digest for one in group}) > 1]
 
 
 def _contrast(facts: PictureFacts) -> int:
@@ -100,11 +99,18 @@ def _hash(greys: list[int]) -> tuple[int, int]:
     return int(rows), int(columns)
 
 
-def _pairs(hashes: NDArray[np.uint64], greys: NDArray[np.int16]) -> Iterator[tuple[int, int]]:
-    """Index pairs of look-alikes, from hashes [n, 2] and greys [n, 81], a block of rows at a time."""
-    for start in range(0, len(hashes), _ROWS_AT_ONCE):
-        block = hashes[start : start + _ROWS_AT_ONCE, None]
-        bits = np.bitwise_count(block ^ hashes[None, start:]).sum(axis=2)
-        for one, other in np.argwhere(bits <= _MOST_BITS):
-            if one < other and np.abs(greys[start + one] - greys[start + other]).mean() <= _MOST_GREY_LEVELS:
-                yield start + int(one), start + int(other)
+def _labels(hashes: NDArray[np.uint64], greys: NDArray[np.int16]) -> list[int]:
+    """For hashes [n, 2] and greys [n, 81] the group of each, look-alikes of look-alikes included.
+
+    Only pairs that would join two groups are looked at closely: a fixed camera gives n * n of them.
+    """
+    label = np.arange(len(hashes))
+    for one in range(len(hashes)):
+        bits = np.bitwise_count(hashes[one] ^ hashes[one + 1 :]).sum(axis=1)
+        others = one + 1 + np.flatnonzero(bits <= _MOST_BITS)
+        others = others[label[others] != label[one]]
+        near = np.abs(greys[others] - greys[one]).mean(axis=1) <= _MOST_GREY_LEVELS
+        joined = np.append(label[others[near]], label[one])
+        if len(joined) > 1:
+            label[np.isin(label, joined)] = joined.min()
+    return [int(number) for number in label]

@@ -6,12 +6,13 @@ import os
 import posixpath
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from boxwright.data.documents import Document, ImageEntry
 from boxwright.data.findings import Finding
-from boxwright.runtime import PictureTooLarge, UnsupportedPicture
+from boxwright.runtime import DataError, PictureTooLarge, UnsupportedPicture
 from boxwright.runtime.picture import SIDEWAYS, SUFFIXES
 
 from .scan import PictureFacts
@@ -37,22 +38,32 @@ class Listing:
 
     def holds(self, name: str) -> bool:
         """Whether a picture is there."""
-        return posixpath.normpath(name) in self.files
+        return name in self.files
 
 
 def list_split(document: Document, folder: Path) -> Listing:
-    """Look into the split's folder and the sub-folders that its file names point into."""
-    entries = [entry for parent in _folders_of(document) for entry in _entries(folder, parent)]
-    return Listing(
-        frozenset(name for name, entry in entries if entry.is_file()),
-        frozenset(name for name, entry in entries if entry.is_dir()),
-        frozenset(name for name, entry in entries if entry.is_symlink()),
-    )
+    """Look into the split's folder and the sub-folders that its file names point into.
+
+    Raises:
+        DataError: a folder that must not be listed; its pictures would all seem to be missing.
+    """
+    files: set[str] = set()
+    folders: set[str] = set()
+    links: set[str] = set()
+    for name, entry in (found for parent in _folders_of(document) for found in _entries(folder, parent)):
+        if entry.is_symlink():
+            links.add(name)
+        with suppress(OSError):  # a link that leads to itself
+            if entry.is_file():
+                files.add(name)
+            elif entry.is_dir():
+                folders.add(name)
+    return Listing(frozenset(files), frozenset(folders), frozenset(links))
 
 
 def _folders_of(document: Document) -> list[str]:
     """Every folder on the way to a picture, the split's own, "", first."""
-    folders = {posixpath.dirname(posixpath.normpath(entry.file_name)) for entry in document.images} | {""}
+    folders = {posixpath.dirname(entry.file_name) for entry in document.images} | {""}
     return sorted({part for folder in folders for part in (folder, *_parents(folder))})
 
 
@@ -66,7 +77,9 @@ def _entries(folder: Path, parent: str) -> Iterator[tuple[str, os.DirEntry[str]]
     try:
         with os.scandir(folder / parent) as found:
             yield from ((posixpath.join(parent, entry.name), entry) for entry in found)
-    except (OSError, ValueError):  # no such folder, or a name longer than the system takes
+    except PermissionError as error:
+        raise DataError(f"{folder / parent}: cannot be listed: {error.strerror}.", "Make it readable.") from error
+    except OSError:  # no such folder, or a name longer than the system takes
         return
 
 
@@ -82,14 +95,12 @@ def check_listing(document: Document, listing: Listing) -> Iterator[Finding]:
         if count > 1:
             yield Finding("file-name-twice", f"is listed {count} times", split, name)
     for entry in images:
-        name = posixpath.normpath(entry.file_name)
+        name = entry.file_name
         if name not in listing.files:
-            yield Finding(
-                "picture-missing", f"picture {entry.file_name!r} is missing", split, entry.file_name, entry.id
-            )
+            message = f"picture {name!r} is missing"
+            yield Finding("picture-missing", message, split, name, entry.id, position=entry.position)
         if not listing.links.isdisjoint((name, *_parents(name))):
-            message = "is a symbolic link, or lies behind one"
-            yield Finding("symbolic-link", message, split, entry.file_name, entry.id)
+            yield Finding("symbolic-link", "is a symbolic link, or lies behind one", split, name, entry.id)
     yield from _unlisted(document, listing)
 
 
@@ -124,7 +135,7 @@ def check_pictures(document: Document, facts: Mapping[str, PictureFacts]) -> Ite
         yield from _size(entry, document.split, seen)
         if seen.mode != "RGB":
             modes[seen.mode].append(entry.file_name)
-        if seen.turn != 1 and seen.size == seen.stored:
+        if seen.turn != 1 and (seen.turn not in SIDEWAYS or entry.size is None or entry.width == entry.height):
             turned.append(entry.file_name)
     for mode, names in sorted(modes.items()):
         yield Finding("colour-mode", f"{some(names)}: mode {mode}, converted to RGB", document.split)
@@ -133,25 +144,25 @@ def check_pictures(document: Document, facts: Mapping[str, PictureFacts]) -> Ite
 
 
 def _undecodable(entry: ImageEntry, split: str, seen: PictureFacts) -> Finding:
-    code = "picture-broken"
+    assert seen.error is not None, "asked for only with an error"
+    code = "picture-broken" if seen.readable else "picture-unreadable"
     if isinstance(seen.error, UnsupportedPicture):
         code = "picture-unsupported"
     if isinstance(seen.error, PictureTooLarge):
         code = "picture-too-large"
-    assert seen.error is not None, "asked for only with an error"
-    return Finding(code, seen.error.message.rstrip("."), split, entry.file_name, entry.id)
+    return Finding(code, seen.error.message.rstrip("."), split, entry.file_name, entry.id, position=entry.position)
 
 
 def _size(entry: ImageEntry, split: str, seen: PictureFacts) -> Iterator[Finding]:
-    if entry.size is None or entry.size == seen.size:
+    said = (entry.width, entry.height)
+    if all(side in (own, None) for side, own in zip(said, seen.size, strict=True)):
         return
-    upright = f"{seen.size[0]} x {seen.size[1]} pixels"
-    said = f"{entry.size[0]} x {entry.size[1]}"
-    if seen.turn in SIDEWAYS and entry.size == seen.stored:
-        message = f"is {upright} upright, as its EXIF tag turns it; the JSON has it as stored, {said}"
-        yield Finding("picture-rotated", message, split, entry.file_name, entry.id)
-    else:
-        yield Finding("picture-size", f"is {upright} upright, the JSON says {said}", split, entry.file_name, entry.id)
+    upright = f"is {seen.size[0]} x {seen.size[1]} pixels upright"
+    shown = " x ".join("?" if side is None else str(side) for side in said)
+    code, message = "picture-size", f"{upright}, the JSON says {shown}"
+    if seen.turn in SIDEWAYS and said == seen.stored:
+        code, message = "picture-rotated", f"{upright}, as its EXIF tag turns it; the JSON has it as stored, {shown}"
+    yield Finding(code, message, split, entry.file_name, entry.id, position=entry.position)
 
 
 def some(names: list[str]) -> str:

@@ -35,6 +35,7 @@ class PictureFacts:
         digest: SHA-256 of the file; None if only the header was read.
         greys: 81 bytes, the picture as 9 x 9 greys; None if only the header was read.
         error: why it cannot be decoded.
+        readable: whether the file could be read at all.
     """
 
     stored: tuple[int, int] = (0, 0)
@@ -43,6 +44,7 @@ class PictureFacts:
     digest: bytes | None = None
     greys: bytes | None = None
     error: PictureError | None = None
+    readable: bool = True
 
     @property
     def size(self) -> tuple[int, int]:
@@ -81,7 +83,8 @@ def _look(path: str, pixels: bool) -> PictureFacts:
     except PictureError as error:
         return PictureFacts(error=error)
     except OSError as error:
-        return PictureFacts(error=PictureError(f"Picture {path!r} cannot be read: {error.strerror}."))
+        reason = PictureError(f"Picture {path!r} cannot be read: {error.strerror}.")
+        return PictureFacts(error=reason, readable=False)
 
 
 def _header(file: BinaryIO, path: str) -> PictureFacts:
