@@ -56,6 +56,30 @@ def test_check_draws_what_training_would_see(demo_data, tmp_path):
     assert decode(sheet).width > 5 * 128
 
 
+def test_a_sheet_of_what_cannot_be_trained_on_is_not_drawn_and_that_is_said(faulty, tmp_path):
+    done = boxwright("check", faulty, "--show-augmented", 1, "--sheet", tmp_path / "s.png")
+    assert done.returncode == 1
+    assert "was not drawn" in done.stdout
+    assert not (tmp_path / "s.png").exists()
+
+
+def test_files_are_written_although_nobody_reads_the_words(faulty, tmp_path):
+    command = f"{sys.executable} -m boxwright check {faulty} --fix {tmp_path / 'fixed'} | head -1"
+    subprocess.run(command, shell=True, capture_output=True, check=True)
+    assert (tmp_path / "fixed" / "train" / "4.jpg").is_file()
+
+
+def test_a_pipe_gets_a_finding_a_line(faulty):
+    lines = boxwright("check", faulty).stdout.splitlines()
+    assert "error   picture-missing: train, '3.jpg', picture id 3: picture '3.jpg' is missing" in lines
+
+
+def test_what_could_not_be_read_at_all_gives_2(faulty):
+    for split in ("train", "valid"):
+        (faulty / split / "_annotations.coco.json").write_text("{")
+    assert boxwright("check", faulty).returncode == 2
+
+
 def test_training_starts_with_the_same_check(faulty, tmp_path):
     settings = ["--set", "model=fasterrcnn_tiny_fpn", "--set", "weights=none", "--set", "fast_dev_run=true"]
     done = boxwright("train", "--data", faulty, "--out", tmp_path / "runs", *settings)
@@ -79,8 +103,8 @@ def test_convert_writes_what_check_takes(tmp_path):
     (source / "data.yaml").write_text("train: ../train/images\nval: ../valid/images\nnames: [fish]\n")
     done = boxwright("convert", source, tmp_path / "coco", "--from", "yolo")
     assert done.returncode == 0, done.stderr
-    assert "train: 12 pictures, 12 boxes" in done.stdout
+    assert "train: pictures 12, boxes 12" in done.stdout
     assert boxwright("check", tmp_path / "coco", "--strict").returncode == 0
     again = boxwright("convert", source, tmp_path / "split", "--from", "yolo", "--split", "0.5,0.25,0.25", "--seed", 1)
     assert again.returncode == 0, again.stderr
-    assert " test: 6 pictures, 6 boxes" in again.stdout
+    assert " test: pictures 6, boxes 6" in again.stdout

@@ -84,7 +84,8 @@ def test_a_fast_dev_run_says_that_it_keeps_nothing(demo_data, tmp_path):
 WRONG = [
     (["check", "nowhere"], "nowhere: no such folder"),
     (["check", "."], "_annotations.coco.json: missing"),
-    (["check", "text.txt"], "text.txt: no such folder"),
+    (["check", "text.txt"], "text.txt: is a file"),
+    (["check", "{data}", "--show-augmented", "2", "--sheet", "a.jpg"], "a.jpg is no .png"),
     (["check", "{data}", "--html", "."], "--html . is a folder"),
     (["check", "{data}", "--fix", "{data}/copy"], "lies inside"),
     (["check", "{data}", "--fix", "."], "not empty"),

@@ -31,13 +31,25 @@ def print_inspection(inspection: Inspection, console: Console) -> None:
         splits.add_row(name, str(row["pictures"]), str(row["without_objects"]), str(row["boxes"]))
     console.print(splits)
     if inspection.findings:
-        findings = Table("", "code", "finding", box=None, padding=(0, 1))
-        for level, code, text in _rows(inspection.findings):
-            findings.add_row(level, code, text, style=_COLOURS.get(level))
-        console.print(findings)
+        _print_findings(inspection.findings, console)
         _print_remedies(inspection.findings, console)
     numbers = [_count(len(inspection.of(level)), level) for level in LEVELS]
     console.print(", ".join(numbers))
+
+
+def _print_findings(findings: tuple[Finding, ...], console: Console) -> None:
+    """A table for people, a line each for what reads a pipe."""
+    from rich.table import Table
+
+    if not console.is_terminal:
+        for level, code, text in _rows(findings):
+            console.print(f"{level:<7} {code}: {text}")
+        return
+    table = Table("", "code", box=None, padding=(0, 1))
+    table.add_column("finding", overflow="fold")  # a file name cut short is none
+    for level, code, text in _rows(findings):
+        table.add_row(level, code, text, style=_COLOURS.get(level))
+    console.print(table)
 
 
 def _rows(findings: tuple[Finding, ...]) -> Iterator[tuple[str, str, str]]:
@@ -48,7 +60,7 @@ def _rows(findings: tuple[Finding, ...]) -> Iterator[tuple[str, str, str]]:
         if shown[finding.code] <= _MOST_OF_A_CODE:
             yield finding.level, finding.code, str(finding)
         elif shown[finding.code] == counts[finding.code]:
-            yield "", finding.code, f"… and {counts[finding.code] - _MOST_OF_A_CODE} more (--json, --html)"
+            yield finding.level, finding.code, f"… and {counts[finding.code] - _MOST_OF_A_CODE} more (--json, --html)"
 
 
 def _print_remedies(findings: tuple[Finding, ...], console: Console) -> None:
@@ -81,15 +93,17 @@ def write_page(inspection: Inspection, path: Path) -> None:
     write_check_page(inspection, path)
 
 
-def sheet_canvas(side: int, recipe: str) -> InputSpec:
+def sheet_canvas(sheet: Path, side: int, recipe: str) -> InputSpec:
     """The canvas of ``--show-augmented``.
 
     Raises:
-        ConfigError: a side that no canvas has, an unknown recipe.
+        ConfigError: a file that is no PNG, a side that no canvas has, an unknown recipe.
     """
     from boxwright.data.augment import Augmentation
     from boxwright.runtime import ConfigError, InputSpec
 
+    if sheet.suffix.lower() != ".png":
+        raise ConfigError(f"--sheet {sheet} is no .png.", "Give it a name that ends in .png.")
     if side > _LARGEST_CANVAS:
         raise ConfigError(f"--image-size {side} is too large.", f"Use {_LARGEST_CANVAS} at most.")
     spec = InputSpec(side, side)

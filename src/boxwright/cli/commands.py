@@ -13,6 +13,8 @@ from boxwright.terminal import make_console, progress
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from boxwright.data import Finding
+    from boxwright.data import Finding
     from boxwright.evaluation import Evaluation
     from boxwright.runtime import ModelSpec
     from boxwright.serving.engine import Engine
@@ -64,7 +66,7 @@ def check(
     fix: Annotated[Path | None, typer.Option(metavar="OUT", help="Write a repaired copy to this new folder.")] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 for warnings, too.")] = False,
     show_augmented: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="Draw N pictures as training would see them.")
+        int | None, typer.Option(min=1, max=64, metavar="N", help="Draw N pictures as training would see them.")
     ] = None,
     augmentation: Annotated[str, typer.Option(help="Recipe to show: none, light, standard, strong.")] = "light",
     image_size: Annotated[int, typer.Option(help="Side of the canvas to show, in pixels.")] = 640,
@@ -82,23 +84,33 @@ def check(
         api.require_copy(fix, data)
     if show_augmented:
         api.require_train_extra()
-        canvas = sheet_canvas(image_size, augmentation)
+        canvas = sheet_canvas(sheet, image_size, augmentation)
     console = make_console()
     with progress(console, "check") as advance:
         inspection = api.check(data, advance=advance)
+    written = []  # files before words: who reads the words may stop reading
     if json_file:
         _write_json(json_file, inspection.to_document())
+        written.append(f"JSON: {json_file}")
     if html:
         write_page(inspection, html)
-    print_inspection(inspection, console)
+        written.append(f"Page: {html}")
+    repaired: tuple[Finding, ...] = ()
+    left = inspection
     if fix:
         with progress(console, "copy") as advance:
             repaired = api.repair(inspection, fix, advance=advance)
-        inspection = api.check(fix)
-        print_repair(repaired, inspection, console)
-    if show_augmented and not inspection.of("error"):
-        draw_sheet(inspection, sheet, show_augmented, augmentation, canvas, seed)
-        console.print(f"Augmented pictures: {sheet}")
+        left = api.check(fix)
+    if show_augmented and left.of("error"):
+        written.append(f"{sheet} was not drawn: training would not start with these errors.")
+    elif show_augmented:
+        draw_sheet(left, sheet, show_augmented, augmentation, canvas, seed)
+        written.append(f"Augmented pictures: {sheet}")
+    print_inspection(inspection, console)
+    if fix:
+        print_repair(repaired, left, console)
+    console.print("\n".join(written), end="\n" if written else "")
+    inspection = left
     if not inspection.documents:
         raise typer.Exit(2)
     if inspection.of("error") or (strict and inspection.of("warning")):
@@ -122,9 +134,9 @@ def convert(
     console = make_console()
     with progress(console, "copy") as advance:
         shares, origin = _shares(split), int(voc_origin) if voc_origin in ("0", "1") else voc_origin
-        done = api.convert(source, out, form, split=shares, seed=seed, voc_origin=origin, advance=advance)
+        done = api.convert(source, out, form.lower(), split=shares, seed=seed, voc_origin=origin, advance=advance)
     for name, counts in done.splits.items():
-        console.print(f"{name:>6}: {counts.pictures} pictures, {counts.boxes} boxes")
+        console.print(f"{name:>6}: pictures {counts.pictures}, boxes {counts.boxes}")
     for note in done.notes:
         console.print(f"Note: {note}")
     console.print(f"Next: boxwright check {done.out}")

@@ -68,6 +68,7 @@ class TrainConfig(BaseModel):
         workers: loader processes.
         cache: keep decoded pictures between epochs: ``off``, ``ram``, or ``disk``, which later runs find again.
         cache_dir: folder of the disk cache; ``$XDG_CACHE_HOME/boxwright`` or ``~/.cache/boxwright`` if not given.
+            A picture takes 3 x height x width bytes of the canvas; what lies there may be deleted at any time.
         seed: of everything random.
         monitor: the figure that decides which epoch is the best.
         wandb: ``auto`` is ``online`` when an API key is configured, else ``offline``.

@@ -24,7 +24,7 @@ _FEWEST_CONTRAST = 90.0  # Euclidean distance in RGB between a shape and its bac
 Box = tuple[int, int, int, int]
 
 
-def draw_demo_data(root: Path, seed: int = 0, sizes: dict[str, int] | None = None) -> Path:
+def draw_demo_data(root: str | Path, seed: int = 0, sizes: dict[str, int] | None = None) -> Path:
     """Draw the data set into ``root`` in the Roboflow layout.
 
     About one picture in twenty has no object. The same seed gives the same files.
@@ -37,6 +37,7 @@ def draw_demo_data(root: Path, seed: int = 0, sizes: dict[str, int] | None = Non
     Returns:
         ``root``.
     """
+    root = Path(root)
     for number, (split, count) in enumerate((sizes or DEMO_SIZES).items()):
         generator = np.random.default_rng((seed, number))
         _draw_split(root / split, count, generator)
@@ -53,7 +54,7 @@ def _draw_split(folder: Path, count: int, generator: np.random.Generator) -> Non
         entry = {"id": number, "file_name": name, "width": image.width, "height": image.height}
         document["images"].append(entry)
         for label, box in shapes:
-            document["annotations"].append(_annotation(len(document["annotations"]), number, label, box))
+            document["annotations"].append(_annotation(len(document["annotations"]) + 1, number, label, box))
     (folder / ANNOTATIONS).write_text(json.dumps(document, indent=1), encoding="utf-8")
 
 

@@ -31,7 +31,9 @@ class Code:
 
 CODES: dict[str, Code] = {
     # the folder
-    "split-missing": Code("error", "train or valid has no annotation file", "Export the data set as 'COCO'."),
+    "split-missing": Code(
+        "error", "train or valid has no annotation file", "Rename the folder that is it, or split: boxwright convert."
+    ),
     "test-missing": Code(
         "warning", "there is a folder test without an annotation file", "Remove it, or export it again."
     ),

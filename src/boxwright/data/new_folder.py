@@ -20,10 +20,7 @@ def require_new_folder(out: Path) -> None:
         ConfigError: ``out`` is a file, or a folder that is not empty.
     """
     try:
-        out.lstat()
-        taken = out.is_symlink() or not out.is_dir() or any(out.iterdir())
-    except FileNotFoundError:
-        return
+        taken = out.exists() and (not out.is_dir() or any(out.iterdir()))
     except (OSError, ValueError) as error:
         raise ConfigError(f"{str(out)!r} cannot be written: {error}.", "Choose another folder.") from error
     if taken:
@@ -32,7 +29,7 @@ def require_new_folder(out: Path) -> None:
 
 @contextmanager
 def new_folder(out: Path) -> Iterator[Path]:
-    """A folder beside ``out`` that takes its name at the end, or is gone.
+    """A folder beside ``out`` that takes its name at the end (its place, where ``out`` is there), or is gone.
 
     Raises:
         ConfigError: it cannot be written.
@@ -42,12 +39,14 @@ def new_folder(out: Path) -> Iterator[Path]:
     try:
         folder.mkdir(parents=True)
         yield folder
-        if out.exists():
-            out.rmdir()
-        folder.rename(out)
+        if out.is_dir():  # it may be a mount point, and its permissions are the user's
+            for part in sorted(folder.iterdir()):
+                shutil.move(part, out / part.name)
+        else:
+            folder.rename(out)
     except OSError as error:
         raise ConfigError(
-            f"{error.filename or out}: {error.strerror}.", "Choose another folder, or make room."
+            f"{error.filename or out}: {error.strerror or error}.", "Choose another folder, or make room."
         ) from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)

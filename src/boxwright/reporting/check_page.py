@@ -104,12 +104,15 @@ def _sizes(inspection: Inspection) -> list[dict[str, Any]]:
 def _worst(inspection: Inspection) -> Iterator[dict[str, Any]]:
     """Pictures of the first findings of each code that have one, with their boxes drawn."""
     shown: dict[str, int] = defaultdict(int)
+    seen: set[tuple[str | None, str | None]] = set()
     for finding in inspection.findings:
-        if shown[finding.code] >= _PICTURES_OF_A_CODE or sum(shown.values()) >= _MOST_PICTURES:
+        place = (finding.split, finding.file)
+        if shown[finding.code] >= _PICTURES_OF_A_CODE or sum(shown.values()) >= _MOST_PICTURES or place in seen:
             continue
         uri = _drawn(finding, inspection)
         if uri is not None:
             shown[finding.code] += 1
+            seen.add(place)
             yield {"finding": finding, "uri": uri}
 
 

@@ -126,7 +126,7 @@ def _copies(document: Document, pictures: Mapping[int, ImageEntry]) -> Iterator[
         earlier = first.setdefault(place, entry)
         picture = pictures.get(entry.image_id)
         if original is not entry:
-            message = f"is the same as annotation id {original.id!r}"
+            message = f"is the same as annotation id {original.id!r}" if original.id != entry.id else "is there twice"
             yield _finding("annotation-twice", message, document, picture, entry)
         elif earlier is not entry:
             message = f"has the box of annotation id {earlier.id!r}, but another class"

@@ -140,7 +140,8 @@ def _rank(finding: Finding) -> tuple[int, int]:
 def _splits_of(root: Path, splits: Sequence[str] | None) -> list[str]:
     """Names of the splits to look at."""
     if not root.is_dir():
-        raise DataError(f"{root}: no such folder.", "Give the folder that holds train/ and valid/.")
+        what = "is a file" if root.is_file() else "no such folder"
+        raise DataError(f"{root}: {what}.", "Give the folder that holds train/ and valid/.")
     wanted = list(splits or (name for name in SPLITS if name in _NEEDED or (root / name).is_dir()))
     if not any((root / name / ANNOTATIONS).is_file() for name in wanted):
         raise _not_a_data_set(root, wanted[0])
@@ -152,10 +153,13 @@ def _not_a_data_set(root: Path, split: str) -> DataError:
     path = root / split / ANNOTATIONS
     if (root / ANNOTATIONS).is_file():
         return DataError(f"{root} is one split, not the whole data set.", f"Give the folder above: {root.parent}.")
-    if (root / "data.yaml").is_file() or (root / split / "labels").is_dir():
+    if (root / "data.yaml").is_file() or any((root / part / "labels").is_dir() for part in ("", split)):
         return DataError(
             f"{path}: missing; this looks like a YOLO export.", f"Convert it: boxwright convert {root} OUT --from yolo"
         )
+    inside = sorted(path.parent.parent.name for path in root.glob(f"*/train/{ANNOTATIONS}"))
+    if inside:
+        return DataError(f"{root} holds several data sets: {', '.join(inside)}.", f"Give one: {root / inside[0]}.")
     if any((root / name).is_dir() for name in ("annotations", "Annotations")):
         remedy = f"Convert it: boxwright convert {root} OUT --from coco (or voc)"
         return DataError(f"{path}: missing; this looks like COCO's or Pascal VOC's own layout.", remedy)

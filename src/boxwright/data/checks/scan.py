@@ -93,6 +93,8 @@ def _header(file: BinaryIO, path: str) -> PictureFacts:
 
 
 def _decoded(encoded: bytes, path: str) -> PictureFacts:
+    if not encoded:
+        raise PictureError(f"Picture {path!r} is empty.")
     digest = hashlib.sha256(encoded).digest()
     image = open_picture(io.BytesIO(encoded), repr(path))
     stored, turn, mode = image.size, orientation(image), _mode(image)
