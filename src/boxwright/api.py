@@ -23,7 +23,6 @@ __all__ = [
     "convert",
     "evaluate",
     "repair",
-    "require_copy",
     "require_train_extra",
     "resume",
     "serve",
@@ -53,13 +52,6 @@ def repair(
     from .data.repair import repair_folder
 
     return repair_folder(inspection, Path(out), advance)
-
-
-def require_copy(out: str | Path, data: str | Path) -> None:
-    """Refuse a folder that ``repair`` could not write to; see ``boxwright.data.repair.require_copy``."""
-    from .data.repair import require_copy as require
-
-    require(Path(out), Path(data))
 
 
 def convert(

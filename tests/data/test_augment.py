@@ -241,6 +241,19 @@ def test_crops_happen_where_they_can_and_nowhere_else():
     assert set(empty) == {None}
 
 
+@pytest.mark.parametrize(("height", "width"), [(256, 1280), (1280, 256), (640, 640)])
+def test_crops_do_not_depend_on_the_shape_of_the_canvas(height, width):
+    crop = IoUCrop(0.25, (0.3,), SPEC.pad)
+    canvas = torch.empty(3, height, width)
+    box = torch.tensor([[0.1, 0.1, 0.9, 0.9]]) * torch.tensor([width, height] * 2)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        sources = [crop.make_params([canvas, box])["view"].source for _ in range(100)]
+    shares = [(one.width / width) / (one.height / height) for one in sources]
+    assert 0.5 <= min(shares) < 0.6
+    assert 1.7 < max(shares) <= 2.0
+
+
 def test_scales_keep_to_their_range():
     canvas, boxes = torch.empty(3, 96, 128), torch.zeros(0, 4)
     with torch.random.fork_rng():

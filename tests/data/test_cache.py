@@ -176,6 +176,34 @@ def test_a_file_cut_short_is_a_miss(tmp_path, pictures):
     assert assert_right(reopened(tmp_path / "cache", pictures), pictures) == 3
 
 
+def test_a_file_cut_short_does_not_grow_back_as_black_pictures(tmp_path, pictures):
+    cache = filled(tmp_path / "cache", pictures)
+    assert assert_right(cache, pictures) == 6
+    (path,) = (tmp_path / "cache").iterdir()
+    os.truncate(path, slot_bytes(SPEC) + HEAD.size + 5000)  # within the pixels of the second slot
+    assert not cache.write(4, expected(pictures[4]), pictures[4])
+    assert path.stat().st_size < 2 * slot_bytes(SPEC)
+    assert assert_right(cache, pictures) == 1
+    assert cache.write(1, expected(pictures[1]), pictures[1])  # its key is still there
+    assert assert_right(cache, pictures) == 2
+
+
+def test_a_file_cut_short_and_used_by_another_is_a_miss_for_who_had_it_open(tmp_path, pictures):
+    """The other gives slots anew, to its own pictures; neither takes one of the other's for its own."""
+    held = filled(tmp_path / "cache", pictures)
+    assert assert_right(held, pictures) == 6
+    (path,) = (tmp_path / "cache").iterdir()
+    os.truncate(path, 0)
+    backwards = pictures[::-1]
+    other = reopened(tmp_path / "cache", backwards)
+    assert assert_right(held, pictures) == 0  # room for all, but holes
+    for index in range(3):
+        assert other.write(index, expected(backwards[index]), backwards[index])
+        assert not held.write(index, expected(pictures[index]), pictures[index])
+    assert assert_right(held, pictures) == 0
+    assert assert_right(other, backwards) == 3
+
+
 def test_a_writer_killed_half_way_leaves_right_pictures(tmp_path, pictures):
     """Three times, at three moments of writing 3 MiB a slot; another reads the same file meanwhile."""
     spec, folder = InputSpec(1024, 1024), tmp_path / "cache"

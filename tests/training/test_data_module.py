@@ -77,6 +77,16 @@ def test_a_cache_that_cannot_be_is_told_before_training(folder, tmp_path):
         open_caches("disk", tmp_path / "file", folder, InputSpec(96, 96), str)
 
 
+@pytest.mark.parametrize("kind", ["ram", "disk"])
+def test_a_system_that_cannot_hold_a_cache_is_told_so(folder, tmp_path, monkeypatch, kind):
+    for name in ("pread", "preadv", "pwrite"):
+        monkeypatch.delattr(os, name)
+    with pytest.raises(ConfigError, match=rf"cache = '{kind}': this system has no pread, preadv, pwrite\. .*off"):
+        open_caches(kind, tmp_path / "cache", folder, InputSpec(96, 96), str)
+    assert not (tmp_path / "cache").exists()
+    assert open_caches("off", None, folder, InputSpec(96, 96), str) == {}
+
+
 def resident(loader, part):
     """KiB of one part of the resident memory, of this process and a loader's."""
     numbers = [os.getpid(), *(worker.pid for worker in loader._iterator._workers)]

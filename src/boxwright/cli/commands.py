@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from boxwright.data import Finding
-    from boxwright.data import Finding
     from boxwright.evaluation import Evaluation
     from boxwright.runtime import ModelSpec
     from boxwright.serving.engine import Engine
@@ -75,13 +74,14 @@ def check(
 ) -> None:
     """Check a data set: everything wrong with it, at once. Exit code 1 if there are errors."""
     from boxwright import api
+    from boxwright.data.new_folder import require_new_folder
 
     from .check import draw_sheet, print_inspection, print_repair, sheet_canvas, write_page
 
     for option, path in (("--json", json_file), ("--html", html), ("--sheet", sheet)):
         _require_file_name(option, path)
     if fix:
-        api.require_copy(fix, data)
+        require_new_folder(fix, data)
     if show_augmented:
         api.require_train_extra()
         canvas = sheet_canvas(sheet, image_size, augmentation)

@@ -43,7 +43,8 @@ class TrainConfig(BaseModel):
 
     Attributes:
         data: folder with ``train/``, ``valid/`` and optionally ``test/``.
-        check: before training, ``full`` decodes every picture once; ``headers`` reads their sizes only.
+        check: before training, ``full`` decodes every picture once; ``headers`` reads their sizes only:
+            broken pixels, copies and look-alikes go unseen.
         model: key of the catalogue (``boxwright models``).
         weights: ``auto`` (ImageNet's when they can be had, else none, said aloud), ``none``,
             ``imagenet``, ``coco``, or a .pth, .safetensors or .ckpt file.

@@ -244,7 +244,8 @@ class IoUCrop(_Reframe):
     A picture without objects, and one where no such part is found in 40 tries, stays as it is.
 
     Args:
-        smallest: share of each side that the part has at least; sides differ by a factor of 2 at most.
+        smallest: share of each side that the part has at least. The two shares differ by a factor of 2 at most;
+            the sides themselves may differ by more, on a canvas that is far from square.
         overlaps: least IoU of the part and the box of an object whose centre it shows, one of these; 1 changes nothing.
         pad: RGB, 0..255; never seen, a part has no beyond.
     """
@@ -271,5 +272,6 @@ class IoUCrop(_Reframe):
         canvas = torch.tensor([width, height], dtype=torch.float32)
         sides = (canvas * (self.smallest + (1.0 - self.smallest) * torch.rand(_TRIES, 2))).floor()
         corners = ((canvas - sides) * torch.rand(_TRIES, 2)).round()
-        wide = sides[:, 0] / sides[:, 1]
+        shares = sides / canvas
+        wide = shares[:, 0] / shares[:, 1]
         return torch.cat([corners, sides], dim=1)[(wide >= 0.5) & (wide <= 2.0)]

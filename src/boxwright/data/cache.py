@@ -41,7 +41,9 @@ class CanvasCache:
     A slot's state is written after its pixels, so a process killed between the two leaves an empty
     slot. A power cut may leave a state without its pixels: each opening checks the CRC of a slot
     once, before it believes it. Nothing is mapped, so no process grows by what it reads, and a
-    file cut short by someone else is a miss, not a bus error.
+    file cut short by someone else is a miss, not a bus error. It stays one: key and state are read
+    with the pixels each time, and nothing is written where the key is gone, so that the file does
+    not grow back with holes that pass for black pictures.
 
     Args:
         file: descriptor, open for reading and writing; closed with the cache.
@@ -87,7 +89,7 @@ class CanvasCache:
     @property
     def filled(self) -> int:
         """How many pictures have their canvas here; the CRCs are not looked at."""
-        return sum(self._state(index)[0] for index in range(len(self)))
+        return sum(self._state(index, self._head(index))[0] for index in range(len(self)))
 
     def read(self, index: int, canvas: Tensor) -> bool:
         """Fill ``canvas`` with a picture's.
@@ -100,12 +102,16 @@ class CanvasCache:
             Whether it was there; if not, ``canvas`` holds anything.
         """
         slot = self._slots[index]
-        if self._proven[slot]:
-            return self._pixels_into(canvas, slot)
-        full, crc = self._state(index)
-        if not full or not self._pixels_into(canvas, slot) or zlib.crc32(_bytes_of(canvas)) != crc:
+        head, pixels = bytearray(HEAD.size), _bytes_of(canvas)
+        if os.preadv(self._file, [head, pixels], slot * self._stride) != self._stride:
             return False
-        self._proven[slot] = 1
+        full, crc = self._state(index, head)
+        if not full:
+            return False
+        if not self._proven[slot]:
+            if zlib.crc32(pixels) != crc:
+                return False
+            self._proven[slot] = 1
         return True
 
     def write(self, index: int, canvas: Tensor, path: Path) -> bool:
@@ -118,7 +124,7 @@ class CanvasCache:
 
         Returns:
             Whether it was kept: not when the file is no longer the one the cache was opened for, nor
-            when there is no room after all.
+            when there is no room after all, nor when someone cut the cache short.
         """
         try:
             kept = _content_digest(path) == self._digests[index] and self._put(index, canvas)
@@ -129,6 +135,8 @@ class CanvasCache:
         return kept
 
     def _put(self, index: int, canvas: Tensor) -> bool:
+        if self._head(index)[:KEY_BYTES] != self._keys[index]:
+            return False
         start = self._slots[index] * self._stride
         pixels = _bytes_of(canvas)
         if os.pwrite(self._file, pixels, start + HEAD.size) != pixels.nbytes:
@@ -136,17 +144,15 @@ class CanvasCache:
         state = _STATE.pack(1, zlib.crc32(pixels))
         return os.pwrite(self._file, state, start + KEY_BYTES) == len(state)
 
-    def _state(self, index: int) -> tuple[int, int]:
-        """Whether the slot is full (0 or 1), and its CRC."""
-        head = os.pread(self._file, HEAD.size, self._slots[index] * self._stride)
-        if len(head) < HEAD.size:
-            return 0, 0
-        key, full, crc = HEAD.unpack(head)
-        return int(full == 1 and key == self._keys[index]), crc
+    def _head(self, index: int) -> bytes:
+        return os.pread(self._file, HEAD.size, self._slots[index] * self._stride)
 
-    def _pixels_into(self, canvas: Tensor, slot: int) -> bool:
-        pixels = _bytes_of(canvas)
-        return os.preadv(self._file, [pixels], slot * self._stride + HEAD.size) == pixels.nbytes
+    def _state(self, index: int, head: bytes | bytearray) -> tuple[bool, int]:
+        """Whether a slot with this head is full of this picture, and its CRC."""
+        if len(head) < HEAD.size:
+            return False, 0
+        key, full, crc = HEAD.unpack(head)
+        return full == 1 and key == self._keys[index], crc
 
 
 def _bytes_of(canvas: Tensor) -> memoryview:

@@ -15,10 +15,25 @@ from boxwright.runtime import ConfigError, InputSpec
 
 from .cache import HEAD, KEY_BYTES, CanvasCache, slot_bytes, slot_keys
 
-__all__ = ["cache_folder", "disk_cache", "mib", "ram_cache"]
+__all__ = ["cache_folder", "disk_cache", "mib", "ram_cache", "require_calls"]
 
 _SPARE = 256 * 1024**2  # bytes of disk or memory that a cache leaves to others
+_CALLS = ("pread", "preadv", "pwrite")  # where these are, fcntl is too; Windows has none of them
 _NO_RESERVING = (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS)  # what a file system says that cannot
+
+
+def require_calls(kind: str) -> None:
+    """Refuse a cache on a system that cannot read and write at a place in a file.
+
+    Args:
+        kind: ``ram`` or ``disk``.
+
+    Raises:
+        ConfigError: what is missing is named.
+    """
+    lacking = [name for name in _CALLS if not hasattr(os, name)]
+    if lacking:
+        raise ConfigError(f"cache = {kind!r}: this system has no {', '.join(lacking)}.", "Set cache to off.")
 
 
 def cache_folder(setting: Path | None) -> Path:

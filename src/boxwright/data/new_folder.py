@@ -13,18 +13,21 @@ from boxwright.runtime import ConfigError
 __all__ = ["new_folder", "require_new_folder"]
 
 
-def require_new_folder(out: Path) -> None:
-    """Refuse to write over anything.
+def require_new_folder(out: Path, source: Path) -> None:
+    """Refuse to write over anything, or into what is read.
 
     Raises:
-        ConfigError: ``out`` is a file, or a folder that is not empty.
+        ConfigError: ``out`` is a file, a link to nothing, a folder that is not empty, or lies in ``source``.
     """
     try:
-        taken = out.exists() and (not out.is_dir() or any(out.iterdir()))
+        taken = out.is_symlink() if not out.exists() else not out.is_dir() or any(out.iterdir())
+        inside = out.resolve().is_relative_to(source.resolve())
     except (OSError, ValueError) as error:
         raise ConfigError(f"{str(out)!r} cannot be written: {error}.", "Choose another folder.") from error
     if taken:
         raise ConfigError(f"{out} is there already and not empty.", "Give a new folder, or an empty one.")
+    if inside:
+        raise ConfigError(f"{out} lies inside {source}.", "Give a folder outside the data.")
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from boxwright.runtime import ConfigError, DataError
+from boxwright.runtime import DataError
 from boxwright.runtime.picture import SIDEWAYS
 
 from .checks import Inspection
@@ -19,20 +19,9 @@ from .findings import Finding
 from .new_folder import new_folder, require_new_folder
 from .turning import turn_box, turn_polygons
 
-__all__ = ["REPAIRS", "repair_folder", "require_copy"]
+__all__ = ["REPAIRS", "repair_folder"]
 
 Progress = Callable[[int, int], object]
-
-
-def require_copy(out: Path, root: Path) -> None:
-    """Refuse a folder that a copy of ``root`` cannot be written to.
-
-    Raises:
-        ConfigError: it holds files already, or lies in the data folder.
-    """
-    require_new_folder(out)
-    if out.resolve().is_relative_to(root.resolve()):
-        raise ConfigError(f"{out} lies inside {root}.", "Give a folder outside the data.")
 
 
 def repair_folder(inspection: Inspection, out: Path, advance: Progress | None = None) -> tuple[Finding, ...]:
@@ -48,10 +37,10 @@ def repair_folder(inspection: Inspection, out: Path, advance: Progress | None = 
         be a guess here: an id that several pictures have, a picture of another size than the JSON says.
 
     Raises:
-        ConfigError: see ``require_copy``.
+        ConfigError: ``out`` holds files already, or lies in the data folder.
         DataError: a file that cannot be read.
     """
-    require_copy(out, inspection.root)
+    require_new_folder(out, inspection.root)
     unread = [one for one in inspection.findings if one.code in ("json-broken", "json-incomplete")]
     if unread:
         raise DataError(f"{inspection.root}: {unread[0]}.", "What cannot be read cannot be repaired; export it again.")

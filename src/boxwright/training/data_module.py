@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, Sampler
 from boxwright.data import DataFolder, PictureRecord
 from boxwright.data.augment import Augmentation
 from boxwright.data.cache import CanvasCache, content_digests
-from boxwright.data.cache_store import cache_folder, disk_cache, mib, ram_cache
+from boxwright.data.cache_store import cache_folder, disk_cache, mib, ram_cache, require_calls
 from boxwright.data.dataset import PictureDataset, Sample, collate
 from boxwright.data.workers import BatchMemory, LoaderContext, ready_worker
 from boxwright.runtime import InputSpec
@@ -66,11 +66,14 @@ def open_caches(
         say: gets one sentence a cache: where, how large, how full.
 
     Raises:
-        ConfigError: no room, or a folder that cannot be written to.
+        ConfigError: no room, a folder that cannot be written to, or a system without the calls (Windows).
         DataError: a picture cannot be read.
     """
+    if kind == "off":
+        return {}
+    require_calls(kind)
     caches: dict[str, CanvasCache] = {}
-    for name in ("train", "valid") if kind != "off" else ():
+    for name in ("train", "valid"):
         known = _digests(folder.splits[name].pictures)
         place = cache_folder(setting)
         cache = ram_cache(known, spec) if kind == "ram" else disk_cache(place, folder.root, name, known, spec)

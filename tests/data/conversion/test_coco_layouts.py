@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from boxwright.data import read_folder
+from boxwright.data import inspect_folder, read_folder
 from boxwright.data.conversion import SplitCounts, convert
 from boxwright.runtime import DataError
 
@@ -183,6 +183,103 @@ def test_categories_of_the_splits_are_joined(lay, tmp_path, categories):
     assert "category 1 differs" in result.notes[0]
 
 
+def test_two_classes_of_one_name_are_named_with_files_and_ids(lay, tmp_path):
+    train = lay("train.json", "train", DOCUMENT) / "train.json"
+    second = other(7)
+    second["categories"][0]["id"] = second["annotations"][0]["category_id"] = 91
+    root = lay("val.json", "val", second)
+    with pytest.raises(DataError) as caught:
+        convert(root, tmp_path / "out", "coco")
+    said = f"{root / 'val.json'}: category 91 is 'toothbrush', and so is 90 in {train}. Give the class one id"
+    assert said in str(caught.value)
+    for path in (train, root / "val.json"):
+        path.unlink()
+    lay("all.json", "images", {**DOCUMENT, "categories": [*DOCUMENT["categories"], {"id": 2, "name": "toothbrush"}]})
+    with pytest.raises(DataError, match=r"all\.json: category 2 is 'toothbrush', and so is 90 in .*all\.json"):
+        convert(root, tmp_path / "out", "coco")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_parent_may_have_the_name_of_its_child_while_no_object_has_it(lay, tmp_path):
+    document = copy.deepcopy(DOCUMENT)
+    document["categories"] += [
+        {"id": 0, "name": "person", "supercategory": "none"},
+        {"id": 7, "name": "x", "supercategory": ["odd"]},
+    ]
+    root = lay("all.json", "images", document)
+    convert(root, tmp_path / "out", "coco")
+    inspection = inspect_folder(tmp_path / "out")
+    assert [one.name for one in inspection.classes] == ["person", "x", "toothbrush"]
+    assert "category-name-twice" not in {finding.code for finding in inspection.findings}
+    document["annotations"][0]["category_id"] = 0
+    lay("all.json", "images", document)
+    with pytest.raises(DataError, match="category 0 is 'person', and so is 1"):
+        convert(root, tmp_path / "again", "coco")
+
+
+def test_a_file_listed_again_is_one_picture_with_all_objects(lay, tmp_path, written):
+    twice = copy.deepcopy(DOCUMENT)
+    twice["images"] += [
+        {"id": 5, "file_name": "b.jpg", "width": 64, "height": 48},
+        {"id": 6, "file_name": "./b.jpg", "width": 64, "height": 48},
+    ]
+    crowd = twice["annotations"][1]
+    twice["annotations"] += [
+        {**crowd, "id": 8, "image_id": 5},  # the same once more
+        {"id": 9, "image_id": 6, "category_id": 1, "bbox": [7, 7, 7, 7]},
+    ]
+    lay("train.json", "train", twice)
+    root = lay("val.json", "val", other(7))
+    result = convert(root, tmp_path / "out", "coco")
+    content = written(tmp_path / "out")["train"]
+    assert list(content) == ["a.jpg", "b.jpg"]
+    image, rows = content["b.jpg"]
+    assert image["id"] == 37777
+    assert [one["bbox"] for one in rows] == [[1.25, 2, 30.1, 4], [0, 0, 5, 1], [7, 7, 7, 7]]
+    (note,) = result.notes
+    assert f"{root / 'train.json'}: pictures listed again: 2, the first 'b.jpg'" in note
+
+
+@pytest.mark.parametrize("annotated", [True, False])
+def test_a_document_without_pictures_is_left_out(lay, tmp_path, annotated):
+    lay("train/_annotations.coco.json", "train", DOCUMENT)
+    lay("valid/_annotations.coco.json", "valid", other(7))
+    annotations = DOCUMENT["annotations"] if annotated else []
+    root = lay("test/_annotations.coco.json", "test", {**DOCUMENT, "images": [], "annotations": annotations})
+    if annotated:
+        with pytest.raises(DataError, match="annotation id 1768: picture id 37777 does not exist"):
+            convert(root, tmp_path / "out", "coco")
+        return
+    result = convert(root, tmp_path / "out", "coco")
+    assert list(result.splits) == ["train", "valid"]
+    assert result.notes == (f"{root / 'test/_annotations.coco.json'}: lists no picture; the split was left out.",)
+    assert not (tmp_path / "out/test").exists()
+
+
+def test_pictures_of_other_kinds_are_left_out_with_their_objects(lay, tmp_path, text, written):
+    document = copy.deepcopy(DOCUMENT)
+    document["images"] += [{"id": 1, "file_name": "c.tiff", "width": 1}, {"id": 2, "file_name": "sub/d.gif"}]
+    document["annotations"].append({"id": 3, "image_id": 1, "category_id": 90, "bbox": [0, 0, 5, 5]})
+    lay("train.json", "train", document)
+    root = lay("val.json", "val", other(7))
+    result = convert(root, tmp_path / "out", "coco")
+    assert result.splits["train"] == SplitCounts(2, 2)
+    assert list(written(tmp_path / "out")["train"]) == ["a.jpg", "b.jpg"]
+    said = f"{root / 'train.json'}: left out pictures that are not JPEG, PNG, WebP or BMP: 1 .gif, 1 .tiff."
+    assert result.notes == (said,)
+    document["images"], document["annotations"] = document["images"][2:], []
+    text(root / "train.json", json.dumps(document))
+    with pytest.raises(DataError, match=r"no picture is left.*1 \.gif, 1 \.tiff.*Give annotated pictures"):
+        convert(root / "train.json", tmp_path / "again", "coco")
+
+
+def test_a_picture_that_is_not_what_its_name_says_is_an_error(lay, tmp_path, text):
+    root = lay("all.json", "images", DOCUMENT)
+    text(root / "images/a.jpg", "no picture")
+    with pytest.raises(DataError, match=r"a\.jpg"):
+        convert(root, tmp_path / "out", "coco")
+
+
 def change(document, path, value):
     target = document
     for key in path[:-1]:
@@ -273,8 +370,9 @@ def test_boxes_survive_exactly(tmp_path_factory, picture, boxes):
         "categories": [{"id": 0, "name": "x"}],
     }
     (root / "all.json").write_text(json.dumps(document))
-    convert(root, root / "out", "coco")
-    found = [json.loads(path.read_text()) for path in (root / "out").glob("*/*.json")]
+    out = tmp_path_factory.mktemp("out")
+    convert(root, out, "coco")
+    found = [json.loads(path.read_text()) for path in out.glob("*/*.json")]
     rows = [one["bbox"] for part in found for one in part["annotations"]]
     assert repr(rows) == repr([list(box) for box in boxes])
 

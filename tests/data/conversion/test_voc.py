@@ -141,6 +141,20 @@ def test_a_picture_goes_by_the_annotations_own_name(devkit, tmp_path, picture, t
     assert list(found["train"]) == ["1.jpg", "other.png"]
 
 
+def test_pictures_of_other_kinds_are_left_out_with_their_annotations(devkit, tmp_path, picture, text, written):
+    (devkit / "JPEGImages/2.jpg").unlink()
+    picture(devkit / "JPEGImages/2.gif")
+    text(devkit / "Annotations/2.xml", annotation("2.gif", voc_object("bird", (0, 0, 9, 9))))
+    result = convert(devkit, tmp_path / "out", "voc")
+    assert list(written(tmp_path / "out")["train"]) == ["1.jpg"]
+    folder = devkit / "JPEGImages"
+    assert result.notes[:2] == (
+        f"{folder}: left out pictures that are not JPEG, PNG, WebP or BMP: 1 .gif.",
+        f"{folder}: annotation files left out with such pictures: 1.",
+    )
+    assert not any("without an annotation file" in note for note in result.notes)
+
+
 def test_of_two_pictures_of_a_name_the_xml_chooses(devkit, tmp_path, picture, text, written):
     picture(devkit / "JPEGImages/1.png")
     text(devkit / "Annotations/1.xml", annotation("1.png"))

@@ -92,11 +92,19 @@ def test_an_interruption_leaves_nothing(ds, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["src"]
 
 
-def test_the_source_is_left_alone_and_may_hold_the_result(ds):
+def test_the_source_is_left_alone_and_may_not_hold_the_result(ds, tmp_path):
     before = {path: path.stat().st_mtime_ns for path in ds.rglob("*") if path.is_file()}
-    convert(ds, ds / "converted", "yolo")
-    assert {path: path.stat().st_mtime_ns for path in before} == before
-    assert (ds / "converted/train/a.jpg").is_file()
+    convert(ds, tmp_path / "beside", "yolo")
+    with pytest.raises(ConfigError, match="lies inside"):
+        convert(ds, ds / "converted", "yolo")
+    assert {path: path.stat().st_mtime_ns for path in ds.rglob("*") if path.is_file()} == before
+
+
+def test_an_empty_folder_keeps_its_rights(ds, tmp_path):
+    (tmp_path / "private").mkdir(mode=0o700)
+    convert(ds, tmp_path / "private", "yolo")
+    assert (tmp_path / "private" / "train" / "a.jpg").is_file()
+    assert (tmp_path / "private").stat().st_mode & 0o777 == 0o700
 
 
 def test_bad_arguments_are_named(ds, tmp_path):

@@ -152,9 +152,29 @@ def test_keypoints_go_with_a_note(pair, tmp_path, text, written):
 def test_pictures_of_other_kinds_are_said_and_hidden_ones_are_none(pair, tmp_path, picture, text):
     picture(pair / "images/train/x.tif")
     text(pair / "images/train/._a.png", "resource fork")
+    picture(pair / "images/train/.ipynb_checkpoints/a-checkpoint.png")
+    picture(pair / "images/train/.cache/deep/c.png")
     result = convert(pair, tmp_path / "out", "yolo")
     assert result.splits["train"].pictures == 1
     assert [note for note in result.notes if "1 .tif" in note]
+
+
+def test_a_hidden_folder_that_is_named_is_read(pair, tmp_path, picture):
+    picture(pair / ".hidden/images/a.png")
+    lines = ("train: .hidden/images", "val: images/val", "names: [cat, dog]")
+    (pair / "data.yaml").write_text("\n".join(lines))
+    assert convert(pair, tmp_path / "out", "yolo").splits["train"].pictures == 1
+
+
+def test_pictures_of_other_kinds_in_a_list_are_left_out_and_said(pair, tmp_path, picture, text, written):
+    for name in ("x.gif", "y.TIF"):
+        picture(pair / "images/train" / name)
+    text(pair / "train.txt", "images/train/x.gif", "images/train/a.png", "images/train/y.TIF")
+    text(pair / "data.yaml", "train: train.txt", "val: images/val", "names: [cat, dog]")
+    result = convert(pair, tmp_path / "out", "yolo")
+    assert list(written(tmp_path / "out")["train"]) == ["a.png"]
+    said = f"{pair / 'train.txt'}: left out pictures that are not JPEG, PNG, WebP or BMP: 1 .gif, 1 .tif."
+    assert said in result.notes
 
 
 def test_names_are_texts_as_they_stand(pair, tmp_path, text, categories):

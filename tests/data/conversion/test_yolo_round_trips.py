@@ -60,7 +60,7 @@ def test_any_yaml_is_read_or_refused(tmp_path_factory, content):
     folder.mkdir(exist_ok=True)
     (folder / "data.yaml").write_text(content, encoding="utf-8", errors="replace")
     with pytest.raises(DataError):
-        convert(folder, folder / "out", "yolo")
+        convert(folder, folder.with_name("yaml-out"), "yolo")
 
 
 def test_a_real_set_goes_to_yolo_and_back(real_data, tmp_path, text, written):

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from boxwright.data.contract import parent_ids
+from boxwright.data.documents import CategoryEntry
 from boxwright.runtime import DataError
 
 from .coco_layout import Found, find_documents, picture_folder
-from .files import measure, read_text, require_size
+from .files import decodable, measure, read_text, require_size
 from .source import Source, SourceObject, SourcePicture
 
 __all__ = ["read_coco"]
@@ -21,24 +24,32 @@ _IMAGE_KEYS = ("id", "file_name", "width", "height")
 _ANNOTATION_KEYS = ("id", "image_id", "category_id", "bbox", "segmentation", "iscrowd", "area")
 
 Entry = dict[str, Any]
+Documents = list[tuple[Found, Entry]]
 
 
 def read_coco(source: Path) -> Source:
     """Read a data set; category and picture ids, and keys unknown to boxwright, stay as they are.
+
+    Documents without pictures, and pictures in formats that boxwright does not decode, are left out.
+    A file that a document lists again is one picture, with the objects of all its entries.
 
     Args:
         source: see ``find_documents``.
 
     Raises:
         DataError: no document, a broken one, a missing picture, an unknown id, a box that is not four
-            numbers, sizes that disagree, splits whose categories disagree; file and id are named.
+            numbers, sizes that disagree, splits whose categories disagree, two classes of one name; file
+            and id are named.
     """
     notes: list[str] = []
     documents = [(found, _load(found.path)) for found in find_documents(source)]
+    _require_pictures(documents, notes)
     categories: dict[int, Entry] = {}
     for found, document in documents:
         _collect(document["categories"], categories, found.path, notes)
-    pictures = [one for found, document in documents for one in _pictures(found, document, categories)]
+    pictures = [one for found, document in documents for one in _pictures(found, document, categories, notes)]
+    used = {one.category for picture in pictures for one in picture.objects}
+    _require_own_names(categories, used, documents)
     others = {_split(found): _others(document) for found, document in documents}
     return Source(tuple(pictures), tuple(categories.values()), others, tuple(notes))
 
@@ -62,9 +73,14 @@ def _load(path: Path) -> Entry:
         entries = document.get(key)
         if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
             raise DataError(f"{path}: {key!r} is missing or not a list of objects.", "Export the file again.")
-    if not document["images"]:
-        raise DataError(f"{path}: lists no picture.", "Put pictures into it, or move the file away.")
     return document
+
+
+def _require_pictures(documents: Documents, notes: list[str]) -> None:
+    empty = [found.path for found, document in documents if not document["images"]]
+    if len(empty) == len(documents):
+        raise DataError(f"{empty[0]}: lists no picture.", "Put pictures into it.")
+    notes += [f"{path}: lists no picture; the split was left out." for path in empty]
 
 
 def _collect(entries: list[Entry], categories: dict[int, Entry], path: Path, notes: list[str]) -> None:
@@ -83,7 +99,28 @@ def _collect(entries: list[Entry], categories: dict[int, Entry], path: Path, not
         own.add(number)
 
 
-def _pictures(found: Found, document: Entry, categories: Mapping[int, Entry]) -> list[SourcePicture]:
+def _require_own_names(categories: Mapping[int, Entry], used: Set[int], documents: Documents) -> None:
+    """Refuse two classes of one name; an unused parent, which is no class, may have its child's."""
+    places = {int(one["id"]): found.path for found, document in reversed(documents) for one in document["categories"]}
+    parents = parent_ids(CategoryEntry(number, one["name"], _parent(one)) for number, one in categories.items())
+    first: dict[str, int] = {}
+    for number, entry in categories.items():
+        if number in parents - used:
+            continue
+        other = first.setdefault(entry["name"], number)
+        if other != number:
+            raise DataError(
+                f"{places[number]}: category {number} is {entry['name']!r}, and so is {other} in {places[other]}.",
+                "Give the class one id in all documents, or rename one.",
+            )
+
+
+def _parent(entry: Entry) -> str | None:
+    parent = entry.get("supercategory")
+    return parent if isinstance(parent, str) else None
+
+
+def _pictures(found: Found, document: Entry, categories: Mapping[int, Entry], notes: list[str]) -> list[SourcePicture]:
     images: dict[int, Entry] = {}
     for entry in document["images"]:
         number = _integer(entry, "id", f"{found.path}: picture {entry.get('file_name')!r}")
@@ -96,8 +133,28 @@ def _pictures(found: Found, document: Entry, categories: Mapping[int, Entry]) ->
     for entry in document["annotations"]:
         picture, one = _object(entry, images, categories, found.path)
         objects[picture].append(one)
-    folder = picture_folder(found, [entry["file_name"] for entry in images.values()])
-    return [_picture(number, images[number], folder, found, objects[number]) for number in images]
+    paths = {number: Path(entry["file_name"]) for number, entry in images.items()}
+    usable = set(decodable(list(paths.values()), found.path, notes))
+    kept = [number for number, path in paths.items() if path in usable]
+    folder = picture_folder(found, [images[number]["file_name"] for number in kept])
+    return _joined([_picture(number, images[number], folder, found, objects[number]) for number in kept], found, notes)
+
+
+def _joined(pictures: Sequence[SourcePicture], found: Found, notes: list[str]) -> list[SourcePicture]:
+    """Each file once: two pictures of one file would have half of the objects each."""
+    by_path: dict[Path, SourcePicture] = {}
+    for one in pictures:
+        known = by_path.setdefault(one.path, one)
+        if known is not one:
+            more = tuple(each for each in one.objects if each not in known.objects)
+            by_path[one.path] = replace(known, objects=known.objects + more)
+    again = [one.name for one in pictures if by_path[one.path].id != one.id]
+    if again:
+        notes.append(
+            f"{found.path}: pictures listed again: {len(again)}, the first {again[0]!r}. "
+            "The objects of all entries were joined, equal ones taken once."
+        )
+    return list(by_path.values())
 
 
 def _picture(number: int, entry: Entry, folder: Path, found: Found, objects: list[SourceObject]) -> SourcePicture:

@@ -11,7 +11,7 @@ from boxwright.runtime import ConfigError, DataError
 
 from .arrange import arrange, require_shares
 from .coco import read_coco
-from .files import is_file, is_folder
+from .files import READABLE, is_file, is_folder
 from .source import Source
 from .voc import VocOrigin, read_voc
 from .write import write
@@ -80,11 +80,14 @@ def convert(
         DataError: the source cannot be read; file and line, object or id are named.
     """
     _require_settings(format, split, voc_origin)
-    require_new_folder(out)
+    require_new_folder(out, source)
     if not is_file(source) and not is_folder(source):
         raise DataError(f"{source}: no such file or folder.", "Give the folder of the data set.")
     read = read_voc(source, voc_origin) if format == "voc" else READERS[format](source)
     notes = list(read.notes)
+    if not read.pictures:
+        reason = " ".join([f"{source}: no picture is left.", *notes])
+        raise DataError(reason, f"Give annotated pictures that are {READABLE}.")
     splits = arrange(read, split, seed, notes)
     write(out, splits, read.categories, notes, advance or _ignore)
     counts = {name: SplitCounts(len(part), sum(len(one.objects) for one in part)) for name, (part, _) in splits.items()}

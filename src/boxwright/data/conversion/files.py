@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
@@ -13,6 +14,9 @@ from boxwright.runtime import DataError, PictureError
 from boxwright.runtime.picture import FORMATS, upright_size
 
 __all__ = [
+    "READABLE",
+    "decodable",
+    "decodes",
     "entry_path",
     "in_folder",
     "is_file",
@@ -24,6 +28,9 @@ __all__ = [
     "require_size",
 ]
 
+READABLE = "JPEG, PNG, WebP or BMP"
+"""``FORMATS``, as notes and errors say them."""
+
 
 @cache
 def _suffixes() -> dict[str, bool]:
@@ -32,7 +39,7 @@ def _suffixes() -> dict[str, bool]:
 
 
 def pictures_in(folder: Path, notes: list[str], deep: bool = True) -> list[Path]:
-    """Picture files, sorted by path; hidden ones are none.
+    """Picture files, sorted by path; hidden ones, and those in hidden folders, are none.
 
     Args:
         folder: to look in.
@@ -42,16 +49,33 @@ def pictures_in(folder: Path, notes: list[str], deep: bool = True) -> list[Path]
     Raises:
         DataError: the folder cannot be listed.
     """
-    found = [path for path in (sorted(folder.rglob("*")) if deep else in_folder(folder)) if _is_picture(path)]
-    other = Counter(path.suffix.lower() for path in found if not _suffixes()[path.suffix.lower()])
+    paths = sorted(folder.rglob("*")) if deep else in_folder(folder)
+    return decodable([path for path in paths if _is_picture(path, folder)], folder, notes)
+
+
+def _is_picture(path: Path, folder: Path) -> bool:
+    hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
+    return path.suffix.lower() in _suffixes() and not hidden and is_file(path)
+
+
+def decodes(path: Path) -> bool:
+    """Whether a name is of a format that boxwright decodes; a suffix of no picture format says nothing."""
+    return _suffixes().get(path.suffix.lower(), True)
+
+
+def decodable(paths: Sequence[Path], where: Path, notes: list[str]) -> list[Path]:
+    """Those that ``decodes`` lets pass.
+
+    Args:
+        paths: of pictures; need not exist.
+        where: the folder they lie in or the file that lists them, for the note.
+        notes: gets a sentence about those left out.
+    """
+    other = Counter(path.suffix.lower() for path in paths if not decodes(path))
     if other:
         kinds = ", ".join(f"{count} {suffix}" for suffix, count in sorted(other.items()))
-        notes.append(f"{folder}: left out pictures that are not JPEG, PNG, WebP or BMP: {kinds}.")
-    return [path for path in found if _suffixes()[path.suffix.lower()]]
-
-
-def _is_picture(path: Path) -> bool:
-    return path.suffix.lower() in _suffixes() and not path.name.startswith(".") and is_file(path)
+        notes.append(f"{where}: left out pictures that are not {READABLE}: {kinds}.")
+    return [path for path in paths if decodes(path)]
 
 
 def in_folder(folder: Path) -> list[Path]:

@@ -8,7 +8,17 @@ from typing import Literal
 
 from boxwright.runtime import DataError
 
-from .files import entry_path, in_folder, is_file, is_folder, measure, pictures_in, read_text, require_size
+from .files import (
+    decodes,
+    entry_path,
+    in_folder,
+    is_file,
+    is_folder,
+    measure,
+    pictures_in,
+    read_text,
+    require_size,
+)
 from .source import Source, SourceObject, SourcePicture, plain_categories, split_of
 from .voc_objects import VocFile, VocObject, read_voc_file
 
@@ -147,8 +157,11 @@ def _pairs(chosen: list[tuple[str, Path]], folder: Path, notes: list[str]) -> Fo
     by_stem: dict[str, list[Path]] = {}
     for path in pictures_in(folder, notes, deep=False):
         by_stem.setdefault(path.stem, []).append(path)
-    pairs = [(split, path, _picture_of(path, by_stem.get(path.stem, []), folder)) for split, path in chosen]
-    _require_own_picture(pairs)
+    found = [(split, path, _picture_of(path, by_stem.get(path.stem, []), folder)) for split, path in chosen]
+    _require_own_picture(found)
+    pairs = [one for one in found if decodes(one[2])]
+    if len(pairs) < len(found):
+        notes.append(f"{folder}: annotation files left out with such pictures: {len(found) - len(pairs)}.")
     alone = sum(len(paths) for paths in by_stem.values()) - len({picture for _, _, picture in pairs})
     if alone > 0:
         notes.append(f"{folder}: pictures left out, without an annotation file or in no list: {alone}.")

@@ -12,7 +12,7 @@ import yaml
 
 from boxwright.runtime import DataError
 
-from .files import is_file, is_folder, measure, pictures_in, read_text
+from .files import decodable, is_file, is_folder, measure, pictures_in, read_text
 from .source import Source, SourcePicture, plain_categories, split_of
 from .yolo_labels import LabelFormat, read_labels
 
@@ -153,7 +153,9 @@ def _at(key: str, entry: str, place: Path | None, root: Path, notes: list[str]) 
     if place is None:
         raise DataError(f"{root}: {key} names {entry!r}, which does not exist.", "Correct the path in the YAML file.")
     if not place.is_dir():
-        return list(_in_list(place, root))
+        listed = list(_in_list(place, root))
+        usable = set(decodable([path for path, _ in listed], place, notes))
+        return [one for one in listed if one[0] in usable]
     found = [(path, path.relative_to(place).as_posix()) for path in pictures_in(place, notes)]
     if not found:
         raise DataError(f"{place}: no picture in it; {key} names it.", "Put pictures there, or correct the path.")
