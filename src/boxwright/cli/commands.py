@@ -110,10 +110,9 @@ def check(
     if fix:
         print_repair(repaired, left, console)
     console.print("\n".join(written), end="\n" if written else "")
-    inspection = left
-    if not inspection.documents:
+    if not left.documents:
         raise typer.Exit(2)
-    if inspection.of("error") or (strict and inspection.of("warning")):
+    if left.of("error") or (strict and left.of("warning")):
         raise typer.Exit(1)
 
 

@@ -5,11 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-__all__ = ["CODES", "LEVELS", "Code", "Finding", "Level"]
+__all__ = ["CODES", "FEW_BOXES", "IMBALANCE", "LEVELS", "Code", "Finding", "Level"]
 
 Level = Literal["error", "warning", "note"]
 LEVELS: tuple[Level, ...] = ("error", "warning", "note")
 """``error``: cannot be trained on. ``warning``: can be, but a person should look. ``note``: good to know."""
+
+
+FEW_BOXES = 10
+"""Training boxes below which a class is called rare."""
+
+IMBALANCE = 100
+"""Times the boxes of the rarest class from which on the most frequent one is called too frequent."""
 
 
 @dataclass(frozen=True)
@@ -162,10 +169,10 @@ CODES: dict[str, Code] = {
     "class-absent": Code(
         "warning", "a class that other splits have is absent from one", "Move pictures between the splits."
     ),
-    "class-rare": Code("warning", "a class has fewer than 10 boxes to learn from", "Annotate more of it."),
+    "class-rare": Code("warning", f"a class has fewer than {FEW_BOXES} boxes to learn from", "Annotate more of it."),
     "class-imbalance": Code(
         "warning",
-        "the most frequent class has over 100 times the boxes of the rarest",
+        f"the most frequent class has over {IMBALANCE} times the boxes of the rarest",
         "Annotate more of the rare one.",
     ),
 }

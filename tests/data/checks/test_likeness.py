@@ -49,3 +49,17 @@ def test_a_large_group_is_counted_not_listed():
     findings = list(check_likeness(listed([("train" if n % 2 else "valid", grey) for n in range(9)])))
     assert len(findings) == 1
     assert "and 5 more (valid 5, train 4)" in findings[0].message
+
+
+def test_the_same_name_in_two_splits_is_two_pictures():
+    """Train's copy resembles another of train; that says nothing of the copy of that name in valid."""
+    generator = np.random.default_rng(0)
+    one, other = (generator.integers(0, 256, 81).astype(np.uint8).tobytes() for _ in range(2))
+    name = "a.rf.0.jpg"
+    pictures = [
+        ListedPicture(split, name, PictureFacts((9, 9), digest=bytes([number]), greys=greys))
+        for number, (split, name, greys) in enumerate(
+            [("train", name, one), ("train", "b.jpg", one), ("valid", name, other)]
+        )
+    ]
+    assert {finding.code for finding in check_likeness(pictures)} == {"similar-pictures", "leak-source"}

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 
 from boxwright.data.contract import class_contract
 from boxwright.data.documents import Document
-from boxwright.data.findings import Finding
+from boxwright.data.findings import FEW_BOXES, IMBALANCE, Finding
 from boxwright.runtime import ClassEntry
 
 __all__ = [
@@ -17,9 +17,6 @@ __all__ = [
     "check_categories_within",
     "check_class_names",
 ]
-
-_FEW_BOXES = 10
-_IMBALANCE = 100
 
 
 def check_categories_within(document: Document) -> Iterator[Finding]:
@@ -93,7 +90,7 @@ def check_balance(documents: Mapping[str, Document], classes: tuple[ClassEntry, 
         for split, count in counts.items():
             if count == 0:
                 yield Finding("class-absent", f"class {one.name!r} has no box here ({said})", split)
-        if 0 < counts.get("train", 0) < _FEW_BOXES:
+        if 0 < counts.get("train", 0) < FEW_BOXES:
             yield Finding("class-rare", f"class {one.name!r} has few boxes ({said})", "train")
     yield from _imbalance(boxes.get("train", {}))
 
@@ -103,5 +100,5 @@ def _imbalance(counts: Mapping[str, int]) -> Iterator[Finding]:
     if not used:
         return
     most, least = max(used, key=lambda name: used[name]), min(used, key=lambda name: used[name])
-    if used[most] > _IMBALANCE * used[least]:
+    if used[most] > IMBALANCE * used[least]:
         yield Finding("class-imbalance", f"{most!r} has {used[most]} boxes, {least!r} {used[least]}", "train")

@@ -37,8 +37,8 @@ def check_likeness(pictures: list[ListedPicture]) -> Iterator[Finding]:
     """The same file, look-alikes, and Roboflow's copies of one source.
 
     Look-alikes have difference hashes (D. Krawetz, 2013) at most 10 of 128 bits apart and greys that
-    agree; they are gathered into groups through each other. A group is reported once, by the gravest
-    of the three.
+    agree; they are gathered into groups through each other. Of a file that a split has several times
+    one is compared. Roboflow's copies are left out where they are in such a group as a whole.
     """
     looked_at = [one for one in pictures if one.facts.digest is not None]
     same = _groups((one.facts.digest, one) for one in looked_at)
@@ -46,10 +46,10 @@ def check_likeness(pictures: list[ListedPicture]) -> Iterator[Finding]:
     copies = _groups((source, one) for one in looked_at if (source := roboflow_source(one.name)))
     yield from (_finding(group, "same-picture", "leak", "is the same file as") for group in same)
     yield from (_finding(group, "similar-pictures", "leak-similar", "looks like") for group in alike)
-    reported = {frozenset(one.name for one in group) for group in (*same, *alike)}
+    reported = [{(one.split, one.name) for one in group} for group in (*same, *alike)]
     for group in copies:
         if len({one.split for one in group}) > 1 and not any(
-            {one.name for one in group} <= names for names in reported
+            {(one.split, one.name) for one in group} <= larger for larger in reported
         ):
             yield _finding(group, "leak-source", "leak-source", "was made from the same picture as")
 
