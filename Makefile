@@ -1,14 +1,15 @@
 # Both targets set up all they need from Python 3.11 and make alone.
 PYTHON ?= python3.11
 VENV := .venv
+SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 PIP := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test lint
+.PHONY: demo test lint browser
 
 demo: $(VENV)/.train
 	$(VENV)/bin/boxwright demo
 
-test: lint
+test: lint browser
 	$(VENV)/bin/python -m pytest
 
 lint: $(VENV)/.dev
@@ -16,6 +17,11 @@ lint: $(VENV)/.dev
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
+
+# The pages are tested in a real one; without any, Debian's is installed.
+browser:
+	@for name in chromium chromium-browser google-chrome; do command -v $$name >/dev/null && exit; done; \
+	$(SUDO) apt-get update && $(SUDO) apt-get install --yes chromium
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
@@ -25,5 +31,5 @@ $(VENV)/.train: pyproject.toml constraints.txt | $(VENV)/bin/python
 	touch $@
 
 $(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/bin/python
-	$(PIP) --editable '.[train,torchserve,dev]'
+	$(PIP) --editable '.[train,tensorboard,mlflow,torchserve,dev]'
 	touch $@ $(VENV)/.train

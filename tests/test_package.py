@@ -21,14 +21,14 @@ def test_an_unknown_name_is_an_attribute_error():
 
 
 def test_without_the_train_extra_the_remedy_is_given():
-    """torch and hotcoco hidden, as in a bare install."""
+    """torch and Lightning hidden, as in a bare install."""
     code = (
         "import sys; from importlib import util; found = util.find_spec;"
-        "util.find_spec = lambda name, *a: None if name in ('torch', 'hotcoco') else found(name, *a);"
+        "util.find_spec = lambda name, *a: None if name in ('torch', 'lightning') else found(name, *a);"
         "import boxwright\n"
         "try: boxwright.train(data='x')\n"
         "except boxwright.MissingDependency as error: print(error)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert "torch, hotcoco" in done.stdout
+    assert "torch, lightning" in done.stdout
     assert "boxwright[train]" in done.stdout

@@ -24,9 +24,12 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from .api import archive as archive
     from .api import check as check
+    from .api import choose_threshold as choose_threshold
+    from .api import compare as compare
     from .api import convert as convert
     from .api import evaluate as evaluate
     from .api import repair as repair
+    from .api import report as report
     from .api import resume as resume
     from .api import serve as serve
     from .api import train as train
@@ -72,9 +75,12 @@ _HOMES = {
     "UnsupportedPicture": "runtime",
     "archive": "api",
     "check": "api",
+    "choose_threshold": "api",
+    "compare": "api",
     "convert": "api",
     "repair": "api",
     "evaluate": "api",
+    "report": "api",
     "resume": "api",
     "serve": "api",
     "train": "api",

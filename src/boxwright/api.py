@@ -9,20 +9,26 @@ from typing import TYPE_CHECKING, Any
 from .runtime import MissingDependency
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from .config import TrainConfig
     from .data import Finding, Inspection
     from .data.conversion import Conversion
     from .evaluation import Evaluation
+    from .evaluation.compare import Contender
+    from .metrics.comparison import Comparison
+    from .runtime import ModelSpec
     from .training import RunResult
 
 __all__ = [
     "archive",
     "check",
+    "choose_threshold",
+    "compare",
     "convert",
     "evaluate",
     "repair",
+    "report",
     "require_train_extra",
     "resume",
     "serve",
@@ -97,7 +103,7 @@ def train(config: TrainConfig | str | Path | None = None, **settings: Any) -> Ru
     require_train_extra()
     from .training.train import train as run_training
 
-    return run_training(resolved)
+    return run_training(resolved, write_report=report)
 
 
 def resume(run: str | Path) -> RunResult:
@@ -111,17 +117,75 @@ def resume(run: str | Path) -> RunResult:
     require_train_extra()
     from .training.train import resume as resume_training
 
-    return resume_training(Path(run))
+    return resume_training(Path(run), write_report=report)
 
 
 def evaluate(
-    source: str | Path, data: str | Path, split: str = "valid", *, threshold: float | None = None, device: str = "cpu"
+    source: str | Path,
+    data: str | Path,
+    split: str = "valid",
+    *,
+    threshold: float | None = None,
+    device: str = "cpu",
+    progress: Callable[[int, int], object] | None = None,
 ) -> Evaluation:
     """Measure a run or an archive on a split; see ``boxwright.evaluation.evaluate``."""
     require_train_extra()
     from .evaluation import evaluate as run_evaluation
 
-    return run_evaluation(source, data, split, threshold=threshold, device=device)
+    return run_evaluation(source, data, split, threshold=threshold, device=device, progress=progress)
+
+
+def compare(
+    sources: Sequence[str | Path],
+    data: str | Path | None = None,
+    split: str = "valid",
+    *,
+    device: str = "cpu",
+    progress: Callable[[int, int], object] | None = None,
+) -> tuple[tuple[Contender, ...], tuple[Comparison, ...]]:
+    """Compare every further run with the first, on the same pictures; see ``boxwright.evaluation.compare``."""
+    if data is not None:
+        require_train_extra()
+    from .evaluation.compare import compare as run_comparison
+
+    return run_comparison(sources, data, split, device=device, progress=progress)
+
+
+def choose_threshold(run: str | Path, objective: str | None = None, by_class: bool | None = None) -> ModelSpec:
+    """Choose a run's operating point anew, from what its best epoch found on validation, and write it down.
+
+    Args:
+        run: its folder; ``spec.json`` and ``report.html`` are written anew.
+        objective: ``f2``, ``precision>=0.95`` and the like; the present one by default.
+        by_class: whether each class with boxes enough is reported from its own threshold; as now by default.
+
+    Returns:
+        The specification as written.
+
+    Raises:
+        ArchiveError: not a finished run.
+        ConfigError: the objective is none, or cannot be attained.
+    """
+    from .evaluation.compare import read_run
+    from .evaluation.operating import measured_spec
+    from .metrics.objective import Objective
+    from .runtime.bundle import RUN_SPEC
+
+    results, spec = read_run(Path(run))
+    point = spec.operating_point
+    wanted = Objective.parse(point.objective if objective is None else objective)
+    spec = measured_spec(spec, results, wanted, point.by_class if by_class is None else by_class)
+    (Path(run) / RUN_SPEC).write_text(spec.to_json(), encoding="utf-8")
+    report(run)
+    return spec
+
+
+def report(run: str | Path, data: str | Path | None = None) -> Path:
+    """Write ``RUN/report.html`` anew; see ``boxwright.reporting.run_report.report_run``."""
+    from .reporting.run_report import report_run
+
+    return report_run(Path(run), None if data is None else Path(data))
 
 
 def archive(
@@ -146,6 +210,6 @@ def require_train_extra() -> None:
     Raises:
         MissingDependency: ``boxwright[train]`` is not installed.
     """
-    missing = [name for name in ("torch", "torchvision", "lightning", "hotcoco") if find_spec(name) is None]
+    missing = [name for name in ("torch", "torchvision", "lightning") if find_spec(name) is None]
     if missing:
         raise MissingDependency(f"Training and measuring need {', '.join(missing)}.", "pip install 'boxwright[train]'")

@@ -39,7 +39,9 @@ def test_evaluate_prints_and_writes(run, demo_data, tmp_path):
     assert done.returncode == 0, done.stderr
     document = json.loads((tmp_path / "f.json").read_text())
     assert {"map", "map_50", "map_75", "f2", "threshold", "per_class", "images", "seconds"} <= set(document)
-    assert f"mAP {document['map']:.4f}" in done.stdout
+    low, high = document["intervals"]["map"]
+    lines = [line.split() for line in done.stdout.splitlines()]
+    assert ["mAP", f"{document['map']:.4f}", f"{low:.4f}", "to", f"{high:.4f}"] in lines
     assert set(document["per_class"]) == {"circle", "square", "triangle"}
 
 

@@ -68,6 +68,8 @@ def test_overrides_win_and_none_is_no_override(tmp_path):
         ("data: a\nimage_size: [1, 2, 3]", "'image_size' = [1, 2, 3]", "[height, width]"),
         ("data: a\nimage_size: 1x2", "'image_size' = '1x2'", "[height, width]"),
         ("data: a\ngpus: -1", "'gpus' = -1", "0 or more"),
+        ("data: a\nwandb_pictures: 17", "'wandb_pictures' = 17", "less"),
+        ("data: a\nmlflow: 5000", "'mlflow' = 5000", "http://"),
         ("data: a\nepochs: 3\nepoch_num: 4", "'epochs' is given twice", "Keep one"),
         ("- a\n- b", "not a list of settings", "key: value"),
         ("data: [", "not YAML", "key: value"),
@@ -90,6 +92,8 @@ def test_assignments_are_yaml():
     assert parse_assignment("fast_dev_run=true") == ("fast_dev_run", True)
     assert load_config(None, {"data": "d", **dict([parse_assignment("wandb=off")])}).wandb == "off"
     assert load_config(None, {"data": "d", **dict([parse_assignment("cache=off")])}).cache == "off"
+    assert load_config(None, {"data": "d", **dict([parse_assignment("tensorboard=on")])}).tensorboard
+    assert load_config(None, {"data": "d", **dict([parse_assignment("mlflow=off")])}).mlflow is None
     with pytest.raises(ConfigError, match="no '='"):
         parse_assignment("epochs")
 

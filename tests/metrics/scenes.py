@@ -10,45 +10,45 @@ CLASSES = 3
 
 
 @st.composite
-def scenes(draw, crowds=True, tied_scores=True):
-    """A few pictures: boxes jittered into detections, strays, empty pictures, crowds, tied scores."""
+def scenes(draw, crowds=True, tied_scores=True, crowded=False):
+    """A few pictures: boxes jittered into detections, strays, empty pictures, crowds, tied scores.
+
+    Half of them have boxes on whole pixels (so that IoUs tie) and a third class without boxes; areas differ
+    from the boxes' own, as outlines' do. A crowded one has up to 150 detections of a class in a picture.
+    """
     seed = draw(st.integers(0, 2**32 - 1))
     pictures = draw(st.integers(1, 6))
     generator = np.random.default_rng(seed)
     steps = draw(st.sampled_from([3, 1000])) if tied_scores else 10**6
-    pairs = [_picture(generator, crowds, steps) for _ in range(pictures)]
+    rounded, detections = draw(st.booleans()), 450 if crowded else 9
+    pairs = [_picture(generator, crowds, steps, rounded, detections) for _ in range(pictures)]
     return [truth for truth, _ in pairs], [found for _, found in pairs]
 
 
-def _picture(generator, crowds, steps):
-    boxes = _boxes(generator, int(generator.integers(0, 6)))
-    labels = generator.integers(0, CLASSES, len(boxes))
+def _picture(generator, crowds, steps, rounded, detections):
+    boxes = _boxes(generator, int(generator.integers(0, 6)), rounded)
+    labels = generator.integers(0, CLASSES - rounded, len(boxes))
     crowd = (generator.random(len(boxes)) < 0.2) & crowds
-    truth = GroundTruth.of(boxes, labels, crowd)
-    near = boxes[generator.integers(0, len(boxes), int(generator.integers(0, 9)))] if len(boxes) else boxes
+    own = GroundTruth.of(boxes, labels, crowd)
+    truth = GroundTruth(boxes, labels, crowd, own.area * generator.choice([1.0, 0.7], len(boxes)))
+    near = boxes[generator.integers(0, len(boxes), int(generator.integers(0, detections)))] if len(boxes) else boxes
     jittered = near + generator.normal(0, 4, near.shape)
-    stray = _boxes(generator, int(generator.integers(0, 4)))
-    found = np.concatenate([jittered, stray])
+    stray = _boxes(generator, int(generator.integers(0, 4)), rounded)
+    found = np.concatenate([np.round(jittered) if rounded else jittered, stray])
     found = np.concatenate([np.minimum(found[:, :2], found[:, 2:] - 1), found[:, 2:]], axis=1).astype(np.float32)
     scores = generator.integers(0, steps, len(found)) / steps
     return truth, Detections(found, scores, generator.integers(0, CLASSES, len(found)))
 
 
-def _boxes(generator, count):
+def _boxes(generator, count, rounded):
     corner = generator.uniform(0, 200, (count, 2))
     boxes = np.concatenate([corner, corner + generator.uniform(4, 120, (count, 2))], axis=1)
-    return boxes.astype(np.float32).astype(np.float64)
+    return (np.round(boxes) if rounded else boxes).astype(np.float32).astype(np.float64)
 
 
-def coco_oracle(truths, found, ids_from, iou_thresholds=None, max_detections=None):
-    """pycocotools' evaluation of a scene, quiet; ids renumbered from ``ids_from``."""
-    import contextlib
-    import io
-
-    from pycocotools.coco import COCO
-    from pycocotools.cocoeval import COCOeval
-
-    annotations = [
+def annotations(truths, ids_from=1):
+    """Ground truth as a COCO document."""
+    boxes = [
         {
             "image_id": picture,
             "category_id": int(truth.labels[i]),
@@ -59,22 +59,38 @@ def coco_oracle(truths, found, ids_from, iou_thresholds=None, max_detections=Non
         for picture, truth in enumerate(truths)
         for i in range(len(truth.labels))
     ]
-    results = [
+    return {
+        "images": [{"id": picture} for picture in range(len(truths))],
+        "categories": [{"id": label, "name": str(label)} for label in range(CLASSES)],
+        "annotations": [{**one, "id": number} for number, one in enumerate(boxes, start=ids_from)],
+    }
+
+
+def results(found):
+    """Detections as COCO results."""
+    return [
         {"image_id": picture, "category_id": int(label), "bbox": xywh(box.astype(np.float64)), "score": float(score)}
         for picture, one in enumerate(found)
         for box, score, label in zip(one.boxes, one.scores, one.labels, strict=True)
     ]
+
+
+def coco_oracle(truths, found, ids_from, iou_thresholds=None, max_detections=None):
+    """pycocotools' evaluation of a scene, quiet; ids renumbered from ``ids_from``."""
+    import contextlib
+    import io
+
+    from pycocotools.coco import COCO
+    from pycocotools.cocoeval import COCOeval
+
     with contextlib.redirect_stdout(io.StringIO()):
         coco = COCO()
-        coco.dataset = {
-            "images": [{"id": picture} for picture in range(len(truths))],
-            "categories": [{"id": label, "name": str(label)} for label in range(CLASSES)],
-            "annotations": [{**one, "id": number} for number, one in enumerate(annotations, start=ids_from)],
-        }
+        coco.dataset = annotations(truths, ids_from)
         coco.createIndex()
-        detected = coco.loadRes(results) if results else COCO()
+        rows = results(found)
+        detected = coco.loadRes(rows) if rows else COCO()
         evaluation = COCOeval(coco, detected, "bbox")
-        if not results:  # loadRes refuses an empty list
+        if not rows:  # loadRes refuses an empty list
             evaluation.cocoDt.dataset, evaluation.cocoDt.imgToAnns = {"annotations": []}, {}
             evaluation.cocoDt.getAnnIds = lambda **_: []
         if iou_thresholds is not None:

@@ -24,3 +24,9 @@ def test_empty_is_empty():
     assert len(Detections.empty()) == 0
     assert Detections.empty().boxes.shape == (0, 4)
     assert Detections.empty().to_answer(["cat"]) == []
+
+
+def test_above_takes_a_threshold_for_each_class():
+    found = Detections(np.zeros((4, 4)), np.array([0.4, 0.7, 0.6, 0.5], np.float32), [0, 1, 1, 0])
+    assert found.above([0.5, 0.65]).scores.tolist() == [np.float32(0.7), 0.5]
+    assert len(Detections.empty().above([0.5, 0.65])) == 0

@@ -22,7 +22,7 @@ def test_predict_is_lazy_and_in_order(run, demo_data):
 
 def test_the_operating_point_is_the_default(run):
     predictor = Predictor(run)
-    assert predictor.threshold == predictor.spec.operating_point.threshold
+    assert set(predictor.thresholds) == {predictor.spec.operating_point.threshold}
     assert predictor.spec.operating_point.value is not None
 
 

@@ -10,7 +10,7 @@ SPEC = ModelSpec(
     classes=(ClassEntry(1, "fish"), ClassEntry(4, "pez volador, único")),
     input=InputSpec(192, 224, "stretch"),
     network={"norm_eps": 0.0},
-    operating_point=OperatingPoint(0.3, "f2", 0.8, "valid"),
+    operating_point=OperatingPoint(0.3, "f2", 0.8, "valid", (0.2, 0.4), (0.7, 0.9), {"fish": 0.25}, True),
     measured={"valid": {"map": 0.5}},
 )
 
@@ -42,6 +42,10 @@ def altered(**changes):
         ('{"format": 1}', "'classes'"),
         ("[" * 100000, "not JSON"),
         (altered(operating_point={"threshold": None}), "Threshold None"),
+        (altered(operating_point={"per_class": {"fish": 2}}), "Threshold 2"),
+        (altered(operating_point={"per_class": [0.5]}), "by class name"),
+        (altered(operating_point={"interval": [0.5]}), "two numbers"),
+        (altered(operating_point={"value_interval": "ab"}), "two numbers"),
         (altered(network=5), "wrong type"),
         (altered(name=7), "wrong type"),
         (altered(input={"height": 64.0, "width": 64}), "multiple of 32"),
@@ -62,3 +66,16 @@ def test_a_canvas_must_fit_the_strides(height, width):
 def test_an_unknown_resize_is_refused():
     with pytest.raises(ConfigError, match="'squash'"):
         InputSpec(32, 32, "squash")
+
+
+def test_thresholds_by_class_are_used_when_asked_for():
+    point = OperatingPoint(0.3, per_class={"fish": 0.25, "gone": 0.9}, by_class=True)
+    assert point.thresholds(["shark", "fish"]) == (0.3, 0.25)
+    assert OperatingPoint(0.3, per_class={"fish": 0.25}).thresholds(["shark", "fish"]) == (0.3, 0.3)
+
+
+def test_a_document_of_the_first_version_is_read():
+    document = json.loads(SPEC.to_json())
+    document["operating_point"] = {"threshold": 0.3, "objective": "f2", "value": 0.8, "split": "valid"}
+    point = ModelSpec.from_json(json.dumps(document)).operating_point
+    assert (point.threshold, point.interval, point.by_class) == (0.3, None, False)

@@ -33,6 +33,7 @@ ALIASES = {
 _EXPECTED = {
     "data": "give the path of a folder",
     "image_size": "give one side, or [height, width], in pixels",
+    "mlflow": "give a tracking URI, as sqlite:///mlflow.db or http://localhost:5000",
     "name": "give a text; put one that looks like a number or a date into quotes",
 }
 """What to say where pydantic's own words are about types."""
@@ -72,8 +73,17 @@ class TrainConfig(BaseModel):
             A picture takes 3 x height x width bytes of the canvas; what lies there may be deleted at any time.
         seed: of everything random.
         monitor: the figure that decides which epoch is the best.
-        wandb: ``auto`` is ``online`` when an API key is configured, else ``offline``.
-        wandb_project: project the run is filed under.
+        objective: what the operating point maximises on validation: ``f2`` (any F-beta, as ``f1`` or ``f0.5``),
+            or one figure while the other stays high: ``precision>=0.95``, ``recall>=0.9``.
+        thresholds_by_class: report each class from its own threshold, where it has enough boxes.
+        wandb: ``auto`` is ``online`` when an API key is configured, else ``offline``; ``off`` turns W&B off.
+        wandb_project: project the run is filed under; MLflow's experiment as well.
+        wandb_pictures: validation pictures that W&B and TensorBoard get with their boxes, 0..16.
+        wandb_model: whether W&B gets the best model as an artifact; its size is said before.
+        tensorboard: whether figures and pictures also go into ``tensorboard/`` of the run folder;
+            needs ``boxwright[tensorboard]``.
+        mlflow: tracking URI of an MLflow that also gets the figures, as ``sqlite:///mlflow.db`` or ``http://…``;
+            needs ``boxwright[mlflow]``.
         fast_dev_run: one batch of training and validation, to see that everything works; keeps nothing.
         checkpoint_out: folder that also gets the best checkpoint as ``NAME.ckpt``.
         state_dict_out: folder that also gets the best weights as ``NAME_model.pth``.
@@ -106,8 +116,14 @@ class TrainConfig(BaseModel):
     cache_dir: Path | None = None
     seed: int = Field(default=0, ge=0)
     monitor: Literal["val/f2", "val/map"] = "val/f2"
+    objective: str = "f2"
+    thresholds_by_class: bool = False
     wandb: Literal["auto", "online", "offline", "off"] = "auto"
     wandb_project: str = "boxwright"
+    wandb_pictures: int = Field(default=16, ge=0, le=16)
+    wandb_model: bool = False
+    tensorboard: bool = False
+    mlflow: str | None = None
     fast_dev_run: bool = False
     checkpoint_out: Path | None = None
     state_dict_out: Path | None = None
@@ -123,6 +139,11 @@ class TrainConfig(BaseModel):
     @classmethod
     def _off_is_a_word(cls, word: object) -> object:
         return "off" if word is False else word  # YAML 1.1 reads a bare off as false
+
+    @field_validator("mlflow", mode="before")
+    @classmethod
+    def _off_is_none(cls, word: object) -> object:
+        return None if word in (False, "off") else word
 
     @field_validator("gpus")
     @classmethod

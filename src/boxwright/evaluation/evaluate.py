@@ -3,40 +3,58 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from boxwright.data import Split, read_split
-from boxwright.metrics import Figures, GroundTruth, measure
-from boxwright.runtime import DataError, ModelSpec, Predictor
+import numpy as np
+
+from boxwright.data import SPLITS, Split, read_split
+from boxwright.metrics import Figures
+from boxwright.metrics.bootstrap import Intervals, intervals
+from boxwright.metrics.figures import figures_of
+from boxwright.runtime import DataError, Detections, ModelSpec, OperatingPoint, Predictor
 from boxwright.runtime.memory import keep_freed_memory
 
-__all__ = ["Evaluation", "evaluate", "ground_truth_of"]
+from .operating import interval_document
+from .results import SplitResults
 
-Progress = Callable[[int, int], None]
+__all__ = ["Evaluation", "detect_split", "evaluate"]
+
+Progress = Callable[[int, int], object]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Evaluation:
     """What was measured.
 
     Attributes:
         figures: at the model's operating point, or the threshold given.
-        spec: of the model.
-        split: measured on.
-        seconds: it took, decoding included.
+        intervals: of these figures, 95 %.
+        spec: of the model, its operating point the one used.
+        results: detections and ground truth.
+        seconds: to load the model, decode and detect.
     """
 
     figures: Figures
+    intervals: Intervals
     spec: ModelSpec
-    split: str
+    results: SplitResults
     seconds: float
+
+    @property
+    def split(self) -> str:
+        """Measured on."""
+        return self.results.split
 
     def to_document(self) -> dict[str, Any]:
         """What ``boxwright evaluate --json`` writes."""
-        return {**self.figures.to_document(self.spec.class_names), "seconds": round(self.seconds, 3)}
+        return {
+            **self.figures.to_document(self.spec.class_names),
+            "intervals": interval_document(self.intervals, self.spec.class_names),
+            "seconds": round(self.seconds, 3),
+        }
 
 
 def evaluate(
@@ -66,22 +84,33 @@ def evaluate(
         ContractError: the data has other classes.
         DataError: the data cannot be read.
     """
-    keep_freed_memory()
-    predictor = Predictor(source, threshold=threshold, device=device)
-    if split not in ("train", "valid", "test"):
-        raise DataError(f"There is no split {split!r}.", "Use train, valid or test.")
-    records = read_split(Path(data), split, predictor.spec.classes)
+    given = None if threshold is None else OperatingPoint(threshold, objective="given")
     started = time.perf_counter()
+    results, spec = detect_split(source, data, split, device=device, progress=progress)
+    seconds = time.perf_counter() - started
+    spec = replace(spec, operating_point=given or spec.operating_point)
+    matches = results.matches()
+    thresholds = np.array(spec.operating_point.thresholds(spec.class_names))
+    return Evaluation(figures_of(matches, thresholds), intervals(matches, thresholds), spec, results, seconds)
+
+
+def detect_split(
+    source: str | Path, data: str | Path, split: str, *, device: str = "cpu", progress: Progress | None = None
+) -> tuple[SplitResults, ModelSpec]:
+    """All detections of a model on a split; see ``evaluate``."""
+    keep_freed_memory()
+    predictor = Predictor(source, device=device)
+    if split not in SPLITS:
+        raise DataError(f"There is no split {split!r}.", f"Use {', '.join(SPLITS)}.")
+    records = read_split(Path(data), split, predictor.spec.classes)
+    found = _detect(predictor, records, progress)
+    return SplitResults.of(records, Path(data) / split, predictor.spec.class_names, found), predictor.spec
+
+
+def _detect(predictor: Predictor, records: Split, progress: Progress | None) -> list[Detections]:
     found = []
     for number, record in enumerate(records.pictures, start=1):
         found.extend(predictor.detect([predictor.prepare(record.path)]))
         if progress:
             progress(number, len(records.pictures))
-    seconds = time.perf_counter() - started
-    figures = measure(ground_truth_of(records), found, len(predictor.spec.classes), predictor.threshold)
-    return Evaluation(figures, predictor.spec, split, seconds)
-
-
-def ground_truth_of(split: Split) -> Sequence[GroundTruth]:
-    """The ground truth of a split, in its order."""
-    return [GroundTruth(one.boxes, one.labels, one.crowd, one.area) for one in split.pictures]
+    return found

@@ -1,19 +1,25 @@
-"""COCO average precision, the figure of record."""
+"""COCO average precision and recall, the figures of record, as pycocotools computes them.
+
+Precision only rises at a hit, so the greatest precision at a recall or beyond, which AP averages over
+101 recalls, is looked for among the hits alone: at the j-th hit of a class, precision is j over the
+detections that count so far, and recall j over the boxes.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from boxwright.runtime import Detections
+from .matching import AREAS, COCO_IOUS, Matches
 
-from .ground_truth import GroundTruth
+__all__ = ["MAX_DETECTIONS", "AveragePrecision", "average_precision", "average_precision_at"]
 
-__all__ = ["AveragePrecision", "average_precision"]
+MAX_DETECTIONS = (1, 10, 100)
+"""How many detections of a picture and class count: for the three recalls, and the last for all else."""
+
+_RECALLS = np.linspace(0.0, 1.0, 101)
 
 
 @dataclass(frozen=True)
@@ -27,7 +33,12 @@ class AveragePrecision:
         map_small: boxes up to 32 x 32 pixels.
         map_medium: up to 96 x 96.
         map_large: beyond.
+        ar_1: recall, mean over the same, with one detection a picture and class.
+        ar_10: with ten.
+        ar_100: with a hundred.
+        ar_small, ar_medium, ar_large: the same by box size.
         per_class: ``map`` of each class, by class index.
+        per_class_50: ``map_50`` of each class.
     """
 
     map: float
@@ -36,95 +47,150 @@ class AveragePrecision:
     map_small: float
     map_medium: float
     map_large: float
+    ar_1: float
+    ar_10: float
+    ar_100: float
+    ar_small: float
+    ar_medium: float
+    ar_large: float
     per_class: tuple[float, ...]
+    per_class_50: tuple[float, ...]
 
 
-def average_precision(
-    ground_truth: Sequence[GroundTruth], detections: Sequence[Detections], num_classes: int
-) -> AveragePrecision:
-    """COCO AP as pycocotools defines it, computed by hotcoco.
+@dataclass(frozen=True, eq=False)
+class _Tables:
+    """By IoU and class, NaN for classes without boxes: precision [10, K], recall [3, 10, K] by ``MAX_DETECTIONS``."""
 
-    Ids are assigned here, from 1, so that annotation files that start at id 0 score right
-    (pycocotools reads id 0 as unmatched: cocodataset/cocoapi #332).
+    precision: NDArray[np.float64]
+    recall: NDArray[np.float64]
 
-    Args:
-        ground_truth: one a picture.
-        detections: one a picture, in the same order and the same pixels.
-        num_classes: K; labels are 0..K-1.
 
-    Raises:
-        ValueError: a different number of pictures on the two sides.
+def average_precision(matches: Matches) -> AveragePrecision:
+    """All of COCO's figures from one matching pass.
+
+    Ids play no part, so annotation files that start at id 0 score right (pycocotools reads id 0 as
+    unmatched: cocodataset/cocoapi #332).
     """
-    if len(ground_truth) != len(detections):
-        raise ValueError(f"{len(ground_truth)} pictures have ground truth, {len(detections)} detections.")
-    precision = _precision(ground_truth, detections, num_classes)
+    every = _every_size(matches)
+    sized = {f"{name}_{size}": value for number, size in enumerate(AREAS) for name, value in _of_size(matches, number)}
+    ar_1, ar_10, ar_100 = (_mean(recall) for recall in every.recall)
     return AveragePrecision(
-        map=_mean(precision[:, :, :, 0]),
-        map_50=_mean(precision[0, :, :, 0]),
-        map_75=_mean(precision[5, :, :, 0]),
-        map_small=_mean(precision[:, :, :, 1]),
-        map_medium=_mean(precision[:, :, :, 2]),
-        map_large=_mean(precision[:, :, :, 3]),
-        per_class=tuple(_mean(precision[:, :, index, 0]) for index in range(num_classes)),
+        map=_mean(every.precision),
+        map_50=_mean(every.precision[COCO_IOUS.index(0.50)]),
+        map_75=_mean(every.precision[COCO_IOUS.index(0.75)]),
+        ar_1=ar_1,
+        ar_10=ar_10,
+        ar_100=ar_100,
+        per_class=tuple(every.precision.mean(axis=0).tolist()),
+        per_class_50=tuple(every.precision[COCO_IOUS.index(0.50)].tolist()),
+        **sized,
     )
 
 
-def _precision(
-    ground_truth: Sequence[GroundTruth], detections: Sequence[Detections], num_classes: int
+def _every_size(matches: Matches) -> _Tables:
+    rows = matches.by_area.rows
+    levels = slice(matches.at(COCO_IOUS[0]), None)
+    inside = np.ones(len(matches.labels), dtype=bool)
+    hit, ignored = matches.hit[levels, rows], matches.ignored[levels, rows]
+    return _tables(matches, hit, ignored, inside, matches.boxes_per_class)
+
+
+def _of_size(matches: Matches, size: int) -> list[tuple[str, float]]:
+    sized = matches.by_area
+    tables = _tables(matches, sized.hit[size], sized.ignored[size], sized.inside[size], sized.boxes_per_class[size])
+    return [("map", _mean(tables.precision)), ("ar", _mean(tables.recall[-1]))]
+
+
+def _tables(
+    matches: Matches,
+    hit: NDArray[np.bool_],
+    ignored: NDArray[np.bool_],
+    inside: NDArray[np.bool_],
+    boxes: NDArray[np.int64],
+) -> _Tables:
+    """Precision and recall of every IoU and class.
+
+    Args:
+        matches: the matching pass.
+        hit: bool [10, C], at the detections ``by_area.rows``; no other has a hit.
+        ignored: bool [10, C].
+        inside: bool [D], whether an unmatched detection counts against.
+        boxes: int64 [K], how many there are to find.
+    """
+    kept = matches.ranks < MAX_DETECTIONS[-1]
+    rows, inside = matches.by_area.rows, inside & kept
+    hit = hit & kept[rows]
+    level, place = np.unravel_index(np.flatnonzero(hit), hit.shape)
+    labels = matches.labels[rows[place]]
+    segment = level * matches.num_classes + labels
+    changes, before = _changes(matches, (hit | (inside[rows] & ~ignored)).astype(np.int8) - inside[rows])
+    counted = np.concatenate([[0], np.cumsum(inside)])
+    found = (
+        counted[rows[place] + 1] - counted[matches.class_starts[labels]] + changes[level, place] - before[level, labels]
+    )
+    wanted = np.tile(boxes, len(hit))
+    precision = average_precision_at(segment, found, wanted).reshape(len(hit), -1)
+    recall = [_recall(segment[matches.ranks[rows[place]] < most], wanted) for most in MAX_DETECTIONS]
+    return _Tables(precision, np.stack(recall).reshape(len(recall), len(hit), -1))
+
+
+def _changes(matches: Matches, change: NDArray[np.int8]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Running sums of what changes at ``by_area.rows`` alone, so that the long sum is taken once for all IoUs.
+
+    Args:
+        matches: the matching pass.
+        change: int8 [10, C].
+
+    Returns:
+        The sum up to and with each row, int64 [10, C], and before each class, int64 [10, K].
+    """
+    sums = np.zeros((len(change), change.shape[1] + 1), dtype=np.int64)
+    np.cumsum(change, axis=1, out=sums[:, 1:])
+    return sums[:, 1:], sums[:, np.searchsorted(matches.by_area.rows, matches.class_starts[:-1])]
+
+
+def average_precision_at(
+    segment: NDArray[np.int64], found: NDArray[np.int64], boxes: NDArray[np.int64]
 ) -> NDArray[np.float64]:
-    """COCO's precision table at maxDets 100: [10 IoUs, 101 recalls, K classes, 4 areas], -1 where undefined."""
-    import hotcoco
+    """AP of many rankings at once; n hits in S segments, each a class at an IoU.
 
-    truth = hotcoco.COCO(_annotations(ground_truth, num_classes))
-    evaluation = hotcoco.COCOeval(truth, truth.load_res(_results(detections)), "bbox")
-    evaluation.evaluate()
-    evaluation.accumulate()
-    table: NDArray[np.float64] = np.asarray((evaluation.eval or {})["precision"])[..., 2]
-    return table
+    Args:
+        segment: int64 [n], rising; within a segment by score falling.
+        found: int64 [n], detections of the segment that count, up to and with this hit.
+        boxes: int64 [S], how many there are to find.
 
-
-def _annotations(ground_truth: Sequence[GroundTruth], num_classes: int) -> dict[str, Any]:
-    rows = [
-        (picture, truth.labels[i], truth.boxes[i], truth.area[i], truth.crowd[i])
-        for picture, truth in enumerate(ground_truth)
-        for i in range(len(truth.labels))
-    ]
-    return {
-        "images": [{"id": picture} for picture in range(len(ground_truth))],
-        "categories": [{"id": index, "name": str(index)} for index in range(num_classes)],
-        "annotations": [
-            {
-                "id": number,
-                "image_id": picture,
-                "category_id": int(label),
-                "bbox": _xywh(box),
-                "area": float(area),
-                "iscrowd": int(crowd),
-            }
-            for number, (picture, label, box, area, crowd) in enumerate(rows, start=1)
-        ],
-    }
+    Returns:
+        float64 [S], NaN without boxes.
+    """
+    hits = np.bincount(segment, minlength=len(boxes))
+    first = np.cumsum(hits) - hits
+    number = np.arange(1, len(segment) + 1) - first[segment]
+    precision = np.zeros(len(segment) + len(boxes))  # a zero closes each segment: recalls never reached
+    precision[np.arange(len(segment)) + segment] = number / found
+    needed = np.minimum(_hits_needed(boxes), hits[:, None]) + (first + np.arange(len(boxes)))[:, None]
+    if not len(boxes):
+        return np.zeros(0)
+    best = np.maximum.reduceat(precision, needed.reshape(-1)).reshape(needed.shape)
+    envelope = np.maximum.accumulate(best[:, ::-1], axis=1)
+    averaged: NDArray[np.float64] = np.where(boxes > 0, envelope.mean(axis=1), np.nan)
+    return averaged
 
 
-def _results(detections: Sequence[Detections]) -> NDArray[np.float64]:
-    """Rows of [picture, x, y, w, h, score, class]: float64 [n, 7]."""
-    blocks = [np.zeros((0, 7))]
-    for picture, found in enumerate(detections):
-        block = np.empty((len(found), 7))
-        block[:, 0] = picture
-        block[:, 1:5] = found.boxes
-        block[:, 3:5] -= block[:, 1:3]
-        block[:, 5] = found.scores
-        block[:, 6] = found.labels
-        blocks.append(block)
-    return np.concatenate(blocks)
+def _hits_needed(boxes: NDArray[np.int64]) -> NDArray[np.int64]:
+    """How many hits come before the one that reaches each recall, as doubles compare: int64 [S, 101]."""
+    wanted = np.maximum(boxes, 1)[:, None]
+    number = np.maximum(np.ceil(_RECALLS * wanted), 1.0)
+    number -= (number > 1) & ((number - 1) / wanted >= _RECALLS)
+    number += number / wanted < _RECALLS
+    return number.astype(np.int64) - 1
 
 
-def _xywh(box: NDArray[np.float64]) -> list[float]:
-    left, top, right, bottom = (float(edge) for edge in box)
-    return [left, top, right - left, bottom - top]
+def _recall(segment: NDArray[np.int64], boxes: NDArray[np.int64]) -> NDArray[np.float64]:
+    hits = np.bincount(segment, minlength=len(boxes))
+    recall: NDArray[np.float64] = np.divide(hits, boxes, out=np.full(len(boxes), np.nan), where=boxes > 0)
+    return recall
 
 
-def _mean(precision: NDArray[np.float64]) -> float:
-    defined = precision[precision > -1]
+def _mean(figures: NDArray[np.float64]) -> float:
+    defined = figures[~np.isnan(figures)]
     return float(defined.mean()) if defined.size else float("nan")

@@ -8,51 +8,19 @@ Counts are pooled over pictures and classes (micro).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from boxwright.runtime import Detections
 from boxwright.runtime.spec import DEFAULT_THRESHOLD
 
-from .ground_truth import GroundTruth
+from .counts import counts_at
+from .matching import FBETA_IOUS, Matches
 
-__all__ = ["IOU_THRESHOLDS", "FBetaCurve", "Matches", "fbeta_curve", "match_detections"]
+__all__ = ["FBetaCurve", "class_fbeta_at", "class_fbeta_curves", "fbeta_at", "fbeta_curve", "macro_fbeta_curve"]
 
-# Literals: np.arange(.3, .85, .05) yields .49999999999999994, which counts an IoU of exactly .5 twice over.
-IOU_THRESHOLDS = (0.30, 0.35, 0.40, 0.45, 0.50, 0.55, 0.60, 0.65, 0.70, 0.75, 0.80)
-
-
-@dataclass(frozen=True, eq=False)
-class Matches:
-    """The outcome of matching all detections of a data set; S detections, T IoU thresholds, K classes.
-
-    Attributes:
-        scores: float64 [S].
-        labels: int64 [S].
-        hit: bool [T, S], matched to a box that is no crowd.
-        ignored: bool [T, S], matched to a crowd region: counts neither way.
-        boxes_per_class: int64 [K], boxes to find (crowds left out).
-    """
-
-    scores: NDArray[np.float64]
-    labels: NDArray[np.int64]
-    hit: NDArray[np.bool_]
-    ignored: NDArray[np.bool_]
-    boxes_per_class: NDArray[np.int64]
-
-    def of_class(self, label: int) -> Matches:
-        """The part of one class."""
-        mine = self.labels == label
-        return Matches(
-            self.scores[mine],
-            self.labels[mine],
-            self.hit[:, mine],
-            self.ignored[:, mine],
-            self.boxes_per_class[label : label + 1],
-        )
+_EQUAL = 1e-12  # two values that differ by less are the same counts, rounded differently
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,85 +47,13 @@ class FBetaCurve:
         """
         if not self.thresholds.size:
             return DEFAULT_THRESHOLD, self.without_detections
-        at = int(np.argmax(self.values))
+        at = int(np.argmax(self.values >= self.values.max() - _EQUAL))
         return float(self.thresholds[at]), float(self.values[at])
 
     def at(self, threshold: float) -> float:
         """F-beta of the detections with a score of at least ``threshold``."""
         kept = int(np.searchsorted(-self.thresholds, -threshold, side="right"))
         return float(self.values[kept - 1]) if kept else self.without_detections
-
-
-def match_detections(
-    ground_truth: Sequence[GroundTruth], detections: Sequence[Detections], num_classes: int
-) -> Matches:
-    """Match every detection once, at all IoU thresholds.
-
-    Greedy matching does not change when the score-sorted list is cut, so this one pass serves every
-    score threshold. On equal IoU the later box is taken, as pycocotools does.
-
-    Args:
-        ground_truth: one a picture.
-        detections: one a picture, in the same order and the same pixels.
-        num_classes: K.
-
-    Raises:
-        ValueError: a different number of pictures on the two sides.
-    """
-    parts = [
-        _match_class(truth, found, label)
-        for truth, found in zip(ground_truth, detections, strict=True)
-        for label in np.unique(found.labels)
-    ]
-    labels = np.concatenate([truth.labels[~truth.crowd] for truth in ground_truth] or [np.zeros(0, int)])
-    empty = np.zeros((len(IOU_THRESHOLDS), 0), dtype=bool)
-    return Matches(
-        scores=np.concatenate([part.scores for part in parts] or [np.zeros(0)]),
-        labels=np.concatenate([part.labels for part in parts] or [np.zeros(0, np.int64)]),
-        hit=np.concatenate([part.hit for part in parts] or [empty], axis=1),
-        ignored=np.concatenate([part.ignored for part in parts] or [empty], axis=1),
-        boxes_per_class=np.bincount(labels, minlength=num_classes).astype(np.int64),
-    )
-
-
-def _match_class(truth: GroundTruth, found: Detections, label: int) -> Matches:
-    """Match one picture's detections of one class, best score first."""
-    own = found.select(found.labels == label)
-    own = own.select(np.argsort(-own.scores, kind="stable"))
-    here = truth.labels == label
-    overlap = _iou(own.boxes.astype(np.float64), truth.boxes[here], truth.crowd[here])
-    hit, ignored = _greedy(overlap, truth.crowd[here])
-    return Matches(own.scores.astype(np.float64), own.labels, hit, ignored, np.zeros(0, np.int64))
-
-
-def _iou(boxes: NDArray[np.float64], truth: NDArray[np.float64], crowd: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """IoU [n, m] of xyxy boxes [n, 4] and [m, 4], continuous; over a crowd, the share of the detection inside."""
-    low = np.maximum(boxes[:, None, :2], truth[None, :, :2])
-    high = np.minimum(boxes[:, None, 2:], truth[None, :, 2:])
-    common = np.clip(high - low, 0.0, None).prod(axis=2)
-    area = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)[:, None]
-    truth_area = (truth[:, 2:] - truth[:, :2]).prod(axis=1)[None, :]
-    union = np.where(crowd[None, :], area, area + truth_area - common)
-    ratio: NDArray[np.float64] = np.divide(common, union, out=np.zeros_like(common), where=union > 0)
-    return ratio
-
-
-def _greedy(overlap: NDArray[np.float64], crowd: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Hits and ignored [T, n] from IoU [n, m]; all IoU thresholds advance together."""
-    needed = np.asarray(IOU_THRESHOLDS)[:, None]
-    free = np.broadcast_to(~crowd, (len(needed), len(crowd))).copy()
-    hit = np.zeros((len(needed), len(overlap)), dtype=bool)
-    ignored = np.zeros_like(hit)
-    if not len(crowd):
-        return hit, ignored
-    rows = np.arange(len(needed))
-    for index, row in enumerate(overlap):
-        open_to = np.where(free & (row >= needed), row, -1.0)
-        chosen = open_to.shape[1] - 1 - np.argmax(open_to[:, ::-1], axis=1)  # the later of equals
-        hit[:, index] = open_to[rows, chosen] >= 0.0
-        free[rows[hit[:, index]], chosen[hit[:, index]]] = False
-        ignored[:, index] = ~hit[:, index] & (crowd & (row >= needed)).any(axis=1)
-    return hit, ignored
 
 
 def fbeta_curve(matches: Matches, beta: float = 2.0) -> FBetaCurve:
@@ -170,13 +66,84 @@ def fbeta_curve(matches: Matches, beta: float = 2.0) -> FBetaCurve:
         matches: from ``match_detections``.
         beta: weight of recall; 2 for F2.
     """
-    order = np.argsort(-matches.scores, kind="stable")
-    scores = matches.scores[order]
-    boxes = int(matches.boxes_per_class.sum())
-    last_of_score = np.flatnonzero(np.append(np.diff(scores) != 0, True)) if scores.size else np.zeros(0, int)
-    hits = np.cumsum(matches.hit[:, order], axis=1)[:, last_of_score]
-    counted = np.cumsum(~matches.ignored[:, order], axis=1)[:, last_of_score]
+    return _curve(matches, matches.by_score, int(matches.boxes_per_class.sum()), beta)
+
+
+def class_fbeta_curves(matches: Matches, beta: float = 2.0) -> tuple[FBetaCurve, ...]:
+    """The curve of each class by itself, by class index."""
+    return tuple(
+        _curve(matches, matches.rows_of(label), int(boxes), beta) for label, boxes in enumerate(matches.boxes_per_class)
+    )
+
+
+def macro_fbeta_curve(matches: Matches, beta: float = 2.0) -> FBetaCurve:
+    """Mean of the curves of the classes that have boxes, at every score that occurs.
+
+    Where no class has a box it is 1.0 throughout: nothing there to miss.
+    """
+    counting = np.flatnonzero(matches.boxes_per_class).tolist()
+    steps = np.zeros(len(matches.scores))  # what a class's F changes by at the last detection of a score
+    for label in counting:
+        rows = matches.rows_of(label)
+        last = np.flatnonzero(_last_of_score(matches.scores[rows])) + rows.start
+        curve = _curve(matches, rows, int(matches.boxes_per_class[label]), beta)
+        steps[last] = np.diff(curve.values, prepend=curve.without_detections)
+    scores = matches.scores[matches.by_score]
+    last = _last_of_score(scores)
+    if not counting:
+        return FBetaCurve(scores[last], np.ones(int(last.sum())), beta, 1.0)
+    values = np.clip(np.cumsum(steps[matches.by_score])[last] / len(counting), 0.0, 1.0)
+    return FBetaCurve(scores[last], values, beta, 0.0)
+
+
+def fbeta_at(matches: Matches, thresholds: float | NDArray[np.float64], beta: float = 2.0) -> float:
+    """Micro F-beta of the detections at or above a threshold.
+
+    Args:
+        matches: from ``match_detections``.
+        thresholds: one for all, or float64 [K], one a class.
+        beta: weight of recall.
+    """
+    hits, counted = (counts[: len(FBETA_IOUS)].sum(axis=1) for counts in counts_at(matches, thresholds))
+    return float(_averaged(_f(hits, counted, int(matches.boxes_per_class.sum()), beta)))
+
+
+def class_fbeta_at(matches: Matches, thresholds: float | NDArray[np.float64], beta: float = 2.0) -> NDArray[np.float64]:
+    """F-beta of each class by itself at a threshold: float64 [K]; arguments as for ``fbeta_at``."""
+    hits, counted = (counts[: len(FBETA_IOUS)] for counts in counts_at(matches, thresholds))
+    return _averaged(_f(hits, counted, matches.boxes_per_class, beta))
+
+
+def _curve(matches: Matches, rows: slice | NDArray[np.int64], boxes: int, beta: float) -> FBetaCurve:
+    """The curve of some detections, given by score falling."""
+    scores = matches.scores[rows]
+    last = np.flatnonzero(_last_of_score(scores))
+    values = np.zeros(len(last))
+    for level in range(len(FBETA_IOUS)):
+        hits = np.cumsum(matches.hit[level][rows])[last]
+        ignored = np.cumsum(matches.ignored[level][rows])[last]
+        values += _f(hits, last + 1 - ignored, boxes, beta)
+    return FBetaCurve(scores[last], values / len(FBETA_IOUS), beta, 0.0 if boxes else 1.0)
+
+
+def _f(
+    hits: NDArray[np.int64], counted: NDArray[np.int64], boxes: int | NDArray[np.int64], beta: float
+) -> NDArray[np.float64]:
+    """F-beta of counts; (1 + b^2) TP + b^2 FN + FP is b^2 boxes + detections."""
     weight = beta * beta
     denominator = weight * boxes + counted
-    values = np.divide((1.0 + weight) * hits, denominator, out=np.ones(denominator.shape), where=denominator > 0)
-    return FBetaCurve(scores[last_of_score], values.mean(axis=0), beta, 0.0 if boxes else 1.0)
+    values = np.ones(denominator.shape)
+    np.divide((1.0 + weight) * hits, denominator, out=values, where=denominator > 0)
+    return values
+
+
+def _averaged(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Mean over the IoUs [11, ...], added in the order in which the curve adds, so that both are equal to the bit."""
+    averaged: NDArray[np.float64] = np.cumsum(values, axis=0)[-1] / len(values)
+    return averaged
+
+
+def _last_of_score(scores: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Whether the next of the falling scores is another, or there is none: bool [n]."""
+    last: NDArray[np.bool_] = np.diff(scores, append=-np.inf) != 0
+    return last

@@ -16,7 +16,7 @@ from boxwright.runtime.bundle import RUN_SPEC
 
 from .catalogue import find_architecture
 
-__all__ = ["LoadedWeights", "fetch_hub_weights", "load_weights", "network_options"]
+__all__ = ["LoadedWeights", "fetch_hub_weights", "load_weights", "network_options", "weights_licence"]
 
 StateDict = dict[str, Tensor]
 
@@ -24,6 +24,12 @@ StateDict = dict[str, Tensor]
 _WRAPPERS = ("state_dict", "model", "model_state_dict")
 _PREFIXES = ("", "model.", "network.", "module.")
 _BODY = "backbone.body."
+_LICENCES = {
+    "none": "trained from scratch",
+    "imagenet": "torchvision's, BSD-3-Clause; trained on ImageNet, whose terms of access are non-commercial",
+    "coco": "torchvision's, BSD-3-Clause; trained on COCO (annotations CC BY 4.0, pictures under Flickr's terms)",
+}
+_UNKNOWN_LICENCE = "not known: a file of your own"
 
 
 @dataclass(frozen=True)
@@ -105,6 +111,21 @@ def network_options(weights: str, architecture: str) -> dict[str, Any]:
     if weights == "coco":
         return {"norm_eps": row.coco_norm_eps}
     return _options_of_file(Path(weights), architecture)
+
+
+def weights_licence(weights: str) -> str:
+    """Under which terms starting weights come, in a few words.
+
+    Args:
+        weights: see ``load_weights``; of a run's file what its ``spec.json`` says.
+    """
+    if weights in _LICENCES:
+        return _LICENCES[weights]
+    path = Path(weights)
+    for folder in (path.parent, path.parent.parent):
+        if (folder / RUN_SPEC).is_file():
+            return str(ModelSpec.load(folder / RUN_SPEC).provenance.get("weights_licence", _UNKNOWN_LICENCE))
+    return _UNKNOWN_LICENCE
 
 
 def _options_of_file(path: Path, architecture: str) -> dict[str, Any]:

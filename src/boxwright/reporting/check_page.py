@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment
 from numpy.typing import NDArray
 
 from boxwright.data import CODES, Finding, Inspection
 from boxwright.data.documents import AnnotationEntry
 from boxwright.runtime import PictureError, decode
 
+from .page import write_page
 from .pictures import Marked, data_uri, heat_map, thumbnail
 
 __all__ = ["write_check_page"]
@@ -33,9 +32,9 @@ def write_check_page(inspection: Inspection, path: Path) -> None:
         inspection: of the data folder.
         path: of the HTML file; what was there is replaced.
     """
-    template = resources.files(__package__).joinpath("check.html.j2").read_text(encoding="utf-8")
-    environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    page = environment.from_string(template).render(
+    write_page(
+        path,
+        "check.html.j2",
         data=str(inspection.root),
         document=inspection.to_document(),
         groups=list(_groups(inspection)),
@@ -44,7 +43,6 @@ def write_check_page(inspection: Inspection, path: Path) -> None:
         pictures=list(_worst(inspection)),
         splits=list(inspection.documents),
     )
-    path.write_text(page, encoding="utf-8", errors="replace")
 
 
 def _groups(inspection: Inspection) -> Iterator[dict[str, Any]]:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-__all__ = ["Marked", "data_uri", "heat_map", "thumbnail"]
+__all__ = ["Marked", "data_uri", "heat_map", "shrunk", "thumbnail"]
 
 _QUIET, _LOUD = "#56B4E9", "#D55E00"  # Okabe and Ito (2008): told apart with any colour vision
 _COLD = np.array([247, 251, 255], dtype=np.float64)
@@ -38,10 +38,16 @@ def data_uri(image: Image.Image, form: str = "JPEG") -> str:
     return f"data:image/{form.lower()};base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
+def shrunk(image: Image.Image, side: int) -> Image.Image:
+    """A copy of at most ``side`` pixels a side, in the same proportions."""
+    scale = min(1.0, side / max(image.size))
+    return image.resize((max(1, round(image.width * scale)), max(1, round(image.height * scale))))
+
+
 def thumbnail(image: Image.Image, boxes: Sequence[Marked], side: int = 360) -> Image.Image:
     """A copy of at most ``side`` pixels a side with boxes drawn, the culprits last and thicker."""
     scale = min(1.0, side / max(image.size))
-    small = image.resize((max(1, round(image.width * scale)), max(1, round(image.height * scale))))
+    small = shrunk(image, side)
     pen = ImageDraw.Draw(small)
     for one in sorted(boxes, key=lambda marked: marked.culprit):
         left, top, right, bottom = (edge * scale for edge in one.box)

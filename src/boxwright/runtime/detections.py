@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Dict, List, Sequence
+from typing import Any, Dict, List, Sequence, Union
 
 import numpy as np
 
@@ -56,13 +56,18 @@ class Detections:
         """The detections picked by a boolean mask [n] or by indices [m]."""
         return Detections(self.boxes[which], self.scores[which], self.labels[which])
 
-    def above(self, threshold: float) -> Detections:
-        """The detections with a score of at least ``threshold``, highest score first.
+    def above(self, threshold: Union[float, Sequence[float], np.ndarray]) -> Detections:
+        """The detections with a score of at least the threshold, highest score first.
 
         The comparison is made in float64, so that a threshold taken from a float32 score
         keeps the detection it was taken from.
+
+        Args:
+            threshold: one for all, or one a class, by class index.
         """
-        kept = self.select(self.scores.astype(np.float64) >= threshold)
+        needed = np.asarray(threshold, dtype=np.float64)
+        needed = needed[self.labels] if needed.ndim else needed
+        kept = self.select(self.scores.astype(np.float64) >= needed)
         return kept.select(np.argsort(-kept.scores, kind="stable"))
 
     def to_answer(self, names: Sequence[str]) -> List[Dict[str, Any]]:

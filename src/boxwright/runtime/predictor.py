@@ -9,10 +9,9 @@ import numpy as np
 
 from .bundle import Bundle, open_bundle
 from .detections import Detections
-from .errors import ConfigError
 from .picture import MAX_PIXELS, PictureSource
 from .preprocess import Placement, postprocess, preprocess
-from .spec import ModelSpec
+from .spec import ModelSpec, OperatingPoint
 from .torch_backend import TorchBackend
 
 __all__ = ["Backend", "Predictor"]
@@ -33,6 +32,10 @@ class Predictor:
         threshold: lowest reported score, in [0, 1]; the model's own operating point by default.
         device: a torch device.
 
+    Attributes:
+        spec: of the model.
+        thresholds: lowest reported score of each class, by class index.
+
     Raises:
         ArchiveError: the model cannot be read.
         ConfigError: the threshold is outside [0, 1].
@@ -47,9 +50,8 @@ class Predictor:
     ) -> None:
         bundle = source if isinstance(source, Bundle) else open_bundle(source)
         self.spec: ModelSpec = bundle.spec
-        self.threshold = self.spec.operating_point.threshold if threshold is None else threshold
-        if not 0.0 <= self.threshold <= 1.0:
-            raise ConfigError(f"Threshold {self.threshold} is outside 0..1.", "Give a score.")
+        point = self.spec.operating_point if threshold is None else OperatingPoint(threshold)
+        self.thresholds: Tuple[float, ...] = point.thresholds(self.spec.class_names)
         self._backend: Backend = TorchBackend(bundle, device)
 
     def __call__(self, picture: PictureSource) -> Detections:
@@ -61,7 +63,7 @@ class Predictor:
         Raises:
             PictureError: the picture cannot be used.
         """
-        return self.detect([self.prepare(picture)])[0].above(self.threshold)
+        return self.report(self.detect([self.prepare(picture)])[0])
 
     def predict(self, pictures: Iterable[PictureSource]) -> Iterator[Detections]:
         """Detections of many pictures, lazily and in order; see ``__call__``."""
@@ -70,6 +72,10 @@ class Predictor:
     def prepare(self, picture: PictureSource, max_pixels: int = MAX_PIXELS) -> Tuple[np.ndarray, Placement]:
         """Decode and place one picture on this model's canvas; see ``preprocess``."""
         return preprocess(picture, self.spec.input, max_pixels)
+
+    def report(self, found: Detections) -> Detections:
+        """What is reported of all detections of a picture: those from their class's threshold on, best first."""
+        return found.above(self.thresholds)
 
     def detect(self, prepared: Sequence[Tuple[np.ndarray, Placement]]) -> List[Detections]:
         """All detections of prepared pictures, whatever their score, in original pixels.

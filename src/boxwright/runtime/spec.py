@@ -7,7 +7,7 @@ import json
 import os
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any, Dict, Mapping, Optional, Tuple, Type, TypeVar, Union
+from typing import Any, Dict, Mapping, Optional, Sequence, Tuple, Type, TypeVar, Union
 
 from .errors import ArchiveError, ConfigError
 
@@ -69,23 +69,60 @@ class InputSpec:
 
 @dataclass(frozen=True)
 class OperatingPoint:
-    """The score threshold chosen on validation data.
+    """The score thresholds chosen on validation data; a detection is reported from its threshold on.
 
     Attributes:
-        threshold: detections with a score of at least this are reported.
-        objective: what it maximises, ``f2``.
-        value: the objective's value there; None if never measured.
+        threshold: for all classes, in [0, 1].
+        objective: what it maximises: ``f2``, ``precision>=0.95`` and the like.
+        value: of the figure that was maximised; None if never measured.
         split: where it was measured.
+        interval: (low, high) of the threshold, 95 %; None if never measured.
+        value_interval: (low, high) of the value, 95 %.
+        per_class: by class name, for the classes with boxes enough to choose by; in [0, 1].
+        by_class: whether ``per_class`` is used; a class without an entry has ``threshold``.
+
+    Raises:
+        ConfigError: a threshold outside [0, 1], or an interval that is none.
     """
 
     threshold: float = DEFAULT_THRESHOLD
     objective: str = "f2"
     value: Optional[float] = None
     split: Optional[str] = None
+    interval: Optional[Tuple[float, float]] = None
+    value_interval: Optional[Tuple[float, float]] = None
+    per_class: Mapping[str, float] = field(default_factory=dict)
+    by_class: bool = False
 
     def __post_init__(self) -> None:
-        if not _is_number(self.threshold) or not 0.0 <= self.threshold <= 1.0:
-            raise ConfigError(f"Threshold {self.threshold!r} is outside 0..1.", "Give a score.")
+        if not isinstance(self.per_class, Mapping):
+            raise ConfigError(f"per_class = {self.per_class!r} does not fit:", "give a threshold by class name.")
+        for threshold in (self.threshold, *self.per_class.values()):
+            _require_score(threshold)
+        for name in ("interval", "value_interval"):
+            object.__setattr__(self, name, _interval(name, getattr(self, name)))
+
+    def thresholds(self, names: Sequence[str]) -> Tuple[float, ...]:
+        """Those in use, by class index.
+
+        Args:
+            names: class names by index.
+        """
+        chosen = self.per_class if self.by_class else {}
+        return tuple(chosen.get(name, self.threshold) for name in names)
+
+
+def _require_score(value: object) -> None:
+    if not _is_number(value) or not 0.0 <= value <= 1.0:  # type: ignore[operator]
+        raise ConfigError(f"Threshold {value!r} is outside 0..1.", "Give a score.")
+
+
+def _interval(name: str, value: Any) -> Optional[Tuple[float, float]]:
+    if value is None:
+        return None
+    if not isinstance(value, (list, tuple)) or len(value) != 2 or not all(_is_number(end) for end in value):
+        raise ConfigError(f"{name} = {value!r} does not fit:", "give two numbers, low and high.")
+    return (value[0], value[1])
 
 
 def _is_number(value: object) -> bool:

@@ -52,7 +52,7 @@ class Handler:
                 context.set_response_status(code=error.http_status, phrase=type(error).__name__, idx=index)
                 answers[index] = error_body(error)
         for index, picture in prepared:  # singly: on the CPU a batch is slower, and the figure is exact
-            found = predictor.detect([picture])[0].above(predictor.threshold)
+            found = predictor.report(predictor.detect([picture])[0])
             answers[index] = found.to_answer(predictor.spec.class_names)
         return answers
 

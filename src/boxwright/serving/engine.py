@@ -111,4 +111,4 @@ class Engine:
         """
         prepared = await anyio.to_thread.run_sync(model.predictor.prepare, picture, limiter=self._decoders)
         found = await anyio.to_thread.run_sync(model.predictor.detect, [prepared], limiter=model.turn)
-        return found[0].above(model.predictor.threshold).to_answer(model.predictor.spec.class_names)
+        return model.predictor.report(found[0]).to_answer(model.predictor.spec.class_names)

@@ -12,9 +12,9 @@ from typing import Any
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
-__all__ = ["METRICS_FILE", "LocalLogger", "read_metrics"]
+from .metrics_file import METRICS_FILE, read_metrics
 
-METRICS_FILE = "metrics.jsonl"
+__all__ = ["METRICS_FILE", "LocalLogger", "read_metrics"]
 
 
 class LocalLogger(Logger):
@@ -28,6 +28,10 @@ class LocalLogger(Logger):
     def __init__(self, folder: Path, first_epoch: int = 0) -> None:
         super().__init__()
         self._path = folder / METRICS_FILE
+        self._begin(folder, first_epoch)
+
+    @rank_zero_only
+    def _begin(self, folder: Path, first_epoch: int) -> None:
         kept = [line for line in read_metrics(folder) if line["epoch"] < first_epoch]
         self._path.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
 
@@ -56,17 +60,3 @@ class LocalLogger(Logger):
 
 def _or_null(value: float) -> float | None:
     return float(value) if math.isfinite(value) else None
-
-
-def read_metrics(folder: Path) -> list[dict[str, Any]]:
-    """All lines of a run, in order; none if there is no file. A line cut off by a crash is left out."""
-    path = folder / METRICS_FILE
-    if not path.is_file():
-        return []
-    lines = []
-    for text in path.read_text(encoding="utf-8").splitlines():
-        try:
-            lines.append(json.loads(text))
-        except ValueError:
-            continue
-    return lines

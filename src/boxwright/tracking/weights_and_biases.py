@@ -7,17 +7,25 @@ import os
 import secrets
 import signal
 import threading
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from lightning.pytorch.loggers import Logger, WandbLogger
+from lightning.pytorch.loggers import WandbLogger
 
-__all__ = ["finish_wandb", "resolve_wandb_mode", "wandb_logger", "wandb_sync_command"]
+from .best import BestModel
+from .pictures import Gallery
+from .tracker import Tracker
+from .wandb_media import class_table, curve_chart, megabytes, model_artifact, pictures_with_boxes
+
+__all__ = ["WandbTracker", "resolve_wandb_mode", "wandb_logger", "wandb_sync_command"]
 
 RUN_ID_FILE = "wandb_run_id"
+_STEP = "trainer/global_step"  # Lightning's name for it
+_SUMMARIES = {"val/map": "max", "val/map_50": "max", "val/f2": "max", "train/loss": "min"}
+_LONGEST_START = 30.0  # s; wandb's own 90 hold training up where there is no network
 _DEFAULT_HOST = "https://api.wandb.ai"
 
 
@@ -73,10 +81,12 @@ def wandb_logger(
             mode=mode,
             resume="allow",
             config=dict(settings),
-            settings=wandb.Settings(silent=True),
+            settings=wandb.Settings(silent=True, init_timeout=_LONGEST_START, reinit="create_new"),
         )
-    run.define_metric("trainer/global_step")  # as Lightning does for runs it makes itself
-    run.define_metric("*", step_metric="trainer/global_step", step_sync=True)
+    run.define_metric(_STEP)  # as Lightning does for runs it makes itself
+    run.define_metric("*", step_metric=_STEP, step_sync=True)
+    for key, summary in _SUMMARIES.items():
+        run.define_metric(key, step_metric=_STEP, step_sync=True, summary=summary)
     return WandbLogger(experiment=run, save_dir=folder)
 
 
@@ -96,11 +106,71 @@ def _interrupts_wait() -> Iterator[None]:
         raise KeyboardInterrupt
 
 
-def finish_wandb(loggers: Iterable[Logger]) -> None:
-    """End the W&B runs among these loggers, so that their files are whole when training returns."""
-    for logger in loggers:
-        if isinstance(logger, WandbLogger):
-            logger.experiment.finish()
+class WandbTracker(Tracker):
+    """A W&B run.
+
+    Args:
+        folder: of the run.
+        name: shown in W&B.
+        project: W&B project.
+        mode: ``online`` or ``offline``.
+        settings: logged as the run's configuration.
+        say: gets the size of a model before it is uploaded.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        name: str,
+        project: str,
+        mode: Literal["online", "offline"],
+        settings: Mapping[str, Any],
+        say: Callable[[str], object],
+    ) -> None:
+        import wandb
+
+        self._alone = wandb.run is None  # else the caller has a run of its own, which goes on
+        self.logger = wandb_logger(folder, name, project, mode, settings)
+        self._run: Any = self.logger.experiment
+        self._offline = mode == "offline"
+        self._say = say
+
+    def show_pictures(self, gallery: Gallery) -> None:
+        """As ``val/pictures``, with boxes."""
+        pictures = pictures_with_boxes(gallery.pictures, gallery.class_names)
+        self._run.log({"val/pictures": pictures, "epoch": gallery.epoch, _STEP: gallery.step})
+
+    def show_best(self, best: BestModel, step: int) -> None:
+        """The table by class, the curves, and the model where it is wanted."""
+        self._run.log({"best/classes": class_table(best), "best/precision_recall": curve_chart(best), _STEP: step})
+        if best.weights:
+            names = " and ".join(path.name for path in best.weights)
+            self._say(f"W&B gets {names}, {megabytes(best.weights)}.")
+            self._run.log_artifact(model_artifact(best.spec, best.weights, self._offline), aliases=["best"])
+
+    def finish(self, status: str) -> None:
+        """End the run, and wait until everything is uploaded or, offline, written."""
+        self._run.finish(exit_code=0 if status == "success" else 1)
+        if self._alone:  # offline, finish returns before the file is written
+            _end_service()
+
+    def abandon(self) -> None:
+        """End the run as failed, and wandb's service with it, which would complain when the program ends."""
+        with suppress(Exception):
+            self._run.finish(exit_code=1)
+        if self._alone:
+            with suppress(Exception):
+                _end_service()
+
+
+def _end_service() -> None:
+    """End the process that writes wandb's files, once it has written them."""
+    import wandb
+
+    try:
+        wandb.teardown()
+    except SystemExit as error:  # its way to say that the process failed
+        raise RuntimeError("wandb's service failed") from error
 
 
 def wandb_sync_command(folder: Path) -> str | None:

@@ -1,10 +1,7 @@
-"""Checkpoints that survive a kill, and the files made of the best one."""
+"""Checkpoints that survive a kill."""
 
 from __future__ import annotations
 
-import json
-import shutil
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +9,14 @@ import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
-from boxwright.runtime import ArchiveError, ModelSpec, OperatingPoint
-from boxwright.runtime.bundle import RUN_SPEC, WEIGHTS
+from boxwright.runtime import ArchiveError
 
 from .module import CHECKPOINT_KEY
 
-__all__ = ["BEST", "LAST", "AtomicCheckpointIO", "checkpoint_callbacks", "read_checkpoint", "write_best"]
+__all__ = ["BEST", "LAST", "AtomicCheckpointIO", "checkpoint_callbacks", "read_checkpoint"]
 
 BEST = "checkpoints/best.ckpt"
 LAST = "checkpoints/last.ckpt"
-_NETWORK = "network."
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -80,46 +75,3 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     if not isinstance(checkpoint, dict) or CHECKPOINT_KEY not in checkpoint:
         raise ArchiveError(f"{path}: not a checkpoint of boxwright.", "Give a run folder of boxwright train.")
     return checkpoint
-
-
-def write_best(folder: Path, checkpoint_out: Path | None, state_dict_out: Path | None) -> ModelSpec:
-    """Write ``model_state_dict.pth`` and ``spec.json`` from the best checkpoint, and the copies asked for.
-
-    Args:
-        folder: of the run.
-        checkpoint_out: folder for ``NAME.ckpt``, or None.
-        state_dict_out: folder for ``NAME_model.pth``, or None.
-
-    Returns:
-        The specification, with operating point and measured figures.
-    """
-    checkpoint = read_checkpoint(folder / BEST)
-    spec = _measured_spec(checkpoint[CHECKPOINT_KEY], str(folder / BEST))
-    state = {
-        key.removeprefix(_NETWORK): value.contiguous()
-        for key, value in checkpoint["state_dict"].items()
-        if key.startswith(_NETWORK)
-    }
-    part = folder / f"{WEIGHTS}.part"
-    torch.save(state, part)
-    part.replace(folder / WEIGHTS)
-    (folder / RUN_SPEC).write_text(spec.to_json(), encoding="utf-8")
-    _copy(folder / BEST, checkpoint_out, f"{spec.name}.ckpt")
-    _copy(folder / WEIGHTS, state_dict_out, f"{spec.name}_model.pth")
-    return spec
-
-
-def _measured_spec(recorded: dict[str, Any], source: str) -> ModelSpec:
-    spec = ModelSpec.from_json(recorded["spec"], source)
-    figures = recorded["figures"]
-    return replace(
-        spec,
-        operating_point=OperatingPoint(figures["threshold"], "f2", figures["f2"], "valid"),
-        measured={"valid": json.loads(json.dumps(figures))},
-        provenance={**spec.provenance, "best_epoch": recorded["epoch"]},
-    )
-
-
-def _copy(source: Path, folder: Path | None, name: str) -> None:
-    if folder is not None:
-        shutil.copyfile(source, folder / name)

@@ -10,17 +10,19 @@ import lightning as L
 import torch
 
 from boxwright.data.dataset import Batch
+from boxwright.evaluation.results import detections_to_columns
 from boxwright.metrics import Figures, GroundTruth, measure
 from boxwright.models.detector import Detector
 from boxwright.models.freezing import hold_frozen_batchnorm
 from boxwright.runtime import Detections, ModelError, ModelSpec, postprocess
 
+from .gathering import gathered
 from .optimization import Optimization
 
 __all__ = ["CHECKPOINT_KEY", "DetectionModule"]
 
 CHECKPOINT_KEY = "boxwright"
-"""Where a checkpoint holds the specification and the figures of its epoch."""
+"""Where a checkpoint holds the specification, and the figures and validation detections of its epoch."""
 
 _SEED_STRIDE = 1_000_003  # keeps the steps of two seeds apart
 
@@ -34,6 +36,10 @@ class DetectionModule(L.LightningModule):
         ground_truth: of the validation split, in its order.
         optimization: how the weights move.
         seed: with the step it decides what the losses sample, so that a resumed run samples the same.
+
+    Attributes:
+        figures: of the last validation.
+        found: by picture index, in original pixels, what the last validation found; of all processes.
     """
 
     def __init__(
@@ -47,12 +53,12 @@ class DetectionModule(L.LightningModule):
         super().__init__()
         self.network = detector.network
         self.figures: Figures | None = None
+        self.found: dict[int, Detections] = {}
         self._detector = detector
         self._spec = spec
         self._ground_truth = ground_truth
         self._optimization = optimization
         self._seed = seed
-        self._found: dict[int, Detections] = {}
         self._pictures = 0
         self._started = 0.0
 
@@ -92,7 +98,7 @@ class DetectionModule(L.LightningModule):
             speed = self._pictures / (time.perf_counter() - self._started)
             self.log("train/images_per_s", speed)
             self.log("train/learning_rate", self._learning_rate())
-        self._found = {}
+        self.found, self._started = {}, time.perf_counter()
 
     def _learning_rate(self) -> float:
         return float(self.trainer.optimizers[0].param_groups[0]["lr"])
@@ -102,20 +108,21 @@ class DetectionModule(L.LightningModule):
         for index, placement, found in zip(
             batch.indices, batch.placements, self._detector.detect(batch.canvases), strict=True
         ):
-            self._found[index] = postprocess(found, placement)
+            self.found[index] = postprocess(found, placement)
 
     def on_validation_epoch_end(self) -> None:
-        """Measure what was seen: all pictures, but for a fast dev run."""
-        seen = sorted(self._found)
+        """Measure what was seen: all pictures, each once, but for a fast dev run."""
+        speed = len(self.found) / max(time.perf_counter() - self._started, 1e-9)
+        self.found = gathered(self.found)
         self.figures = measure(
-            [self._ground_truth[index] for index in seen],
-            [self._found[index] for index in seen],
-            len(self._spec.classes),
+            [self._ground_truth[index] for index in self.found], list(self.found.values()), len(self._spec.classes)
         )
         logged = _logged(self.figures)
         self.log_dict(logged, logger=False)  # for the callbacks: Lightning rounds to float32
         for logger in self.loggers:
-            logger.log_metrics({**logged, "epoch": self.current_epoch}, step=self.global_step)
+            logger.log_metrics(
+                {**logged, "val/images_per_s": speed, "epoch": self.current_epoch}, step=self.global_step
+            )
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
         """Canvases and targets move; placements are host data."""
@@ -128,12 +135,14 @@ class DetectionModule(L.LightningModule):
         )
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add the specification and this epoch's figures."""
+        """Add the specification, and this epoch's figures and detections."""
         assert self.figures is not None, "checkpoints are saved after validation"
+        columns = detections_to_columns(list(self.found.values()))
         checkpoint[CHECKPOINT_KEY] = {
             "spec": self._spec.to_json(),
             "epoch": self.current_epoch,
             "figures": self.figures.to_document(self._spec.class_names),
+            "found": {name: torch.from_numpy(column) for name, column in columns.items()},
         }
 
 

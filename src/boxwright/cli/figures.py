@@ -1,0 +1,138 @@
+"""Figures as tables and sentences for people, and as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import isnan
+from typing import TYPE_CHECKING, Any
+
+from boxwright.evaluation import Evaluation
+from boxwright.evaluation.compare import Contender
+from boxwright.metrics.comparison import Comparison, Difference
+from boxwright.metrics.objective import MIN_BOXES
+from boxwright.runtime import ModelSpec
+
+from .verbs.options import shown
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+_HEADLINE = (
+    ("mAP", "map"),
+    ("mAP50", "map_50"),
+    ("F2", "f2"),
+    ("F2, mean over classes", "f2_macro"),
+    ("precision", "precision"),
+    ("recall", "recall"),
+)
+
+__all__ = ["comparison_document", "print_comparisons", "print_evaluation", "print_operating_point"]
+
+
+def print_evaluation(console: Console, evaluation: Evaluation) -> None:
+    """The headline with its intervals, and a line a class."""
+    from rich.table import Table
+
+    document = evaluation.to_document()
+    intervals = document["intervals"]
+    console.print(f"{evaluation.split}: {document['images']} pictures in {document['seconds']:.1f} s")
+    headline = Table("", "", "95 % interval", box=None, show_header=True)
+    for title, key in _HEADLINE:
+        headline.add_row(title, shown(document[key]), _interval(intervals.get(key)))
+    console.print(headline)
+    console.print(
+        f"at {_thresholds(evaluation.spec)}; best possible F2 {shown(document['best_f2'])} "
+        f"at {document['best_threshold']:.3f}"
+    )
+    table = Table("class", "boxes", "mAP", "mAP50", "F2", "precision", "recall", box=None)
+    for name, row in document["per_class"].items():
+        cells = (shown(row[key]) for key in ("map", "map_50", "f2", "precision", "recall"))
+        table.add_row(name, str(row["boxes"]), *cells)
+    console.print(table)
+
+
+def print_operating_point(console: Console, spec: ModelSpec) -> None:
+    """Where it lies, how sure that is, and the thresholds of single classes."""
+    from rich.table import Table
+
+    point = spec.operating_point
+    measured = f"{shown(point.value)} on {point.split}" if point.split else "never measured"
+    console.print(f"{spec.name}: {_thresholds(spec)}, for {point.objective}: {measured}")
+    if point.interval:
+        console.print(f"95 % of resampled validation sets would choose {_interval(point.interval)}")
+    if not point.per_class:
+        return
+    table = Table("class", "own threshold", "in use", box=None)
+    for name, used in zip(spec.class_names, point.thresholds(spec.class_names), strict=True):
+        table.add_row(name, f"{point.per_class[name]:.3f}" if name in point.per_class else "-", f"{used:.3f}")
+    console.print(table)
+    if len(point.per_class) < len(spec.class_names):
+        console.print(f"-: fewer than {MIN_BOXES} boxes to choose by, or the objective cannot be attained.")
+
+
+def _thresholds(spec: ModelSpec) -> str:
+    point = spec.operating_point
+    return "each class's own score" if point.by_class else f"score {point.threshold:.3f}"
+
+
+def _interval(ends: Sequence[float | None] | None) -> str:
+    return f"{shown(ends[0])} to {shown(ends[1])}" if ends else "-"
+
+
+def print_comparisons(console: Console, contenders: Sequence[Contender], comparisons: Sequence[Comparison]) -> None:
+    """A sentence for every figure that is compared, and a table of the classes."""
+    first = contenders[0]
+    pictures = len(first.results.file_names)
+    console.print(f"On the same {pictures} pictures ({first.results.split}):")
+    for other, comparison in zip(contenders[1:], comparisons, strict=True):
+        console.print()
+        for difference in comparison.figures:
+            console.print(difference.sentence(first.name, other.name))
+        console.print(_class_table(first, other, comparison))
+
+
+def _class_table(first: Contender, other: Contender, comparison: Comparison) -> Table:
+    from rich.table import Table
+
+    table = Table("AP", first.name, other.name, "difference", "95 % interval", "stands", box=None)
+    for name, (precision, _) in zip(first.results.class_names, comparison.per_class, strict=True):
+        ends = (precision.interval.low, precision.interval.high)
+        cells = (precision.first, precision.second, precision.difference)
+        table.add_row(name, *map(shown, cells), _interval(ends), "yes" if precision.stands else "no")
+    return table
+
+
+def comparison_document(contenders: Sequence[Contender], comparisons: Sequence[Comparison]) -> dict[str, Any]:
+    """What ``boxwright compare --json`` writes."""
+    first = contenders[0]
+    return {
+        "split": first.results.split,
+        "images": len(first.results.file_names),
+        "first": first.name,
+        "comparisons": [
+            {"second": other.name, **_differences(first, comparison)}
+            for other, comparison in zip(contenders[1:], comparisons, strict=True)
+        ],
+    }
+
+
+def _differences(first: Contender, comparison: Comparison) -> dict[str, Any]:
+    names = first.results.class_names
+    return {
+        "figures": {one.figure: _difference(one) for one in comparison.figures},
+        "per_class": {
+            name: {one.figure: _difference(one) for one in pair}
+            for name, pair in zip(names, comparison.per_class, strict=True)
+        },
+    }
+
+
+def _difference(one: Difference) -> dict[str, Any]:
+    numbers = {"first": one.first, "second": one.second, "difference": one.difference}
+    ends = (one.interval.low, one.interval.high)
+    return {
+        **{name: None if isnan(number) else number for name, number in numbers.items()},
+        "interval": None if isnan(ends[0]) else ends,
+        "stands": one.stands,
+    }

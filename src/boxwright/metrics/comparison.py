@@ -1,0 +1,184 @@
+"""Two detectors on the same pictures: which differences stand."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import isnan
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from .bootstrap import Samples, bootstrap_figures, pictures_per_class, with_all_once
+from .interval import Interval, corrected_interval
+from .matching import Matches
+
+__all__ = ["Comparison", "Difference", "compare"]
+
+_WORDS = {
+    "map": "mAP",
+    "map_50": "mAP50",
+    "f2": "F2",
+    "f2_macro": "macro F2",
+    "precision": "precision",
+    "recall": "recall",
+}
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How one figure differs between two detectors, on the same pictures.
+
+    Attributes:
+        figure: ``map``, ``map_50``, ``f2``, ``f2_macro``, ``precision`` or ``recall``.
+        label: class index, for a class's own AP (``map``) or F2; None for all.
+        first: the first detector's figure, in [0, 1]; NaN where there are no boxes.
+        second: the second detector's.
+        difference: second - first.
+        interval: 95 %, of the difference; NaN to NaN where fewer than two pictures have the class.
+        stands: 0 lies outside the interval. Of many differences one in twenty does by chance.
+    """
+
+    figure: str
+    label: int | None
+    first: float
+    second: float
+    difference: float
+    interval: Interval
+    stands: bool
+
+    def sentence(self, first_name: str, second_name: str, class_names: Sequence[str] = ()) -> str:
+        """The difference in words.
+
+        As "mAP of B is .031 higher than A's (95 % interval .012 to .049): the difference stands."
+
+        Args:
+            first_name: of the first detector.
+            second_name: of the second.
+            class_names: by class index, for a class's own figure.
+        """
+        figure = self._words(class_names)
+        if isnan(self.difference):
+            return f"{figure} cannot be compared: the pictures have no boxes to measure by."
+        return f"{self._direction(figure, first_name, second_name)} {self._verdict()}"
+
+    def _words(self, class_names: Sequence[str]) -> str:
+        if self.label is None:
+            return _WORDS[self.figure]
+        name = class_names[self.label] if class_names else f"class {self.label}"
+        return f"{'AP' if self.figure == 'map' else _WORDS[self.figure]} for {name}"
+
+    def _direction(self, figure: str, first_name: str, second_name: str) -> str:
+        size = _number(abs(self.difference))
+        if float(size) == 0.0:
+            return f"{figure} of {second_name} is the same as {first_name}'s"
+        return f"{figure} of {second_name} is {size} {'higher' if self.difference > 0 else 'lower'} than {first_name}'s"
+
+    def _verdict(self) -> str:
+        if isnan(self.interval.low):
+            return "(too few pictures for an interval): the difference may be chance."
+        ends = f"(95 % interval {_number(self.interval.low)} to {_number(self.interval.high)})"
+        if self.stands:
+            return f"{ends}: the difference stands."
+        shown = float(_number(self.difference)) != 0.0
+        return f"{ends}: {'the difference may be chance' if shown else 'no difference is shown'}."
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two detectors on the same pictures.
+
+    Attributes:
+        figures: of all classes together: ``map``, ``map_50``, ``f2``, ``f2_macro``, ``precision``, ``recall``.
+        per_class: by class index, ``map`` and ``f2`` of each.
+    """
+
+    figures: tuple[Difference, ...]
+    per_class: tuple[tuple[Difference, Difference], ...]
+
+    def __getitem__(self, figure: str) -> Difference:
+        """The difference of one of ``figures``."""
+        return {one.figure: one for one in self.figures}[figure]
+
+
+def compare(
+    first: Matches,
+    second: Matches,
+    first_threshold: ArrayLike,
+    second_threshold: ArrayLike,
+    resamples: int = 1000,
+    seed: int = 0,
+) -> Comparison:
+    """Compare two detectors by the same resamples of the same pictures.
+
+    What makes a picture easy or hard makes it so for both, so the difference is surer than either figure.
+
+    Args:
+        first: matches of the first detector.
+        second: of the second, with the same ground truth.
+        first_threshold: for F2: one score, or one a class, float [K].
+        second_threshold: the second detector's.
+        resamples: of the pictures.
+        seed: of the draws.
+
+    Raises:
+        ValueError: the two have other pictures or other boxes to find.
+    """
+    _require_same_truth(first, second)
+    counts = with_all_once(first.num_pictures, resamples, seed)
+    both = (
+        bootstrap_figures(first, first_threshold, counts),
+        bootstrap_figures(second, second_threshold, counts),
+    )
+    units = pictures_per_class(first)
+    return Comparison(
+        tuple(
+            _difference(name, None, both[0].figures[name], both[1].figures[name], first.num_pictures)
+            for name in both[0].figures
+        ),
+        tuple(
+            (_of_class("map", label, both, int(count)), _of_class("f2", label, both, int(count)))
+            for label, count in enumerate(units)
+        ),
+    )
+
+
+def _require_same_truth(first: Matches, second: Matches) -> None:
+    sizes = [(one.num_pictures, one.num_classes) for one in (first, second)]
+    if sizes[0] != sizes[1]:
+        raise ValueError(
+            f"Only results on the same pictures and classes can be compared: the first has {sizes[0][0]} pictures "
+            f"and {sizes[0][1]} classes, the second {sizes[1][0]} and {sizes[1][1]}."
+        )
+    for column in ("truth_pictures", "truth_labels", "truth_positions", "truth_crowd"):
+        if not np.array_equal(getattr(first, column), getattr(second, column)):
+            raise ValueError("Only results on the same pictures can be compared: their annotated boxes differ.")
+
+
+def _of_class(figure: str, label: int, both: tuple[Samples, Samples], units: int) -> Difference:
+    first, second = (samples.by_class[figure][:, label] for samples in both)
+    return _difference(figure, label, first, second, units)
+
+
+def _difference(
+    figure: str, label: int | None, first: NDArray[np.float64], second: NDArray[np.float64], units: int
+) -> Difference:
+    """From the figures on the pictures as they are, followed by those of the resamples: float64 [1 + R]."""
+    difference = second - first
+    interval = corrected_interval(float(difference[0]), difference[1:], units, low=-1.0)
+    return Difference(
+        figure=figure,
+        label=label,
+        first=float(first[0]),
+        second=float(second[0]),
+        difference=float(difference[0]),
+        interval=interval,
+        stands=not isnan(interval.low) and 0.0 not in interval,
+    )
+
+
+def _number(value: float) -> str:
+    """Three decimals, without a zero before the point: .031, -.004, 1.000."""
+    text = f"{value:.3f}"
+    text = text.lstrip("-") if float(text) == 0.0 else text
+    return text.replace("0.", ".", 1) if abs(value) < 0.9995 else text

@@ -1,0 +1,137 @@
+"""``boxwright compare --html``: runs side by side and over one another."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from boxwright.evaluation.analysis import Analysis
+from boxwright.metrics.comparison import Comparison, Difference
+from boxwright.runtime import ModelSpec
+
+from .charts import Chart, Dot, Series, line_chart
+from .curves import THRESHOLDS
+from .epochs import curves_by_epoch, epoch_chart
+from .page import write_page
+from .provenance import text_of
+from .report_page import HEADLINE
+from .rows import Estimate, forest
+from .svg import figure, share_axis
+
+__all__ = ["ComparedRun", "write_comparison_page"]
+
+_SECTIONS = (
+    ("headline", "Figures"), ("differences", "Differences"), ("training", "Training"),
+    ("threshold-curves", "Threshold"), ("classes", "Classes"), ("settings", "Settings"),
+)  # fmt: skip
+
+
+_NAMES = {**HEADLINE, "f2_macro": "F2, mean over classes"}
+
+
+@dataclass(frozen=True, eq=False)
+class ComparedRun:
+    """A run on a comparison page.
+
+    Attributes:
+        name: by which the page calls it.
+        spec: of its model.
+        epochs: lines of its ``metrics.jsonl``.
+        analysis: of its results on the split that all runs share.
+    """
+
+    name: str
+    spec: ModelSpec
+    epochs: Sequence[Mapping[str, Any]]
+    analysis: Analysis
+
+
+def write_comparison_page(path: Path, runs: Sequence[ComparedRun], comparisons: Sequence[Comparison]) -> None:
+    """Write the page: figures side by side, differences with intervals, curves over one another, settings that differ.
+
+    Args:
+        path: of the HTML file; what was there is replaced.
+        runs: two or more, measured on the same pictures.
+        comparisons: of the first run with each further one, in their order.
+    """
+    further = list(zip(runs[1:], comparisons, strict=True))
+    write_page(
+        path,
+        "comparison.html.j2",
+        runs=runs,
+        sections=_SECTIONS,
+        headline=HEADLINE,
+        differences=[_headline_forest(at, runs[0], run, one) for at, (run, one) in enumerate(further, start=1)],
+        sentences=[[one.sentence(runs[0].name, run.name) for one in comparison.figures] for run, comparison in further],
+        training=list(_training(runs)),
+        curves=[_threshold_chart(runs)],
+        classes=[_class_forest(at, runs[0], run, one) for at, (run, one) in enumerate(further, start=1)],
+        settings=list(_settings(runs)),
+    )
+
+
+def _headline_forest(at: int, first: ComparedRun, run: ComparedRun, comparison: Comparison) -> Chart:
+    rows = [_estimate(_NAMES[one.figure], one) for one in comparison.figures]
+    return forest(f"chart-difference-{at}", f"{run.name} against {first.name}", "difference", rows)
+
+
+def _estimate(name: str, one: Difference) -> Estimate:
+    return Estimate(name, one.difference, (one.interval.low, one.interval.high), one.stands)
+
+
+def _training(runs: Sequence[ComparedRun]) -> Iterator[Chart]:
+    curves = [(run.name, curves_by_epoch(run.epochs)) for run in runs]
+    wanted = (
+        ("chart-loss", "Training loss", "loss", "train/loss", None),
+        ("chart-map", "mAP on valid", "mAP", "val/map", 1.0),
+        ("chart-f2", "F2 on valid, at its best threshold", "F2", "val/f2", 1.0),
+    )
+    for id_, title, label, key, top in wanted:
+        chart = epoch_chart(id_, title, label, [(name, one.get(key, {})) for name, one in curves], top=top)
+        if chart is not None:
+            yield chart
+
+
+def _threshold_chart(runs: Sequence[ComparedRun]) -> Chart:
+    series = [
+        Series(run.name, [run.analysis.curve.at(threshold) for threshold in THRESHOLDS], index)
+        for index, run in enumerate(runs)
+    ]
+    points = [run.spec.operating_point.threshold for run in runs]
+    dots = [Dot(at, run.analysis.curve.at(at), index) for index, (at, run) in enumerate(zip(points, runs, strict=True))]
+    x, y = share_axis("score threshold"), share_axis("F2")
+    note = "Pooled over the classes, one threshold for all; dots are the operating points."
+    return line_chart("chart-threshold", "F2 by score threshold", x, y, THRESHOLDS, series, dots=dots, note=note)
+
+
+def _class_forest(at: int, first: ComparedRun, run: ComparedRun, comparison: Comparison) -> Chart:
+    differences = [average for average, _ in comparison.per_class if math.isfinite(average.difference)]
+    differences.sort(key=lambda one: one.difference)
+    names = first.spec.class_names
+    rows = [_estimate(names[one.label], one) for one in differences if one.label is not None]
+    note = "Of many classes one in twenty stands out by chance." if len(rows) > 1 else ""
+    return forest(f"chart-classes-{at}", f"AP by class: {run.name} against {first.name}", "difference", rows, note=note)
+
+
+def _settings(runs: Sequence[ComparedRun]) -> Iterator[tuple[str, list[str]]]:
+    """The settings that differ, each with its value in every run."""
+    recorded = [_facts(run.spec) for run in runs]
+    for key in dict.fromkeys(key for facts in recorded for key in facts):
+        values = [text_of(facts.get(key)) for facts in recorded]
+        if len(set(values)) > 1:
+            yield key, values
+
+
+def _facts(spec: ModelSpec) -> dict[str, Any]:
+    settings, versions = (spec.provenance.get(key) for key in ("settings", "versions"))
+    return {
+        "architecture": spec.architecture,
+        **(settings if isinstance(settings, Mapping) else {}),
+        "weights": spec.provenance.get("weights"),
+        "data fingerprint": spec.provenance.get("data_fingerprint"),
+        "operating point": figure(spec.operating_point.threshold),
+        **({f"version of {name}": one for name, one in versions.items()} if isinstance(versions, Mapping) else {}),
+    }

@@ -1,0 +1,101 @@
+"""Settings as asked for become settings as run: every default that depends on machine or architecture, written out."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from rich.console import Console
+
+from boxwright.config import TrainConfig
+from boxwright.metrics.objective import Objective
+from boxwright.models import find_architecture
+from boxwright.models.precision import resolve_precision
+from boxwright.runtime import ConfigError
+from boxwright.tracking.mlflow import resolve_mlflow_uri
+from boxwright.tracking.weights_and_biases import resolve_wandb_mode
+
+from .checkpoints import LAST
+
+__all__ = ["make_folders", "new_run_folder", "resolve_settings", "usable_gpus"]
+
+
+def resolve_settings(config: TrainConfig, console: Console) -> TrainConfig:
+    """Every default that depends on the machine or the architecture, written out.
+
+    Raises:
+        ConfigError: the objective is none.
+        ModelError: the model is unknown.
+    """
+    Objective.parse(config.objective)
+    architecture = find_architecture(config.model)
+    gpus = usable_gpus(config.gpus, console)
+    size = architecture.image_size if config.image_size is None else config.image_size
+    return config.model_copy(
+        update={
+            "data": config.data.resolve(),  # a run can be resumed from any folder
+            "cache_dir": config.cache_dir and config.cache_dir.resolve(),
+            "name": config.name or _free_name(config),
+            "image_size": (size, size) if isinstance(size, int) else size,
+            "learning_rate": config.learning_rate or _learning_rate(config, architecture.learning_rate),
+            "precision": resolve_precision(config.precision, "cuda" if gpus else "cpu"),
+            "gpus": gpus,
+            "wandb": _wandb_mode(config.wandb, console),
+            "mlflow": config.mlflow and resolve_mlflow_uri(config.mlflow),
+        }
+    )
+
+
+def _learning_rate(config: TrainConfig, adamw: float) -> float:
+    """The catalogue's for AdamW; for SGD .02 a batch of 16, as torchvision trained its detectors."""
+    return adamw if config.optimizer == "adamw" else 0.02 / 16 * config.batch_size
+
+
+def usable_gpus(wanted: str | int, console: Console) -> int:
+    """How many GPUs training will use, 0 or 1; said aloud where it is fewer than wanted."""
+    import torch
+
+    usable = 1 if torch.cuda.is_available() else 0
+    if wanted == "auto":
+        return usable
+    if int(wanted) > usable:
+        place = "one GPU" if usable else "the CPU, there is no GPU here"
+        console.print(f"Warning: {wanted} GPUs were asked for; training on {place}.")
+    return min(int(wanted), usable)
+
+
+def _wandb_mode(wanted: str, console: Console) -> str:
+    mode = resolve_wandb_mode(wanted)
+    if mode != wanted and wanted == "online":
+        console.print("Warning: W&B has no API key here (wandb login); tracking offline.")
+    return mode
+
+
+def _free_name(config: TrainConfig) -> str:
+    stem = re.sub("[^A-Za-z0-9]+", "-", config.data.resolve().name).strip("-") or "run"
+    number = 1
+    while (config.out / f"{stem}-{number}").exists():
+        number += 1
+    return f"{stem}-{number}"
+
+
+def new_run_folder(config: TrainConfig) -> Path:
+    """The folder of a run that does not exist yet; it is not made.
+
+    Raises:
+        ConfigError: there is a run of that name.
+    """
+    assert config.name is not None, "resolved settings have a name"
+    run = config.out / config.name
+    if (run / LAST).parent.exists():
+        raise ConfigError(f"{run} exists.", f"Choose another --name, or continue it with --resume {run}.")
+    return run
+
+
+def make_folders(run: Path, config: TrainConfig) -> None:
+    """Before hours are spent: every folder that will be written to."""
+    for folder in filter(None, (run, config.checkpoint_out, config.state_dict_out)):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigError(f"{folder}: cannot be made: {error.strerror}.", "Choose another folder.") from error

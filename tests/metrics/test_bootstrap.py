@@ -1,0 +1,125 @@
+"""Resampled figures against those of pictures that are really repeated."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scenes import CLASSES, scenes
+from simulation import World, repeated
+
+from boxwright.metrics import GroundTruth, average_precision, match_detections
+from boxwright.metrics.bootstrap import bootstrap_fbeta, bootstrap_map, intervals, resample_counts
+from boxwright.metrics.bootstrap_precision import hits_needed
+from boxwright.metrics.fbeta import class_fbeta_at, fbeta_at
+from boxwright.metrics.figures import figures_of
+from boxwright.runtime import Detections
+
+THRESHOLDS = np.array([0.3, 0.5, 0.1])
+
+
+def untied(found, seed=0):
+    """The same detections with scores that no two share: among equals, which copy of a picture comes first matters."""
+    ends = np.cumsum([len(one) for one in found])
+    scores = np.split((np.random.default_rng(seed).permutation(ends[-1]) + 1) / (ends[-1] + 1), ends[:-1])
+    return [Detections(one.boxes, score, one.labels) for one, score in zip(found, scores, strict=True)]
+
+
+def expected(truths, found):
+    """All figures of a resample, the slow way."""
+    matches = match_detections(truths, found, CLASSES)
+    precision = average_precision(matches)
+    fbeta = np.where(matches.boxes_per_class > 0, class_fbeta_at(matches, THRESHOLDS), np.nan)
+    macro = np.nanmean(fbeta) if (matches.boxes_per_class > 0).any() else np.nan
+    figures = figures_of(matches, THRESHOLDS)
+    heads = [precision.map, precision.map_50, *precision.per_class, fbeta_at(matches, THRESHOLDS), macro, *fbeta]
+    return [*heads, figures.precision, figures.recall]
+
+
+def resampled(matches, counts):
+    """All figures of all resamples: float64 [R, 6 + 2 K]."""
+    precision, fbeta = bootstrap_map(matches, counts), bootstrap_fbeta(matches, THRESHOLDS, counts)
+    heads = [precision.map[:, None], precision.map_50[:, None], precision.per_class]
+    tails = [fbeta.precision[:, None], fbeta.recall[:, None]]
+    return np.concatenate([*heads, fbeta.micro[:, None], fbeta.macro[:, None], fbeta.per_class, *tails], axis=1)
+
+
+@given(st.one_of(scenes(), scenes(crowded=True)))
+def test_pictures_drawn_once_give_the_figures_themselves(scene):
+    truths, found = scene
+    once = np.ones((2, len(truths)), np.uint8)
+    figures = resampled(match_detections(truths, found, CLASSES), once)
+    for row in figures:
+        assert row.tolist() == pytest.approx(expected(truths, found), abs=1e-12, nan_ok=True)
+
+
+@settings(max_examples=100)
+@given(st.one_of(scenes(), scenes(crowded=True)), st.integers(0, 1000))
+def test_a_picture_drawn_twice_counts_twice(scene, seed):
+    truths, found = scene
+    found = untied(found, seed)
+    counts = resample_counts(len(truths), 4, seed)
+    figures = resampled(match_detections(truths, found, CLASSES), counts)
+    for row, drawn in zip(figures, counts, strict=True):
+        slow = expected(repeated(truths, drawn), repeated(found, drawn))
+        assert row.tolist() == pytest.approx(slow, abs=1e-12, nan_ok=True)
+
+
+def test_blocks_of_resamples_do_not_show():
+    """So many resamples that they are worked on apart, against each by itself."""
+    matches = World().draw(40, seed=3)
+    counts = resample_counts(40, 300)
+    alone = np.concatenate([resampled(matches, counts[row : row + 1]) for row in range(0, 300, 7)])
+    assert resampled(matches, counts)[::7] == pytest.approx(alone, abs=1e-12)
+
+
+@pytest.mark.parametrize("boxes", [1, 2, 3, 7, 50, 99, 100, 101, 150, 200, 1000])
+def test_recall_is_compared_as_coco_does(boxes):
+    recalls = np.arange(1, boxes + 1) / boxes
+    at = np.searchsorted(recalls, np.linspace(0.0, 1.0, 101), side="left")
+    assert hits_needed(np.array([boxes]))[0].tolist() == (at + 1).tolist()
+
+
+def test_draws_add_up_and_repeat():
+    counts = resample_counts(50, 200, seed=4)
+    assert counts.dtype == np.uint8
+    assert (counts.sum(axis=1) == 50).all()
+    assert np.array_equal(counts, resample_counts(50, 200, seed=4))
+    assert not np.array_equal(counts, resample_counts(50, 200, seed=5))
+    assert counts.mean(axis=0) == pytest.approx(np.ones(50), abs=0.3)
+    assert counts.var() == pytest.approx(1 - 1 / 50, rel=0.05)
+    assert resample_counts(0, 3).shape == (3, 0)
+
+
+def test_without_pictures_boxes_or_detections():
+    nothing = match_detections([], [], CLASSES)
+    assert np.isnan(bootstrap_map(nothing, resample_counts(0, 3)).map).all()
+    assert bootstrap_fbeta(nothing, 0.5, resample_counts(0, 3)).micro.tolist() == [1.0] * 3
+    unfound = match_detections([GroundTruth.of([[0, 0, 9, 9]], [1])], [Detections.empty()], CLASSES)
+    samples = bootstrap_map(unfound, resample_counts(1, 2))
+    assert samples.map.tolist() == [0.0, 0.0]
+    assert np.isnan(samples.per_class[:, [0, 2]]).all()
+    assert np.isnan(intervals(nothing, 0.5, 20).figures["map"].low)
+
+
+def test_intervals_are_of_each_figure_and_class():
+    matches = World(boxes=(2.0, 1.0, 0.0)).draw(60, seed=1)
+    found = intervals(matches, THRESHOLDS, resamples=200)
+    precision = average_precision(matches)
+    assert found.figures.keys() == {"map", "map_50", "f2", "f2_macro", "precision", "recall"}
+    assert precision.map_50 in found.figures["map_50"]
+    assert fbeta_at(matches, THRESHOLDS) in found.figures["f2"]
+    for name in ("map", "f2"):
+        *with_boxes, without = found.by_class[name]
+        assert without is None
+        assert all(0.05 < interval.high - interval.low < 0.4 for interval in with_boxes)
+    assert found == intervals(matches, THRESHOLDS, resamples=200)
+    assert found != intervals(matches, THRESHOLDS, resamples=200, seed=1)
+
+
+def test_a_class_of_one_picture_has_no_interval():
+    boxes = [[0, 0, 9, 9], [20, 0, 29, 9]]
+    truths = [GroundTruth.of(boxes, [0, 1]), GroundTruth.of(boxes, [0, 0]), GroundTruth.of(boxes[:1], [0])]
+    found = [Detections(boxes, [0.9, 0.8], [0, 1]), Detections(boxes, [0.7, 0.2], [0, 0]), Detections.empty()]
+    measured = intervals(match_detections(truths, found, 2), 0.1, 50)
+    assert measured.by_class["map"][0] is not None
+    assert measured.by_class["map"][1] is None
