@@ -36,7 +36,9 @@ if TYPE_CHECKING:
     from .data import Finding as Finding
     from .data import Inspection as Inspection
     from .evaluation import Evaluation as Evaluation
+    from .evaluation.compare import Contender as Contender
     from .metrics import Figures as Figures
+    from .metrics.comparison import Comparison as Comparison
     from .runtime import ArchiveError as ArchiveError
     from .runtime import BoxwrightError as BoxwrightError
     from .runtime import ConfigError as ConfigError
@@ -46,6 +48,7 @@ if TYPE_CHECKING:
     from .runtime import MissingDependency as MissingDependency
     from .runtime import ModelError as ModelError
     from .runtime import ModelSpec as ModelSpec
+    from .runtime import OperatingPoint as OperatingPoint
     from .runtime import PictureError as PictureError
     from .runtime import PictureTooLarge as PictureTooLarge
     from .runtime import Predictor as Predictor
@@ -62,11 +65,14 @@ _HOMES = {
     "Detections": "runtime",
     "Finding": "data",
     "Inspection": "data",
+    "Comparison": "metrics.comparison",
+    "Contender": "evaluation.compare",
     "Evaluation": "evaluation",
     "Figures": "metrics",
     "MissingDependency": "runtime",
     "ModelError": "runtime",
     "ModelSpec": "runtime",
+    "OperatingPoint": "runtime",
     "PictureError": "runtime",
     "PictureTooLarge": "runtime",
     "Predictor": "runtime",

@@ -139,7 +139,7 @@ def evaluate(
 def compare(
     sources: Sequence[str | Path],
     data: str | Path | None = None,
-    split: str = "valid",
+    split: str | None = None,
     *,
     device: str = "cpu",
     progress: Callable[[int, int], object] | None = None,
@@ -168,17 +168,28 @@ def choose_threshold(run: str | Path, objective: str | None = None, by_class: bo
         ConfigError: the objective is none, or cannot be attained.
     """
     from .evaluation.compare import read_run
-    from .evaluation.operating import measured_spec
+    from .evaluation.operating import measured_spec, write_spec
     from .metrics.objective import Objective
-    from .runtime.bundle import RUN_SPEC
 
     results, spec = read_run(Path(run))
     point = spec.operating_point
     wanted = Objective.parse(point.objective if objective is None else objective)
     spec = measured_spec(spec, results, wanted, point.by_class if by_class is None else by_class)
-    (Path(run) / RUN_SPEC).write_text(spec.to_json(), encoding="utf-8")
+    write_spec(Path(run), spec)
+    _remember_objective(Path(run), spec)
     report(run)
     return spec
+
+
+def _remember_objective(run: Path, spec: ModelSpec) -> None:
+    """So that ``--resume`` keeps to it."""
+    from .config import load_config, save_config
+
+    settings = run / "config.yaml"
+    if settings.is_file():
+        point = spec.operating_point
+        chosen = {"objective": point.objective, "thresholds_by_class": point.by_class}
+        save_config(load_config(settings, chosen), settings)
 
 
 def report(run: str | Path, data: str | Path | None = None) -> Path:

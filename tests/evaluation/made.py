@@ -33,7 +33,8 @@ def made_results(found_share, pictures=60, seed=0, noise=2.0):
 def made_run(folder, results, name):
     """A run folder with these results and an operating point chosen from them."""
     folder.mkdir(parents=True)
-    spec = ModelSpec(name, "fasterrcnn_tiny_fpn", CLASSES, InputSpec(96, 96))
+    classes = tuple(ClassEntry(number, text) for number, text in enumerate(results.class_names, start=1))
+    spec = ModelSpec(name, "fasterrcnn_tiny_fpn", classes, InputSpec(96, 96))
     results.save(folder / RESULTS)
     (folder / "spec.json").write_text(measured_spec(spec, results, Objective.parse("f2")).to_json())
     return folder

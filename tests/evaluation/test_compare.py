@@ -54,6 +54,35 @@ def test_other_annotations_are_named(runs, tmp_path):
         boxwright.compare([runs[0], changed(tmp_path, truths=tuple(truths))])
 
 
+def test_other_crowds_are_named(runs, tmp_path):
+    truths = list(made_results(0.5, noise=5.0).truths)
+    truths[7] = replace(truths[7], crowd=np.array([True, False]))
+    with pytest.raises(DataError, match=r"'7\.jpg' differs"):
+        boxwright.compare([runs[0], changed(tmp_path, truths=tuple(truths))])
+
+
+def test_a_split_without_data_is_refused(runs):
+    with pytest.raises(ConfigError, match=r"not in test.*--data"):
+        boxwright.compare(runs, split="test")
+
+
+def test_files_that_do_not_belong_together_are_refused(runs, tmp_path):
+    made_results(0.9, pictures=20).save(runs[1] / "detections.npz")
+    with pytest.raises(ArchiveError, match="not of one run"):
+        boxwright.compare(runs)
+
+
+def test_what_is_no_run_is_named(runs, tmp_path):
+    with pytest.raises(ArchiveError, match="no such folder"):
+        boxwright.compare([runs[0], tmp_path / "gone"])
+    (runs[1] / "spec.json").unlink()
+    with pytest.raises(ArchiveError, match="Give a run folder"):
+        boxwright.compare(runs)
+    (runs[1] / "config.yaml").write_text("data: x\n")
+    with pytest.raises(ArchiveError, match="--resume"):
+        boxwright.compare(runs)
+
+
 def test_other_classes_are_named(runs, tmp_path):
     folder = changed(tmp_path, class_names=("cat", "fox"))
     with pytest.raises(ContractError, match="fox"):

@@ -1,12 +1,14 @@
 import json
 
+import numpy as np
 import pytest
 from made import CLASSES, made_results
 
+from boxwright.evaluation import SplitResults
 from boxwright.evaluation.operating import measured_spec
-from boxwright.metrics import fbeta_curve
+from boxwright.metrics import GroundTruth, fbeta_at, fbeta_curve
 from boxwright.metrics.objective import Objective
-from boxwright.runtime import ConfigError, InputSpec, ModelSpec
+from boxwright.runtime import ConfigError, Detections, InputSpec, ModelSpec
 
 SPEC = ModelSpec("made", "fasterrcnn_tiny_fpn", CLASSES, InputSpec(96, 96))
 
@@ -36,6 +38,38 @@ def test_classes_with_boxes_enough_have_thresholds_of_their_own():
     few = measured_spec(SPEC, made_results(0.8, pictures=20), Objective.parse("f2"), by_class=True).operating_point
     assert few.per_class == {}
     assert few.thresholds(("cat", "dog")) == (few.threshold, few.threshold)
+
+
+def test_by_class_the_value_is_that_of_the_thresholds_in_use():
+    results = made_results(0.8)
+    for objective in ("f2", "f1", "recall>=0.5"):
+        spec = measured_spec(SPEC, results, Objective.parse(objective), by_class=True)
+        thresholds = np.array(spec.operating_point.thresholds(results.class_names))
+        beta = {"f2": 2.0, "f1": 1.0}.get(objective)
+        measured = (
+            spec.measured["valid"]["precision"] if beta is None else fbeta_at(results.matches(), thresholds, beta)
+        )
+        assert spec.operating_point.value == measured
+        assert (spec.operating_point.value_interval is None) == (objective == "f1")
+
+
+def scored(label, score, right):
+    """A picture of one box, and one detection on it or beside it."""
+    boxes = [[0, 0, 9, 9]] if right else [[50, 50, 59, 59]]
+    return GroundTruth.of([[0, 0, 9, 9]], [label]), Detections(boxes, [score], [label])
+
+
+def test_by_class_a_bound_must_hold_for_all_together():
+    """The cats' own threshold leaves no room for the dogs, which have too few boxes for one of theirs."""
+    cats = [scored(0, 0.9, True)] * 40 + [scored(0, 0.5, False)] * 11 + [scored(0, 0.3, True)] * 5
+    dogs = [scored(1, 0.6, True)] * 10 + [scored(1, 0.6, False)] * 8
+    truths, found = zip(*cats, *dogs, strict=True)
+    names = tuple(f"{number}.jpg" for number in range(len(truths)))
+    results = SplitResults("valid", ("cat", "dog"), names, np.full((len(truths), 2), 99), truths, found)
+    objective = Objective.parse("precision>=0.8")
+    assert measured_spec(SPEC, results, objective).operating_point.threshold == pytest.approx(0.6)
+    with pytest.raises(ConfigError, match=r"0\.743.*--global"):
+        measured_spec(SPEC, results, objective, by_class=True)
 
 
 def test_another_objective_is_kept_to():

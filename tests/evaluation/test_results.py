@@ -47,7 +47,7 @@ def test_no_pictures_and_no_detections_are_kept_too(tmp_path):
 def test_a_broken_file_is_named(tmp_path, content):
     path = tmp_path / "detections.npz"
     path.write_bytes(content)
-    with pytest.raises(ArchiveError, match=r"detections\.npz.*--data"):
+    with pytest.raises(ArchiveError, match=r"detections\.npz: no readable detections.*Measure the run anew"):
         SplitResults.load(path)
 
 
@@ -56,6 +56,70 @@ def test_a_file_that_would_need_pickle_is_refused(tmp_path):
     np.savez(path, split=np.array([{"code": 1}], dtype=object))
     with pytest.raises(ArchiveError, match="no readable detections"):
         SplitResults.load(path)
+
+
+def test_a_single_array_is_no_results(tmp_path):
+    path = tmp_path / "detections.npz"
+    with path.open("wb") as file:
+        np.save(file, np.zeros(3))
+    with pytest.raises(ArchiveError, match="no readable detections"):
+        SplitResults.load(path)
+
+
+def test_damaged_files_are_read_or_refused(tmp_path):
+    path = tmp_path / "detections.npz"
+    results().save(path)
+    whole, generator, refused = path.read_bytes(), np.random.default_rng(0), 0
+    for number in range(200):
+        damaged = bytearray(whole)
+        for place in generator.integers(0, len(whole), number % 3):
+            damaged[place] ^= 1 << int(generator.integers(8))
+        path.write_bytes(damaged[: generator.integers(len(whole))] if number % 3 == 0 else damaged)
+        try:
+            assert SplitResults.load(path).class_names == results().class_names
+        except ArchiveError:
+            refused += 1
+    assert 100 < refused < 200
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "reason"),
+    [
+        ("found_labels", [1, 0, 2, 0], "found_labels has a 2, with 2 classes"),
+        ("found_labels", [1, 0, -1, 0], "found_labels has a -1"),
+        ("truth_labels", [1, 7], "truth_labels has a 7"),
+        ("truth_labels", [1.0, 0.0], "truth_labels is float64"),
+        ("sizes", np.zeros((3, 3), int), r"sizes is \[3, 3\], not \[P, 2\]"),
+        ("sizes", np.zeros(3, int), r"sizes is int64 \[3\]"),
+        ("found_counts", [2, -1, 3], "found_counts do not add up"),
+        ("truth_counts", [1, 0, 0], "truth_counts do not add up"),
+        ("truth_area", np.zeros(1), "GroundTruth needs"),
+        ("names", np.frombuffer(b'{"split": 1, "class_names": [], "file_names": []}', np.uint8), "a name is no text"),
+        ("names", np.frombuffer(b"[", np.uint8), "no readable detections"),
+        ("names", None, "names is missing"),
+    ],
+)
+def test_columns_that_do_not_fit_are_refused(tmp_path, name, value, reason):
+    path = tmp_path / "detections.npz"
+    results().save(path)
+    with np.load(path) as file:
+        columns = {**file, name: value}
+    np.savez(path, **{key: np.asarray(column) for key, column in columns.items() if column is not None})
+    with pytest.raises(ArchiveError, match=reason):
+        SplitResults.load(path)
+
+
+def test_names_are_kept_to_the_character(tmp_path):
+    names = ("ends in nul\0", "\udcff lone", "\u2028", "")
+    written = SplitResults("nul\0", names, names, np.ones((4, 2), int), (GroundTruth.of([], []),) * 4, (ONE,) * 4)
+    written.save(tmp_path / "detections.npz")
+    read = SplitResults.load(tmp_path / "detections.npz")
+    assert (read.split, read.class_names, read.file_names) == ("nul\0", names, names)
+
+
+def test_matches_are_made_once():
+    made = results()
+    assert made.matches() is made.matches()
 
 
 def test_a_missing_file_is_named(tmp_path):

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from scenes import CLASSES, coco_oracle, scenes
 
 from boxwright.metrics import GroundTruth, average_precision, match_detections
-from boxwright.metrics.average_precision import average_precision_at
+from boxwright.metrics.average_precision import average_precision_at, hits_needed
 from boxwright.runtime import Detections
 
 TWELVE = (
@@ -94,3 +94,10 @@ def test_nothing_to_find_is_nan_and_nothing_found_is_zero():
     assert np.isnan(measured([GroundTruth.of([], [])], [Detections(boxes, [0.5], [0])]).map)
     assert measured([GroundTruth.of(boxes, [0])], [Detections.empty()]).map == 0.0
     assert np.isnan(measured([], []).ar_100)
+
+
+@pytest.mark.parametrize("boxes", [1, 2, 3, 7, 50, 99, 100, 101, 150, 200, 1000])
+def test_recall_is_compared_as_coco_does(boxes):
+    recalls = np.arange(1, boxes + 1) / boxes
+    at = np.searchsorted(recalls, np.linspace(0.0, 1.0, 101), side="left")
+    assert hits_needed(np.array([boxes]))[0].tolist() == (at + 1).tolist()

@@ -9,7 +9,6 @@ from simulation import World, repeated
 
 from boxwright.metrics import GroundTruth, average_precision, match_detections
 from boxwright.metrics.bootstrap import bootstrap_fbeta, bootstrap_map, intervals, resample_counts
-from boxwright.metrics.bootstrap_precision import hits_needed
 from boxwright.metrics.fbeta import class_fbeta_at, fbeta_at
 from boxwright.metrics.figures import figures_of
 from boxwright.runtime import Detections
@@ -72,11 +71,23 @@ def test_blocks_of_resamples_do_not_show():
     assert resampled(matches, counts)[::7] == pytest.approx(alone, abs=1e-12)
 
 
-@pytest.mark.parametrize("boxes", [1, 2, 3, 7, 50, 99, 100, 101, 150, 200, 1000])
-def test_recall_is_compared_as_coco_does(boxes):
-    recalls = np.arange(1, boxes + 1) / boxes
-    at = np.searchsorted(recalls, np.linspace(0.0, 1.0, 101), side="left")
-    assert hits_needed(np.array([boxes]))[0].tolist() == (at + 1).tolist()
+@settings(max_examples=20)
+@given(st.integers(1, 300), st.integers(0, 1000))
+def test_a_picture_drawn_twice_counts_twice_with_many_boxes(boxes, seed):
+    """As above with more boxes of a class than COCO has recalls, and pictures whose class is drawn rarely."""
+    generator = np.random.default_rng(seed)
+    corner = np.stack([np.arange(boxes) * 20.0, np.zeros(boxes)], axis=1)
+    places = np.concatenate([corner, corner + 10], axis=1)
+    labels = generator.integers(0, CLASSES, (4, boxes))
+    truths = [
+        GroundTruth.of(places[: boxes // (1 + number)], row[: boxes // (1 + number)])
+        for number, row in enumerate(labels)
+    ]
+    found = untied([Detections(places + generator.normal(0, 1, places.shape), places[:, 0], row) for row in labels])
+    counts = resample_counts(4, 4, seed)
+    figures = resampled(match_detections(truths, found, CLASSES), counts)
+    for row, drawn in zip(figures, counts, strict=True):
+        assert row.tolist() == pytest.approx(expected(repeated(truths, drawn), repeated(found, drawn)), nan_ok=True)
 
 
 def test_draws_add_up_and_repeat():
@@ -99,6 +110,36 @@ def test_without_pictures_boxes_or_detections():
     assert samples.map.tolist() == [0.0, 0.0]
     assert np.isnan(samples.per_class[:, [0, 2]]).all()
     assert np.isnan(intervals(nothing, 0.5, 20).figures["map"].low)
+
+
+def one_in_many(with_a_hit, labels=(0,), pictures=40):
+    """Pictures with a box each and a stray detection of each label; those named find theirs, at a low score."""
+    truths, found = [], []
+    for number in range(pictures):
+        truths.append(GroundTruth.of([[0, 0, 9, 9]], [labels[number % len(labels)]]))
+        boxes = [[50, 50, 59, 59]] * len(labels) + [[0, 0, 9, 9]] * (number in with_a_hit)
+        scores = [0.9] * len(labels) + [0.1] * (number in with_a_hit)
+        found.append(Detections(boxes, scores, [*labels, *[labels[0]] * (number in with_a_hit)]))
+    return match_detections(truths, found, CLASSES)
+
+
+def test_resamples_without_the_one_picture_that_has_a_hit():
+    matches = one_in_many({7})
+    counts = resample_counts(40, 60)
+    missed = counts[:, 7] == 0
+    assert 10 < missed.sum() < 40
+    assert (bootstrap_map(matches, counts[missed]).map == 0).all()
+    assert ((bootstrap_map(matches, counts).map == 0) == missed).all()
+
+
+@pytest.mark.parametrize(("labels", "hits"), [((0, 1), {0}), ((0, 1), set()), ((2,), set())])
+def test_classes_without_any_hit_are_zero(labels, hits):
+    matches, counts = one_in_many(hits, labels), resample_counts(40, 60)
+    for samples in (bootstrap_map(matches, counts), bootstrap_map(matches, counts[counts[:, 0] == 0])):
+        assert (samples.per_class[:, labels[-1]] == 0).all()
+        assert np.isnan(np.delete(samples.per_class, labels, axis=1)).all()
+        assert not np.isnan(samples.map).any()
+    assert intervals(matches, 0.5, 60).figures["map"].low == 0.0
 
 
 def test_intervals_are_of_each_figure_and_class():

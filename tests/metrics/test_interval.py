@@ -15,9 +15,17 @@ def test_without_bias_it_is_students_interval():
 
 
 def test_the_bias_that_resamples_show_is_taken_off_more_than_twice():
-    samples = np.array([0.5, 0.54, 0.58] * 50)
+    samples = np.array([0.4, 0.54, 0.68] * 50)
     interval = corrected_interval(0.5, samples, 100)
     assert (interval.low + interval.high) / 2 == pytest.approx(0.5 - (1 + np.sqrt(2)) * 0.04)
+
+
+def test_it_holds_the_estimate_however_large_the_bias():
+    for bias in (0.04, -0.04):
+        samples = 0.5 + bias + np.array([-0.001, 0.0, 0.001] * 50)
+        interval = corrected_interval(0.5, samples, 100)
+        assert (interval.high if bias > 0 else interval.low) == 0.5
+        assert 0.5 - (1 + np.sqrt(2)) * bias in interval
 
 
 def test_it_stays_within_what_a_figure_can_be():

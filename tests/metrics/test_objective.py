@@ -132,14 +132,34 @@ def test_recall_without_boxes_cannot_be_measured():
         choose(matches, Objective.parse("recall>=0.5"))
 
 
-@pytest.mark.parametrize("text", ["f2", "precision>=0.9", "recall>=0.9"])
-def test_without_detections_the_default_stands(text):
-    choice = choose(
-        match_detections([GroundTruth.of([[0, 0, 9, 9]], [0])], [Detections.empty()], 1), Objective.parse(text)
-    )
+def test_without_detections_the_default_stands():
+    matches = match_detections([GroundTruth.of([[0, 0, 9, 9]], [0])], [Detections.empty()], 1)
+    choice = choose(matches, Objective.parse("f2"))
     assert (choice.threshold, choice.value) == (DEFAULT_THRESHOLD, 0.0)
     assert (choice.interval.low, choice.interval.high) == (DEFAULT_THRESHOLD, DEFAULT_THRESHOLD)
     assert choice.per_class == {}
+
+
+@pytest.mark.parametrize("text", ["precision>=0.95", "recall>=0.9"])
+@pytest.mark.parametrize("crowd", [False, True])
+def test_a_bound_is_not_attained_where_nothing_that_counts_is_detected(text, crowd):
+    truth = GroundTruth.of([[0, 0, 9, 9], [50, 50, 59, 59]], [0, 0], [False, True])
+    found = Detections([[50, 50, 59, 59]] * crowd, [0.5] * crowd, [0] * crowd)
+    with pytest.raises(ConfigError, match="is not attained") as caught:
+        choose(match_detections([truth] * 2, [found] * 2, 1), Objective.parse(text))
+    assert caught.value.remedy == "Ask for less, or train a better model."
+
+
+@pytest.mark.parametrize("detected", [False, True])
+def test_without_boxes_a_value_has_no_interval(detected):
+    truths = [GroundTruth.of([], [])] * 4
+    found = [Detections([[0, 0, 9, 9]], [0.5], [0]) if detected else Detections.empty(), *[Detections.empty()] * 3]
+    matches = match_detections(truths, found, 1)
+    choice = choose(matches, Objective.parse("f1"), resamples=50)
+    assert choice.value == (0.0 if detected else 1.0)
+    assert np.isnan([choice.value_interval.low, choice.value_interval.high]).all()
+    every = intervals(matches, choice.threshold, resamples=50).figures.values()
+    assert all(np.isnan([one.low, one.high]).all() for one in every)
 
 
 def test_classes_with_few_boxes_have_no_threshold_of_their_own():

@@ -11,6 +11,7 @@ from playwright.sync_api import sync_playwright
 from boxwright.evaluation.analysis import analyse
 from boxwright.evaluation.results import SplitResults
 from boxwright.metrics import GroundTruth
+from boxwright.metrics.bootstrap import intervals
 from boxwright.runtime import ClassEntry, Detections, InputSpec, ModelSpec, OperatingPoint
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
@@ -55,9 +56,14 @@ def make_case(tmp_path_factory):
         sizes = np.array([SIZE] * pictures, np.int64).reshape(-1, 2)
         results = SplitResults("valid", tuple(names), file_names, sizes, truths, found)
         model = specification(names, **spec)
-        return Case(model, results, analyse(results, model.operating_point, resamples=50), epoch_lines(skill), folder)
+        return Case(model, results, quickly_analysed(results, model.operating_point), epoch_lines(skill), folder)
 
     return make
+
+
+def quickly_analysed(results, point):
+    thresholds = np.array(point.thresholds(results.class_names))
+    return analyse(results, point, intervals(results.matches(), thresholds, resamples=50))
 
 
 def specification(names, name="run-1", point=None, **provenance):

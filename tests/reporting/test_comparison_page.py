@@ -5,6 +5,7 @@ import pytest
 
 from boxwright.metrics.comparison import compare
 from boxwright.reporting import ComparedRun, write_comparison_page
+from boxwright.runtime import OperatingPoint
 
 
 @pytest.fixture(scope="module")
@@ -60,3 +61,18 @@ def test_runs_without_any_boxes_can_be_compared(make_case, tmp_path):
     empty = make_case(pictures=1)  # the first drawn picture has no boxes
     run = ComparedRun("empty", empty.spec, [], empty.analysis)
     assert "cannot be compared: the pictures have no boxes" in written(tmp_path / "c.html", [run, run])
+
+
+def test_thresholds_by_class_are_no_single_score(make_case, tmp_path):
+    one = make_case()
+    point = OperatingPoint(0.3, "f2", 0.7, "valid", (0.21, 0.39), per_class={"shark": 0.02}, by_class=True)
+    two = make_case(name="run-2", point=point)
+    runs = [ComparedRun(case.spec.name, case.spec, [], case.analysis) for case in (one, two)]
+    page = written(tmp_path / "c.html", runs)
+    cells = re.findall(r'<td class="n">([^<]*)<br><small>([^<]*)</small></td></tr>', page)
+    assert cells == [("0.400", "0.350 to 0.480"), ("by class", "0.020 to 0.300")]
+    assert "<td>score 0.400</td><td>each class from its own score (0.020 to 0.300)</td>" in page
+    chart = re.search(r'<figure id="chart-threshold">.*?</figure>', page, re.S)[0]
+    assert chart.count("<circle") == 1
+    assert "A run with a threshold for each class has no place here." in chart
+    assert "0.210" not in page

@@ -1,6 +1,7 @@
 import dataclasses
 import json
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,8 +12,8 @@ from boxwright.evaluation.results import SplitResults
 from boxwright.metrics import GroundTruth
 from boxwright.reporting import write_report
 from boxwright.reporting.gallery import gallery
+from boxwright.reporting.operating_point import sentence
 from boxwright.reporting.page import as_json
-from boxwright.reporting.provenance import operating_sentence
 from boxwright.reporting.verdicts import judge
 from boxwright.runtime import Detections, OperatingPoint
 
@@ -42,9 +43,7 @@ def with_results(case, truths, found, sizes, point=None):
     names = tuple(f"{number}.jpg" for number in range(len(truths)))
     results = SplitResults("valid", case.results.class_names, names, sizes, tuple(truths), tuple(found))
     spec = dataclasses.replace(case.spec, operating_point=point or case.spec.operating_point)
-    return dataclasses.replace(
-        case, spec=spec, results=results, analysis=analyse(results, spec.operating_point, resamples=20)
-    )
+    return dataclasses.replace(case, spec=spec, results=results, analysis=analyse(results, spec.operating_point))
 
 
 def test_all_of_it_is_on_the_page(case, report):
@@ -56,8 +55,9 @@ def test_all_of_it_is_on_the_page(case, report):
     assert (
         "a score of 0.400 (95 % interval 0.350 to 0.480): there F2 on valid is highest, 0.710 (0.660 to 0.750)." in page
     )
-    assert "boxwright predict runs/run-1 PICTURE" in page
-    assert "1 of 3 classes have boxes enough for a threshold of their own; they are not in use." in page
+    assert "boxwright predict RUN_OR_MAR PICTURE" in page
+    assert "Of 3 classes 1 have a threshold of their own (see the table); they are not in use." in page
+    assert f"<dd>{figures.f2_macro:.3f}</dd>" in page
     assert "training 12.5 pictures a second" in page
     assert "BSD-3-Clause" in page
     assert case.spec.contract in page
@@ -107,15 +107,50 @@ def test_an_old_run_without_keys_makes_a_page(case, report):
 
 
 def test_thresholds_by_class_are_used_and_told(make_case, report):
-    case = make_case(point=OperatingPoint(0.3, "f2", 0.7, "valid", per_class={"shark": 0.02}, by_class=True))
+    point = OperatingPoint(0.3, "f2", 0.7, "valid", (0.21, 0.39), per_class={"shark": 0.02}, by_class=True)
+    case = make_case(point=point)
     page = report(case)
-    assert "1 of 3 classes have boxes enough for a threshold of their own, and it is used: see the table." in page
+    assert (
+        "The operating point is each class from its own score (0.020 to 0.300): there its F2 on valid is highest; "
+        "F2 of all classes together is 0.700. It is what predict" in page
+    )
+    assert "0.210" not in page  # the interval of the one for all is drawn beside that alone
+    assert "one for all: 0.300" in page
+    assert "operating point 0.300" not in page
+    assert "In use are those of the classes: see the table." in page
+    assert "Of 3 classes 1 have a threshold of their own (see the table); the others have the one for all" in page
     assert '<output id="threshold-value" for="threshold">by class</output>' in page
     assert 'min="0.02"' in page
     data = json.loads(re.search(r'id="gallery-data">(.*?)</script>', page, re.S)[1])
     scores = [found[5] for picture in data["pictures"] for found in picture["found"]]
     assert data["thresholds"] == [0.3, 0.02, 0.3]
     assert 0.02 <= min(scores) < 0.05
+
+
+def test_the_class_table_has_thresholds_in_use_and_own_side_by_side(make_case, report):
+    for by_class, used in ((False, "0.400"), (True, "0.500")):
+        point = OperatingPoint(0.4, "f2", 0.7, "valid", per_class={"fish": 0.5}, by_class=by_class)
+        table = re.search(r'<table id="per-class">.*?</table>', report(make_case(point=point)), re.S)[0]
+        cells = [re.findall(r">([^<>]*)</td>", row)[-2:] for row in re.findall(r"<tr>.*?</tr>", table)[1:]]
+        assert cells == [[used, "0.500"], ["0.400", "\N{EN DASH}"], ["0.400", "\N{EN DASH}"]]
+
+
+def test_a_threshold_that_was_asked_for_is_no_operating_point(make_case, report, tmp_path):
+    page = report(make_case(point=OperatingPoint(0.7, objective="given")), source=tmp_path / "my run")
+    assert "Measured at a score of 0.700, as asked for." in page
+    assert "none was chosen" not in page
+    assert "asked for: 0.700" in page
+    assert f"boxwright predict &#39;{tmp_path}/my run&#39; PICTURE --threshold 0.7" in page
+
+
+def test_one_picture_of_one_class_without_detections_makes_a_page(make_case, report):
+    one = make_case(names=("fish",), pictures=1)
+    truth = GroundTruth.of([[5, 5, 50, 50]], [0])
+    bare = with_results(one, [truth], [Detections.empty()], np.array([[240, 160]]))
+    (one.pictures / "picture-0.jpg").rename(one.pictures / "0.jpg")
+    page = report(bare, data_summary=None)
+    assert "1 pictures and 1 boxes of 1 classes" in page
+    assert page.count('class="frame"') == 1  # the picture whose box was missed
 
 
 def test_of_many_classes_the_worst_and_the_most_mixed_up_are_shown(make_case, report):
@@ -130,9 +165,10 @@ def test_of_many_classes_the_worst_and_the_most_mixed_up_are_shown(make_case, re
 def test_names_are_words_everywhere(make_case, report):
     hostile = ("<script>alert(1)</script>", "'\"&</title>", "</script><img src=x onerror=alert(2)>")
     case = make_case(names=hostile, files="pi<b>c'\"{}.jpg", name="<b>run</b> $(rm)")
-    page = report(case, epochs=[*case.epochs, {"epoch": 1, "train/loss_<i>": 0.5}])
+    epochs = [*case.epochs, {"epoch": 1, "train/loss_<i>": 0.5}]
+    page = report(case, epochs=epochs, source=Path("runs", "<b>run<b> $(rm)"))
     assert not re.search(r"<script>alert|<img src=x|<b>run|pi<b>|loss_<i>", page)
-    assert "boxwright predict &#39;runs/&lt;b&gt;run&lt;/b&gt; $(rm)&#39; PICTURE" in page
+    assert "boxwright predict &#39;runs/&lt;b&gt;run&lt;b&gt; $(rm)&#39; PICTURE" in page
     assert len(re.findall(r"</script>", page)) == 2
     data = json.loads(re.search(r'id="gallery-data">(.*?)</script>', page, re.S)[1])
     assert tuple(data["names"]) == hostile
@@ -143,15 +179,29 @@ def test_json_does_not_end_its_element():
 
 
 @pytest.mark.parametrize(
-    ("objective", "words"),
+    ("objective", "words", "own_words"),
     [
-        ("f0.5", "there F0.5 on valid is highest, 0.700."),
-        ("precision>=0.95", "with a precision of at least 0.95 on valid it has the highest recall, 0.700."),
-        ("recall>=0.9", "with a recall of at least 0.9 on valid it has the highest precision, 0.700."),
+        (
+            "f0.5",
+            "there F0.5 on valid is highest, 0.700.",
+            "there its F0.5 on valid is highest; F0.5 of all classes together is 0.700.",
+        ),
+        (
+            "precision>=0.95",
+            "with a precision of at least 0.95 on valid it has the highest recall, 0.700.",
+            "there its recall on valid is highest with a precision of at least 0.95; recall of all classes together",
+        ),
+        (
+            "recall>=0.9",
+            "with a recall of at least 0.9 on valid it has the highest precision, 0.700.",
+            "there its precision on valid is highest with a recall of at least 0.9; precision of all classes together",
+        ),
     ],
 )
-def test_the_objective_is_told_in_words(objective, words):
-    assert words in operating_sentence(OperatingPoint(0.4, objective, 0.7, "valid"))
+def test_the_objective_is_told_in_words(objective, words, own_words):
+    assert words in sentence(OperatingPoint(0.4, objective, 0.7, "valid"), ("fish", "shark"))
+    own = OperatingPoint(0.4, objective, 0.7, "valid", per_class={"fish": 0.2}, by_class=True)
+    assert own_words in sentence(own, ("fish", "shark"))
 
 
 def test_the_gallery_takes_each_picture_once_and_the_worst_first(case):

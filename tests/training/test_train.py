@@ -13,6 +13,7 @@ import yaml
 from rich.console import Console
 
 import boxwright
+from boxwright.config import TrainConfig
 from boxwright.data import ANNOTATIONS, draw_demo_data
 from boxwright.runtime import (
     ArchiveError,
@@ -25,7 +26,7 @@ from boxwright.runtime import (
     open_bundle,
 )
 from boxwright.tracking.local import read_metrics
-from boxwright.training.train import resume
+from boxwright.training.train import resume, train
 
 TINY = {"model": "fasterrcnn_tiny_fpn", "weights": "none", "batch_size": 4, "wandb": "off", "workers": 0}
 
@@ -37,7 +38,8 @@ def small(tmp_path_factory):
 
 def test_the_run_folder_holds_what_it_should(run):
     names = ["config.yaml", "metrics.jsonl", "checkpoints/best.ckpt", "checkpoints/last.ckpt", "spec.json"]
-    assert all((run / name).is_file() for name in [*names, "model_state_dict.pth"])
+    names += ["model_state_dict.pth", "detections.npz", "report.html"]
+    assert all((run / name).is_file() for name in names)
     state = torch.load(run / "model_state_dict.pth", weights_only=True)
     assert all(isinstance(value, torch.Tensor) for value in state.values())
     assert not any(name.startswith("network.") for name in state)
@@ -140,6 +142,30 @@ def test_resuming_on_other_classes_is_refused(interrupted, small, tmp_path):
     settings = yaml.safe_load((run / "config.yaml").read_text())
     (run / "config.yaml").write_text(yaml.safe_dump({**settings, "data": str(data)}))
     with pytest.raises(ContractError, match="disc"):
+        resume(run, Console(quiet=True))
+
+
+def test_resuming_on_another_validation_split_is_refused(interrupted, small, tmp_path):
+    """Its best epoch so far was measured on other pictures."""
+    run, data = tmp_path / "run", tmp_path / "data"
+    shutil.copytree(interrupted[0], run)
+    shutil.copytree(small, data)
+    document = json.loads((data / "valid" / ANNOTATIONS).read_text())
+    document["images"].reverse()
+    (data / "valid" / ANNOTATIONS).write_text(json.dumps(document))
+    settings = yaml.safe_load((run / "config.yaml").read_text())
+    (run / "config.yaml").write_text(yaml.safe_dump({**settings, "data": str(data)}))
+    with pytest.raises(ContractError, match="valid has changed"):
+        resume(run, Console(quiet=True))
+
+
+def test_a_checkpoint_of_an_older_version_is_refused(interrupted, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(interrupted[0], run)
+    checkpoint = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
+    del checkpoint["boxwright"]["found"]
+    torch.save(checkpoint, run / "checkpoints" / "last.ckpt")
+    with pytest.raises(ArchiveError, match="older boxwright"):
         resume(run, Console(quiet=True))
 
 
@@ -266,6 +292,33 @@ def test_a_run_killed_at_its_end_is_finished_by_resuming(small, tmp_path):
     for name in ("spec.json", "model_state_dict.pth"):
         (run.folder / name).unlink()
     assert resume(run.folder, Console(quiet=True)).spec.operating_point == run.spec.operating_point
+
+
+def test_what_an_interruption_left_does_not_pass_for_the_end(small, tmp_path):
+    """Killed at its end, after Ctrl-C had left a specification of an earlier epoch."""
+    run = boxwright.train(data=small, name="left", out=tmp_path, epochs=1, **TINY)
+    earlier = replace(run.spec, provenance={**run.spec.provenance, "finished": False, "best_epoch": 99})
+    (run.folder / "spec.json").write_text(earlier.to_json())
+    assert resume(run.folder, Console(quiet=True)).spec.provenance["best_epoch"] == 0
+    with pytest.raises(ConfigError, match="all 1 epochs are done"):
+        resume(run.folder, Console(quiet=True))
+
+
+def test_a_report_that_cannot_be_written_does_not_spoil_the_run(small, tmp_path, capsys):
+    def write_report(run):
+        (run / "report.html").mkdir()
+        (run / "report.html").write_text("")  # a folder is in the way
+
+    config = TrainConfig(data=small, name="way", out=tmp_path, epochs=1, **TINY)
+    result = train(config, write_report=write_report)
+    assert (result.folder / "spec.json").is_file()
+    assert "there is no report" in capsys.readouterr().out
+
+
+def test_an_objective_that_cannot_be_attained_gives_way_to_f2(small, tmp_path, capsys):
+    run = boxwright.train(data=small, name="high", out=tmp_path, epochs=1, objective="recall>=1", **TINY)
+    assert run.spec.operating_point.objective == "f2"
+    assert "The operating point is that of the best F2" in capsys.readouterr().out
 
 
 def test_sgd_coco_style_settings_run(small, tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 import urllib.request
 from collections.abc import Callable
@@ -14,6 +15,7 @@ import numpy as np
 from boxwright import api
 from boxwright.data import read_split
 from boxwright.data.demo import draw_demo_data
+from boxwright.reporting.operating_point import measured_at
 from boxwright.runtime import Detections, ModelSpec, ServingError, decode
 from boxwright.runtime.drawing import draw_detections
 from boxwright.serving.server import background_server
@@ -57,7 +59,8 @@ def run_demo(out: Path, say: Callable[[str], object]) -> None:
         raise ServingError("The demo was interrupted.", "Start it again.")
     say("3/6 Measuring on the test split, which training has not seen")
     figures = api.evaluate(run.folder, data, "test").figures
-    say(f"    mAP {figures.map:.4f}, mAP50 {figures.map_50:.4f}, F2 {figures.f2:.4f} at score {figures.threshold:.3f}")
+    used = measured_at(run.spec.operating_point, run.spec.class_names)
+    say(f"    mAP {figures.map:.4f}, mAP50 {figures.map_50:.4f}, F2 {figures.f2:.4f} {used}")
     say("4/6 Packing")
     mar = api.archive(run.folder, store=out / "model-store")
     say(f"    {mar}")
@@ -78,7 +81,7 @@ def _picture_with_objects(data: Path, spec: ModelSpec) -> Path:
 def _ask(mar: Path, picture: Path, say: Callable[[str], object]) -> list[dict[str, Any]]:
     with background_server([mar]) as base:
         url = f"{base}/predictions/{mar.stem}"
-        say(f"    curl -T {picture} {url}")
+        say(f"    curl -T {shlex.quote(str(picture))} {url}")
         request = urllib.request.Request(url, data=picture.read_bytes(), method="PUT")
         request.add_header("Content-Type", "application/octet-stream")
         with urllib.request.urlopen(request, timeout=_TIMEOUT_SECONDS) as response:

@@ -10,22 +10,15 @@ from boxwright.evaluation import Evaluation
 from boxwright.evaluation.compare import Contender
 from boxwright.metrics.comparison import Comparison, Difference
 from boxwright.metrics.objective import MIN_BOXES
-from boxwright.runtime import ModelSpec
+from boxwright.reporting.headline import HEADLINE
+from boxwright.reporting.operating_point import in_words, measured_at
+from boxwright.runtime import ModelSpec, OperatingPoint
 
 from .verbs.options import shown
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
-
-_HEADLINE = (
-    ("mAP", "map"),
-    ("mAP50", "map_50"),
-    ("F2", "f2"),
-    ("F2, mean over classes", "f2_macro"),
-    ("precision", "precision"),
-    ("recall", "recall"),
-)
 
 __all__ = ["comparison_document", "print_comparisons", "print_evaluation", "print_operating_point"]
 
@@ -38,13 +31,12 @@ def print_evaluation(console: Console, evaluation: Evaluation) -> None:
     intervals = document["intervals"]
     console.print(f"{evaluation.split}: {document['images']} pictures in {document['seconds']:.1f} s")
     headline = Table("", "", "95 % interval", box=None, show_header=True)
-    for title, key in _HEADLINE:
+    for key, title in HEADLINE.items():
         headline.add_row(title, shown(document[key]), _interval(intervals.get(key)))
     console.print(headline)
-    console.print(
-        f"at {_thresholds(evaluation.spec)}; best possible F2 {shown(document['best_f2'])} "
-        f"at {document['best_threshold']:.3f}"
-    )
+    used = measured_at(evaluation.spec.operating_point, evaluation.spec.class_names)
+    best = f"{shown(document['best_f2'])} at {document['best_threshold']:.3f}"
+    console.print(f"{used}; best possible F2 with one score for all classes {best}")
     table = Table("class", "boxes", "mAP", "mAP50", "F2", "precision", "recall", box=None)
     for name, row in document["per_class"].items():
         cells = (shown(row[key]) for key in ("map", "map_50", "f2", "precision", "recall"))
@@ -58,22 +50,35 @@ def print_operating_point(console: Console, spec: ModelSpec) -> None:
 
     point = spec.operating_point
     measured = f"{shown(point.value)} on {point.split}" if point.split else "never measured"
-    console.print(f"{spec.name}: {_thresholds(spec)}, for {point.objective}: {measured}")
+    console.print(f"{spec.name}: {in_words(point, spec.class_names)}, for {point.objective}: {measured}")
     if point.interval:
-        console.print(f"95 % of resampled validation sets would choose {_interval(point.interval)}")
-    if not point.per_class:
+        what = f"one score for all, {point.threshold:.3f}: " if point.by_class else ""
+        console.print(f"{what}95 % of resampled validation sets would choose {_interval(point.interval)}")
+    if not point.per_class and not point.by_class:
         return
-    table = Table("class", "own threshold", "in use", box=None)
+    table = Table("class", "boxes", "own threshold", "in use", box=None)
     for name, used in zip(spec.class_names, point.thresholds(spec.class_names), strict=True):
-        table.add_row(name, f"{point.per_class[name]:.3f}" if name in point.per_class else "-", f"{used:.3f}")
+        boxes = _boxes(spec, name)
+        table.add_row(name, "-" if boxes is None else str(boxes), _own(point, name, boxes), f"{used:.3f}")
     console.print(table)
-    if len(point.per_class) < len(spec.class_names):
-        console.print(f"-: fewer than {MIN_BOXES} boxes to choose by, or the objective cannot be attained.")
 
 
-def _thresholds(spec: ModelSpec) -> str:
-    point = spec.operating_point
-    return "each class's own score" if point.by_class else f"score {point.threshold:.3f}"
+def _boxes(spec: ModelSpec, name: str) -> int | None:
+    """How many there were to choose the class's threshold by; None where that was not recorded."""
+    measured = spec.measured.get(spec.operating_point.split or "", {})
+    boxes = measured.get("per_class", {}).get(name, {}).get("boxes")
+    return boxes if isinstance(boxes, int) else None
+
+
+def _own(point: OperatingPoint, name: str, boxes: int | None) -> str:
+    """A class's own threshold, or why it has none."""
+    if name in point.per_class:
+        return f"{point.per_class[name]:.3f}"
+    if boxes is None:
+        return "-"
+    if boxes < MIN_BOXES:
+        return f"none: fewer than {MIN_BOXES} boxes"
+    return "none: nothing detected" if point.objective.startswith("f") else f"none: {point.objective} not attained"
 
 
 def _interval(ends: Sequence[float | None] | None) -> str:

@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 
 from .coco import DataFolder
-from .documents import ANNOTATIONS
+from .documents import ANNOTATIONS, SPLITS
 
 __all__ = ["fingerprint"]
 
 
-def fingerprint(folder: DataFolder) -> str:
-    """SHA-256 (hex) over every split's annotation file and every picture's name and size in bytes.
+def fingerprint(folder: DataFolder, splits: Sequence[str] = SPLITS) -> str:
+    """SHA-256 (hex) over each split's annotation file and every picture's name and size in bytes.
 
     Pictures are not read: a picture replaced by another of the same size goes unseen.
+
+    Args:
+        folder: checked records.
+        splits: that count, those that exist.
     """
     digest = hashlib.sha256()
     for name, split in folder.splits.items():
+        if name not in splits:
+            continue
         digest.update(name.encode() + (folder.root / name / ANNOTATIONS).read_bytes())
         for record in split.pictures:
             digest.update(f"{_relative(record.path, folder.root)}\0{record.path.stat().st_size}\n".encode())

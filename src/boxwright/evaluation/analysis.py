@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from boxwright.metrics import FBetaCurve, Figures, Matches, fbeta_curve
-from boxwright.metrics.bootstrap import intervals
+from boxwright.metrics.bootstrap import Intervals, intervals
 from boxwright.metrics.calibration import Calibration, calibration
 from boxwright.metrics.confusion import confusion_matrix
 from boxwright.metrics.error_types import ErrorTypes, error_types
@@ -57,17 +57,17 @@ class Analysis:
     calibration: Calibration
 
 
-def analyse(results: SplitResults, point: OperatingPoint, resamples: int = 1000) -> Analysis:
+def analyse(results: SplitResults, point: OperatingPoint, measured: Intervals | None = None) -> Analysis:
     """Analyse the results of a split.
 
     Args:
         results: of the split.
         point: whose thresholds are used.
-        resamples: of the pictures, for the intervals.
+        measured: intervals of the figures there, where they are at hand.
     """
     matches = results.matches()
     thresholds = np.array(point.thresholds(results.class_names))
-    measured = intervals(matches, thresholds, resamples)
+    measured = measured or intervals(matches, thresholds)
     return Analysis(
         matches=matches,
         figures=figures_of(matches, thresholds),

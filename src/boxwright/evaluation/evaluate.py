@@ -52,6 +52,8 @@ class Evaluation:
         """What ``boxwright evaluate --json`` writes."""
         return {
             **self.figures.to_document(self.spec.class_names),
+            "objective": self.spec.operating_point.objective,
+            "by_class": self.spec.operating_point.by_class,
             "intervals": interval_document(self.intervals, self.spec.class_names),
             "seconds": round(self.seconds, 3),
         }
@@ -81,6 +83,7 @@ def evaluate(
 
     Raises:
         ArchiveError: the model cannot be read.
+        ConfigError: the threshold is outside [0, 1].
         ContractError: the data has other classes.
         DataError: the data cannot be read.
     """

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from boxwright.metrics import Figures, Matches, fbeta_at
 from boxwright.metrics.bootstrap import Intervals, intervals
 from boxwright.metrics.figures import figures_of
 from boxwright.metrics.interval import Interval
 from boxwright.metrics.objective import Choice, Objective, choose
-from boxwright.runtime import ModelSpec, OperatingPoint
+from boxwright.runtime import ConfigError, ModelSpec, OperatingPoint
+from boxwright.runtime.bundle import RUN_SPEC
 
 from .results import SplitResults
 
-__all__ = ["interval_document", "measured_spec"]
+__all__ = ["interval_document", "measured_spec", "write_spec"]
 
 
 def measured_spec(spec: ModelSpec, results: SplitResults, objective: Objective, by_class: bool = False) -> ModelSpec:
@@ -34,9 +37,41 @@ def measured_spec(spec: ModelSpec, results: SplitResults, objective: Objective, 
     matches = results.matches()
     point = _point(choose(matches, objective), objective, results, by_class)
     thresholds = np.array(point.thresholds(results.class_names))
-    figures = figures_of(matches, thresholds).to_document(results.class_names)
-    figures["intervals"] = interval_document(intervals(matches, thresholds), results.class_names)
-    return replace(spec, operating_point=point, measured={**spec.measured, results.split: figures})
+    figures, measured = figures_of(matches, thresholds), intervals(matches, thresholds)
+    if by_class:
+        point = _measured_by_class(point, objective, matches, figures, measured)
+    document = figures.to_document(results.class_names)
+    document["intervals"] = interval_document(measured, results.class_names)
+    return replace(spec, operating_point=point, measured={**spec.measured, results.split: document})
+
+
+def _measured_by_class(
+    point: OperatingPoint, objective: Objective, matches: Matches, figures: Figures, measured: Intervals
+) -> OperatingPoint:
+    """The operating point with its value at the classes' own thresholds, where a bound must hold as well.
+
+    Raises:
+        ConfigError: classes without a threshold of their own pull the pooled figure below the bound.
+    """
+    if objective.figure == "f":
+        thresholds = np.array([one.threshold for one in figures.per_class])
+        value = fbeta_at(matches, thresholds, objective.number)
+    else:
+        value, bound = (float(getattr(figures, name)) for name in (objective.maximised, objective.figure))
+        if bound < objective.number:
+            raise ConfigError(
+                f"With a threshold for each class the {objective.figure} is {bound:.3f}, less than {objective.number}.",
+                "Use one threshold for all classes (--global), or ask for less.",
+            )
+    interval = measured.figures.get(objective.maximised)
+    return replace(point, value=_null_if_nan(value), value_interval=_ends(interval))
+
+
+def write_spec(run: Path, spec: ModelSpec) -> None:
+    """Write a run's ``spec.json``, whole or not at all."""
+    part = run / f"{RUN_SPEC}.part"
+    part.write_text(spec.to_json(), encoding="utf-8")
+    part.replace(run / RUN_SPEC)
 
 
 def interval_document(measured: Intervals, names: Sequence[str]) -> dict[str, Any]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import zipfile
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,20 @@ __all__ = ["RESULTS", "SplitResults", "detections_of", "detections_to_columns", 
 
 RESULTS = "detections.npz"
 """Where a run keeps what its best epoch found in the validation split."""
+_COLUMNS: dict[str, tuple[type[np.generic], int]] = {
+    "names": (np.uint8, 1),
+    "sizes": (np.int64, 2),
+    "found_counts": (np.int64, 1),
+    "found_boxes": (np.float32, 2),
+    "found_scores": (np.float32, 1),
+    "found_labels": (np.int64, 1),
+    "truth_counts": (np.int64, 1),
+    "truth_boxes": (np.float64, 2),
+    "truth_labels": (np.int64, 1),
+    "truth_crowd": (np.bool_, 1),
+    "truth_area": (np.float64, 1),
+}
+"""Type and dimensions of each array in the file; ``names`` are bytes of JSON."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,23 +80,31 @@ class SplitResults:
         return cls(split.name, tuple(class_names), names, sizes, truths, tuple(found))
 
     def matches(self) -> Matches:
-        """Every detection matched once; see ``match_detections``."""
+        """Every detection matched once; see ``match_detections``. Computed at the first call, then the same object."""
+        return self._matches
+
+    @cached_property
+    def _matches(self) -> Matches:
         return match_detections(self.truths, self.found, len(self.class_names))
 
     def save(self, path: Path) -> None:
         """Write an ``.npz``, whole or not at all."""
         columns: dict[str, Any] = {
-            "split": np.array(self.split),
-            "class_names": np.array(self.class_names, dtype=str),
-            "file_names": np.array(self.file_names, dtype=str),
+            "names": self._names(),
             "sizes": self.sizes,
             **{f"found_{name}": column for name, column in detections_to_columns(self.found).items()},
             **{f"truth_{name}": column for name, column in _truth_columns(self.truths).items()},
         }
+        typed: dict[str, Any] = {name: np.asarray(columns[name], dtype) for name, (dtype, _) in _COLUMNS.items()}
         part = path.with_name(path.name + ".part")
         with part.open("wb") as file:
-            np.savez_compressed(file, **columns)
+            np.savez_compressed(file, **typed)
         part.replace(path)
+
+    def _names(self) -> NDArray[np.uint8]:
+        """Names as bytes of JSON: numpy's strings lose a NUL at the end."""
+        names = {"split": self.split, "class_names": self.class_names, "file_names": self.file_names}
+        return np.frombuffer(json.dumps(names).encode("ascii"), np.uint8)
 
     @classmethod
     def load(cls, path: Path) -> SplitResults:
@@ -94,18 +117,22 @@ class SplitResults:
             with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
                 columns = dict(file)
             return cls._of_columns(columns)
-        except (OSError, ValueError, KeyError, IndexError, EOFError, zipfile.BadZipFile) as error:
+        except Exception as error:  # zipfile, the decompressors and numpy raise whatever they run into
+            reason = str(error).removesuffix(".")
             raise ArchiveError(
-                f"{path}: no readable detections: {error}.", "Measure the model anew, with --data FOLDER."
+                f"{path}: no readable detections: {reason}.", "Measure the run anew, or train again."
             ) from error
 
     @classmethod
     def _of_columns(cls, columns: Mapping[str, NDArray[Any]]) -> SplitResults:
+        _require_columns(columns)
+        names = _read_names(columns["names"])
+        _require_labels(columns, len(names["class_names"]))
         truth = {name.removeprefix("truth_"): column for name, column in columns.items()}
         return cls(
-            split=str(columns["split"]),
-            class_names=tuple(columns["class_names"].tolist()),
-            file_names=tuple(columns["file_names"].tolist()),
+            split=names["split"],
+            class_names=tuple(names["class_names"]),
+            file_names=tuple(names["file_names"]),
             sizes=columns["sizes"],
             truths=tuple(
                 GroundTruth(truth["boxes"][rows], truth["labels"][rows], truth["crowd"][rows], truth["area"][rows])
@@ -113,6 +140,36 @@ class SplitResults:
             ),
             found=tuple(detections_of({name.removeprefix("found_"): column for name, column in columns.items()})),
         )
+
+
+def _require_columns(columns: Mapping[str, NDArray[Any]]) -> None:
+    for name, (dtype, dimensions) in _COLUMNS.items():
+        if name not in columns:
+            raise ValueError(f"{name} is missing")
+        column = columns[name]
+        if column.dtype != dtype or column.ndim != dimensions:
+            raise ValueError(f"{name} is {column.dtype} {list(column.shape)}")
+    if columns["sizes"].shape[1] != 2:
+        raise ValueError(f"sizes is {list(columns['sizes'].shape)}, not [P, 2]")
+    for side in ("found", "truth"):
+        counts, rows = columns[f"{side}_counts"], len(columns[f"{side}_labels"])
+        if (counts < 0).any() or counts.sum() != rows:
+            raise ValueError(f"{side}_counts do not add up to the {rows} rows of {side}_labels")
+
+
+def _read_names(column: NDArray[np.uint8]) -> dict[str, Any]:
+    names = json.loads(column.tobytes())
+    listed = [names["split"], *names["class_names"], *names["file_names"]]
+    if not all(isinstance(name, str) for name in listed):
+        raise ValueError("a name is no text")
+    return cast("dict[str, Any]", names)
+
+
+def _require_labels(columns: Mapping[str, NDArray[Any]], num_classes: int) -> None:
+    for name in ("found_labels", "truth_labels"):
+        wrong = columns[name][(columns[name] < 0) | (columns[name] >= num_classes)]
+        if wrong.size:
+            raise ValueError(f"{name} has a {wrong[0]}, with {num_classes} classes")
 
 
 def ground_truth_of(split: Split) -> Sequence[GroundTruth]:

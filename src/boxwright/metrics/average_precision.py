@@ -14,12 +14,20 @@ from numpy.typing import NDArray
 
 from .matching import AREAS, COCO_IOUS, Matches
 
-__all__ = ["MAX_DETECTIONS", "AveragePrecision", "average_precision", "average_precision_at"]
+__all__ = [
+    "MAX_DETECTIONS",
+    "RECALLS",
+    "AveragePrecision",
+    "average_precision",
+    "average_precision_at",
+    "hits_needed",
+]
 
 MAX_DETECTIONS = (1, 10, 100)
 """How many detections of a picture and class count: for the three recalls, and the last for all else."""
 
-_RECALLS = np.linspace(0.0, 1.0, 101)
+RECALLS = np.linspace(0.0, 1.0, 101)
+"""The recalls that precision is averaged over, as pycocotools makes them."""
 
 
 @dataclass(frozen=True)
@@ -167,7 +175,7 @@ def average_precision_at(
     number = np.arange(1, len(segment) + 1) - first[segment]
     precision = np.zeros(len(segment) + len(boxes))  # a zero closes each segment: recalls never reached
     precision[np.arange(len(segment)) + segment] = number / found
-    needed = np.minimum(_hits_needed(boxes), hits[:, None]) + (first + np.arange(len(boxes)))[:, None]
+    needed = np.minimum(hits_needed(boxes) - 1, hits[:, None]) + (first + np.arange(len(boxes)))[:, None]
     if not len(boxes):
         return np.zeros(0)
     best = np.maximum.reduceat(precision, needed.reshape(-1)).reshape(needed.shape)
@@ -176,13 +184,16 @@ def average_precision_at(
     return averaged
 
 
-def _hits_needed(boxes: NDArray[np.int64]) -> NDArray[np.int64]:
-    """How many hits come before the one that reaches each recall, as doubles compare: int64 [S, 101]."""
-    wanted = np.maximum(boxes, 1)[:, None]
-    number = np.maximum(np.ceil(_RECALLS * wanted), 1.0)
-    number -= (number > 1) & ((number - 1) / wanted >= _RECALLS)
-    number += number / wanted < _RECALLS
-    return number.astype(np.int64) - 1
+def hits_needed(boxes: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The fewest hits whose recall, hits / boxes, is at least each of ``RECALLS``: int64 [..., 101].
+
+    Exact in integers. Some of COCO's thresholds lie one rounding above k / 100 (.29 is
+    .29000000000000004): there a recall of exactly k / 100 is not enough. The first hit stands for recall 0,
+    and where there are no boxes for every recall.
+    """
+    hundredths = np.arange(len(RECALLS))
+    more_than = (hundredths / 100 < RECALLS) | (hundredths == 0)
+    return (np.maximum(boxes, 1)[..., None] * hundredths + np.where(more_than, 100, 99)) // 100
 
 
 def _recall(segment: NDArray[np.int64], boxes: NDArray[np.int64]) -> NDArray[np.float64]:

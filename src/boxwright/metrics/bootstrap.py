@@ -29,6 +29,7 @@ __all__ = [
     "bootstrap_map",
     "intervals",
     "pictures_per_class",
+    "pooled_units",
     "resample_counts",
     "with_all_once",
 ]
@@ -130,7 +131,8 @@ class Intervals:
     """95 % intervals of a detector's figures, by name.
 
     Attributes:
-        figures: of ``map``, ``map_50``, ``f2``, ``f2_macro``, ``precision`` and ``recall``.
+        figures: of ``map``, ``map_50``, ``f2``, ``f2_macro``, ``precision`` and ``recall``; NaN to NaN
+            where there are no boxes.
         by_class: of ``map`` and ``f2`` by class index; None where fewer than two pictures have the class.
     """
 
@@ -153,7 +155,7 @@ def intervals(matches: Matches, thresholds: ArrayLike, resamples: int = 1000, se
     samples = bootstrap_figures(matches, thresholds, with_all_once(matches.num_pictures, resamples, seed))
     units = pictures_per_class(matches)
     return Intervals(
-        {name: _interval(column, matches.num_pictures) for name, column in samples.figures.items()},
+        {name: _interval(column, pooled_units(matches)) for name, column in samples.figures.items()},
         {
             name: tuple(
                 _interval(column, int(count)) if count > 1 else None
@@ -185,6 +187,11 @@ def bootstrap_figures(matches: Matches, thresholds: ArrayLike, counts: Counts) -
         },
         {"map": precision.per_class, "f2": fbeta.per_class},
     )
+
+
+def pooled_units(matches: Matches) -> int:
+    """Pictures that a figure of all classes hangs on: all, or none where there is nothing to find."""
+    return matches.num_pictures if matches.boxes_per_class.any() else 0
 
 
 def pictures_per_class(matches: Matches) -> NDArray[np.int64]:

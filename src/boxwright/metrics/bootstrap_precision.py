@@ -7,14 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from .average_precision import MAX_DETECTIONS
+from .average_precision import MAX_DETECTIONS, RECALLS, hits_needed
 from .matching import COCO_IOUS, Matches
 from .resampling import Counts, in_blocks, mean_of_defined, sums_until
 
 __all__ = ["PrecisionSamples", "bootstrap_map"]
-
-RECALLS = np.linspace(0.0, 1.0, 101)
-"""COCO's recall thresholds, as pycocotools makes them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,22 +122,15 @@ class _Hits:
         return boxes
 
     def _segments(self, counts: Counts, boxes: NDArray[np.int64]) -> NDArray[np.float64]:
-        """AP of each segment, float64 [B, S]; all resamples of the block lie in one flat array of hits."""
+        """AP of each segment, float64 [B, S]; 0 where no picture with a hit of it is drawn."""
         drawn = counts.take(self.hit_pictures, axis=1)
         found = np.repeat(self._found(counts).ravel(), drawn.ravel())
-        lengths = np.add.reduceat(drawn, self.segments, axis=1, dtype=np.int64).ravel()
-        starts = np.cumsum(lengths) - lengths
-        precision = (np.arange(1, len(found) + 1) - np.repeat(starts, lengths)) / found
-        # Offsets that fall from segment to segment let one running maximum from the back serve them all.
-        offsets = np.arange(len(lengths), 0, -1, dtype=np.float64)
-        precision += np.repeat(offsets, lengths)
-        np.maximum.accumulate(precision[::-1], out=precision[::-1])
-        needed = hits_needed(boxes).reshape(-1, len(RECALLS))
-        reached = needed <= lengths[:, None]
-        at = np.where(reached, starts[:, None] + needed - 1, 0)
-        sampled = np.where(reached, precision.take(at, mode="clip") - offsets[:, None], 0.0)
-        mean: NDArray[np.float64] = sampled.mean(axis=1).reshape(boxes.shape)
-        return mean
+        hits = np.add.reduceat(drawn, self.segments, axis=1, dtype=np.int64).ravel()
+        with_hits = np.flatnonzero(hits)
+        precision = np.zeros(hits.size)
+        if with_hits.size:
+            precision[with_hits] = _average_precision(found, hits[with_hits], boxes.ravel()[with_hits])
+        return precision.reshape(boxes.shape)
 
     def _found(self, counts: Counts) -> NDArray[np.int32]:
         """Detections that count, up to each hit and with it: int32 [B, H]."""
@@ -163,12 +153,35 @@ def _up_to_the_last_hit(matches: Matches, rows: NDArray[np.int64]) -> NDArray[np
     return looked_at[hits[:-1] < hits_of_class]
 
 
-def hits_needed(boxes: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The fewest hits whose recall, hits / boxes, is at least each of ``RECALLS``: int64 [..., 101].
+def _average_precision(
+    found: NDArray[np.int32], hits: NDArray[np.int64], boxes: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """AP of S rankings that lie one after another in one flat array of n hits.
 
-    Exact in integers. Some of COCO's thresholds lie one rounding above k / 100 (.29 is
-    .29000000000000004): there a recall of exactly k / 100 is not enough. The first hit stands for recall 0.
+    Args:
+        found: int32 [n], detections of the ranking that count, up to and with this hit.
+        hits: int64 [S], of each ranking, at least 1.
+        boxes: int64 [S], how many there are to find, at least as many as the hits.
+
+    Returns:
+        float64 [S].
     """
-    hundredths = np.arange(len(RECALLS))
-    more_than = (hundredths / 100 < RECALLS) | (hundredths == 0)
-    return (boxes[..., None] * hundredths + np.where(more_than, 100, 99)) // 100
+    starts = np.cumsum(hits) - hits
+    precision = (np.arange(1, len(found) + 1) - np.repeat(starts, hits)) / found
+    # Offsets that fall from ranking to ranking let one running maximum from the back serve them all.
+    offsets = np.arange(len(hits), 0, -1, dtype=np.float64)
+    precision += np.repeat(offsets, hits)
+    np.maximum.accumulate(precision[::-1], out=precision[::-1])
+    # Rankings with as many boxes reach a recall at the same hit. With few boxes these are few hits that
+    # stand for many recalls, which is what makes many rare classes bearable.
+    numbers, which = np.unique(boxes, return_inverse=True)
+    width = int(numbers[-1]) + 2
+    steps, weights = np.unique(hits_needed(numbers) + width * np.arange(len(numbers))[:, None], return_counts=True)
+    begin = np.searchsorted(steps, width * which)
+    reached = np.searchsorted(steps, width * which + hits, side="right") - begin
+    first = np.cumsum(reached) - reached
+    points = np.arange(int(reached.sum())) + np.repeat(begin - first, reached)
+    places = steps.take(points) + np.repeat(starts - width * which - 1, reached)
+    sampled = weights.take(points) * (precision.take(places) - np.repeat(offsets, reached))
+    mean: NDArray[np.float64] = np.add.reduceat(sampled, first) / len(RECALLS)
+    return mean

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from boxwright.runtime.spec import DEFAULT_THRESHOLD
 
+from .fbeta import ROUNDING
 from .matching import Matches
 from .resampling import Counts, in_blocks, sums_until
 
@@ -20,8 +21,6 @@ Rate: TypeAlias = Callable[[NDArray[np.int32], NDArray[np.int32], NDArray[np.int
 """Worth of a threshold, from hits and detections that count [B, C], and boxes [B, 1]: float64 [B, C].
 
 Linear in the hits where it is used at several IoUs, and never higher for a detection more without a hit."""
-
-_EQUAL = 1e-12  # values that differ by less are the same counts, rounded differently
 
 
 def bootstrap_threshold(matches: Matches, counts: Counts, ious: Sequence[float], rate: Rate) -> NDArray[np.float64]:
@@ -110,7 +109,7 @@ class _Candidates:
             return self._highest(counts)
         values = self._values(counts)
         top = values.max(axis=1, keepdims=True)
-        chosen = self.scores[np.argmax(values >= top - _EQUAL, axis=1)]
+        chosen = self.scores[np.argmax(values >= top - ROUNDING, axis=1)]
         return np.where(top[:, 0] > 0, chosen, self._highest(counts))
 
     def _values(self, counts: Counts) -> NDArray[np.float64]:

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from .matching import IOUS, Matches
 
-__all__ = ["counts_at", "kept_at"]
+__all__ = ["counts_at", "kept_at", "last_of_score"]
 
 
 def kept_at(matches: Matches, thresholds: float | NDArray[np.float64]) -> NDArray[np.bool_]:
@@ -29,6 +29,11 @@ def counts_at(matches: Matches, thresholds: float | NDArray[np.float64]) -> tupl
     hits = _by_level_and_class(matches.hit[:, kept], labels, matches.num_classes)
     ignored = _by_level_and_class(matches.ignored[:, kept], labels, matches.num_classes)
     return hits, np.bincount(labels, minlength=matches.num_classes) - ignored
+
+
+def last_of_score(scores: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Where a threshold can cut: the places in falling scores [n] whose next score is another, or that end them."""
+    return np.flatnonzero(np.diff(scores, append=-np.inf))
 
 
 def _by_level_and_class(marked: NDArray[np.bool_], labels: NDArray[np.int64], num_classes: int) -> NDArray[np.int64]:

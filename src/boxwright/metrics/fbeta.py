@@ -15,12 +15,21 @@ from numpy.typing import NDArray
 
 from boxwright.runtime.spec import DEFAULT_THRESHOLD
 
-from .counts import counts_at
+from .counts import counts_at, last_of_score
 from .matching import FBETA_IOUS, Matches
 
-__all__ = ["FBetaCurve", "class_fbeta_at", "class_fbeta_curves", "fbeta_at", "fbeta_curve", "macro_fbeta_curve"]
+__all__ = [
+    "ROUNDING",
+    "FBetaCurve",
+    "class_fbeta_at",
+    "class_fbeta_curves",
+    "fbeta_at",
+    "fbeta_curve",
+    "macro_fbeta_curve",
+]
 
-_EQUAL = 1e-12  # two values that differ by less are the same counts, rounded differently
+ROUNDING = 1e-12
+"""Two values that differ by less are of the same counts, rounded differently."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +56,7 @@ class FBetaCurve:
         """
         if not self.thresholds.size:
             return DEFAULT_THRESHOLD, self.without_detections
-        at = int(np.argmax(self.values >= self.values.max() - _EQUAL))
+        at = int(np.argmax(self.values >= self.values.max() - ROUNDING))
         return float(self.thresholds[at]), float(self.values[at])
 
     def at(self, threshold: float) -> float:
@@ -85,13 +94,13 @@ def macro_fbeta_curve(matches: Matches, beta: float = 2.0) -> FBetaCurve:
     steps = np.zeros(len(matches.scores))  # what a class's F changes by at the last detection of a score
     for label in counting:
         rows = matches.rows_of(label)
-        last = np.flatnonzero(_last_of_score(matches.scores[rows])) + rows.start
+        last = last_of_score(matches.scores[rows]) + rows.start
         curve = _curve(matches, rows, int(matches.boxes_per_class[label]), beta)
         steps[last] = np.diff(curve.values, prepend=curve.without_detections)
     scores = matches.scores[matches.by_score]
-    last = _last_of_score(scores)
+    last = last_of_score(scores)
     if not counting:
-        return FBetaCurve(scores[last], np.ones(int(last.sum())), beta, 1.0)
+        return FBetaCurve(scores[last], np.ones(len(last)), beta, 1.0)
     values = np.clip(np.cumsum(steps[matches.by_score])[last] / len(counting), 0.0, 1.0)
     return FBetaCurve(scores[last], values, beta, 0.0)
 
@@ -117,7 +126,7 @@ def class_fbeta_at(matches: Matches, thresholds: float | NDArray[np.float64], be
 def _curve(matches: Matches, rows: slice | NDArray[np.int64], boxes: int, beta: float) -> FBetaCurve:
     """The curve of some detections, given by score falling."""
     scores = matches.scores[rows]
-    last = np.flatnonzero(_last_of_score(scores))
+    last = last_of_score(scores)
     values = np.zeros(len(last))
     for level in range(len(FBETA_IOUS)):
         hits = np.cumsum(matches.hit[level][rows])[last]
@@ -141,9 +150,3 @@ def _averaged(values: NDArray[np.float64]) -> NDArray[np.float64]:
     """Mean over the IoUs [11, ...], added in the order in which the curve adds, so that both are equal to the bit."""
     averaged: NDArray[np.float64] = np.cumsum(values, axis=0)[-1] / len(values)
     return averaged
-
-
-def _last_of_score(scores: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Whether the next of the falling scores is another, or there is none: bool [n]."""
-    last: NDArray[np.bool_] = np.diff(scores, append=-np.inf) != 0
-    return last

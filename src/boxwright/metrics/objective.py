@@ -11,9 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from boxwright.runtime import ConfigError
-from boxwright.runtime.spec import DEFAULT_THRESHOLD
 
-from .bootstrap import bootstrap_fbeta, with_all_once
+from .bootstrap import bootstrap_fbeta, pooled_units, with_all_once
 from .bootstrap_threshold import bootstrap_threshold
 from .fbeta import FBetaCurve, class_fbeta_curves, fbeta_curve
 from .interval import Interval, corrected_interval, percentile_interval
@@ -29,6 +28,7 @@ IOU = 0.5
 """Where the precision and recall of an objective are taken."""
 _NUMBER = r"(\d+\.?\d*|\.\d+)"
 _FORMS = re.compile(rf"f{_NUMBER}|(precision|recall)(?:>=|≥){_NUMBER}")
+_UNATTAINED = "Ask for less, or train a better model."
 _ALLOWED = "Use f2 (or f1, f0.5, any positive number), precision>=0.95 or recall>=0.9 (more than 0, at most 1)."
 
 
@@ -81,10 +81,10 @@ class Choice:
     """The thresholds chosen on P pictures.
 
     Attributes:
-        threshold: for all classes; a score that occurs.
+        threshold: for all classes; a score that occurs, or the default where nothing is detected.
         value: what was maximised (F-beta, recall or precision; see ``Objective.maximised``), there.
         interval: 95 %, of the threshold: those that the objective chooses on resampled pictures.
-        value_interval: 95 %, of the value at this threshold.
+        value_interval: 95 %, of the value at this threshold; NaN to NaN where there are no boxes.
         per_class: by class index, for the classes with at least ``MIN_BOXES`` boxes where the objective
             can be attained.
         too_few: classes with fewer boxes; ``threshold`` is theirs.
@@ -101,8 +101,9 @@ class Choice:
 def choose(matches: Matches, objective: Objective, resamples: int = 1000, seed: int = 0) -> Choice:
     """Choose the thresholds on the pictures of a matching pass.
 
-    Without any detection the threshold is the default, with a value of 0 unless an F-beta has nothing
-    to find either. A resample in which a bound is not attained counts with the threshold that comes closest.
+    Without any detection an F-beta has the default threshold, with a value of 0, or 1 where there is
+    nothing to find either; a bound is not attained. A resample in which a bound is not attained counts
+    with the threshold that comes closest.
 
     Args:
         matches: from ``match_detections``.
@@ -111,7 +112,8 @@ def choose(matches: Matches, objective: Objective, resamples: int = 1000, seed: 
         seed: of the draws.
 
     Raises:
-        ConfigError: no threshold attains the objective's bound; says what is attained at best, and where.
+        ConfigError: no threshold attains the objective's bound; says what is attained at best, and where,
+            or that there is nothing to measure by.
     """
     threshold, value = _best(matches, objective)
     counts = with_all_once(matches.num_pictures, resamples, seed)
@@ -130,8 +132,6 @@ def _best(matches: Matches, objective: Objective) -> tuple[float, float]:
     if objective.figure == "f":
         return fbeta_curve(matches, objective.number).best()
     curve = precision_recall(matches, iou=IOU)
-    if not curve.thresholds.size:
-        return DEFAULT_THRESHOLD, 0.0
     best = _within_bound(curve, objective)
     return best if best is not None else _unattained(curve, objective)
 
@@ -157,13 +157,15 @@ def _within_bound(curve: PrecisionRecall, objective: Objective) -> tuple[float, 
 
 def _unattained(curve: PrecisionRecall, objective: Objective) -> NoReturn:
     values = getattr(curve, objective.figure)
-    if not curve.boxes or np.isnan(values).all():
+    if not curve.boxes:
         raise ConfigError(f"Objective {objective} cannot be measured: the pictures have no boxes.", "Use f2.")
+    if np.isnan(values).all():
+        raise ConfigError(f"Objective {objective} is not attained: nothing that counts is detected.", _UNATTAINED)
     at = int(np.nanargmax(values))
     raise ConfigError(
         f"Objective {objective} is not attained: the highest {objective.figure} is {values[at]:.3f}, "
         f"at threshold {curve.thresholds[at]:.3f}.",
-        "Ask for less, or train a better model.",
+        _UNATTAINED,
     )
 
 
@@ -190,7 +192,7 @@ def _value_interval(matches: Matches, objective: Objective, threshold: float, co
         samples = bootstrap_fbeta(matches, threshold, counts, objective.number).micro
     else:
         samples = _samples_at(matches, objective.maximised, threshold, counts)
-    return corrected_interval(float(samples[0]), samples[1:], matches.num_pictures)
+    return corrected_interval(float(samples[0]), samples[1:], pooled_units(matches))
 
 
 def _samples_at(matches: Matches, figure: str, threshold: float, counts: Counts) -> NDArray[np.float64]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from .counts import last_of_score
 from .matching import Matches
 
 __all__ = ["PrecisionRecall", "precision_recall"]
@@ -55,7 +56,7 @@ def precision_recall(matches: Matches, label: int | None = None, iou: float = 0.
     rows = matches.by_score if label is None else matches.rows_of(label)
     boxes = int(matches.boxes_per_class.sum() if label is None else matches.boxes_per_class[label])
     scores, level = matches.scores[rows], matches.at(iou)
-    last = np.flatnonzero(np.diff(scores, append=-np.inf))
+    last = last_of_score(scores)
     hits = np.cumsum(matches.hit[level][rows])[last]
     counted = last + 1 - np.cumsum(matches.ignored[level][rows])[last]
     precision = np.divide(hits, counted, out=np.full(len(last), np.nan), where=counted > 0)

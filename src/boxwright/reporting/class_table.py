@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from boxwright.evaluation.analysis import Analysis
@@ -17,7 +17,7 @@ __all__ = ["COLUMNS", "Cell", "Row", "boxes_chart", "class_rows"]
 
 COLUMNS = (
     ("class", False), ("boxes", True), ("mAP", True), ("mAP50", True), ("F2", True), ("precision", True),
-    ("recall", True), ("threshold", True),
+    ("recall", True), ("threshold", True), ("own threshold", True),
 )  # fmt: skip
 """Heads of the table, and whether figures stand below."""
 
@@ -47,8 +47,14 @@ class Row:
     cells: tuple[Cell, ...]
 
 
-def class_rows(analysis: Analysis, names: Sequence[str]) -> Iterator[Row]:
-    """One row a class, in the order of the class contract."""
+def class_rows(analysis: Analysis, names: Sequence[str], own: Mapping[str, float]) -> Iterator[Row]:
+    """One row a class, in the order of the class contract.
+
+    Args:
+        analysis: of a split, with the thresholds in use.
+        names: class names by index.
+        own: thresholds of single classes by name, in use or not.
+    """
     intervals = analysis.class_intervals
     for label, (name, one) in enumerate(zip(names, analysis.figures.per_class, strict=True)):
         yield Row(
@@ -61,6 +67,7 @@ def class_rows(analysis: Analysis, names: Sequence[str]) -> Iterator[Row]:
                 _cell(one.precision),
                 _cell(one.recall),
                 _cell(float(analysis.thresholds[label])),
+                _cell(own.get(name, math.nan)),
             ),
         )
 

@@ -15,11 +15,12 @@ from boxwright.runtime import ModelSpec
 from .charts import Chart, Dot, Series, line_chart
 from .curves import THRESHOLDS
 from .epochs import curves_by_epoch, epoch_chart
+from .headline import HEADLINE
+from .operating_point import in_table, in_words, is_shared
 from .page import write_page
 from .provenance import text_of
-from .report_page import HEADLINE
 from .rows import Estimate, forest
-from .svg import figure, share_axis
+from .svg import share_axis
 
 __all__ = ["ComparedRun", "write_comparison_page"]
 
@@ -27,9 +28,6 @@ _SECTIONS = (
     ("headline", "Figures"), ("differences", "Differences"), ("training", "Training"),
     ("threshold-curves", "Threshold"), ("classes", "Classes"), ("settings", "Settings"),
 )  # fmt: skip
-
-
-_NAMES = {**HEADLINE, "f2_macro": "F2, mean over classes"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,6 +62,7 @@ def write_comparison_page(path: Path, runs: Sequence[ComparedRun], comparisons: 
         runs=runs,
         sections=_SECTIONS,
         headline=HEADLINE,
+        thresholds=[in_table(run.spec.operating_point, run.spec.class_names) for run in runs],
         differences=[_headline_forest(at, runs[0], run, one) for at, (run, one) in enumerate(further, start=1)],
         sentences=[[one.sentence(runs[0].name, run.name) for one in comparison.figures] for run, comparison in further],
         training=list(_training(runs)),
@@ -74,7 +73,7 @@ def write_comparison_page(path: Path, runs: Sequence[ComparedRun], comparisons: 
 
 
 def _headline_forest(at: int, first: ComparedRun, run: ComparedRun, comparison: Comparison) -> Chart:
-    rows = [_estimate(_NAMES[one.figure], one) for one in comparison.figures]
+    rows = [_estimate(HEADLINE[one.figure], one) for one in comparison.figures]
     return forest(f"chart-difference-{at}", f"{run.name} against {first.name}", "difference", rows)
 
 
@@ -100,11 +99,17 @@ def _threshold_chart(runs: Sequence[ComparedRun]) -> Chart:
         Series(run.name, [run.analysis.curve.at(threshold) for threshold in THRESHOLDS], index)
         for index, run in enumerate(runs)
     ]
-    points = [run.spec.operating_point.threshold for run in runs]
-    dots = [Dot(at, run.analysis.curve.at(at), index) for index, (at, run) in enumerate(zip(points, runs, strict=True))]
+    shared = [is_shared(run.spec.operating_point, run.spec.class_names) for run in runs]
+    dots = [_dot(run, index) for index, run in enumerate(runs) if shared[index]]
     x, y = share_axis("score threshold"), share_axis("F2")
     note = "Pooled over the classes, one threshold for all; dots are the operating points."
+    note += "" if all(shared) else " A run with a threshold for each class has no place here."
     return line_chart("chart-threshold", "F2 by score threshold", x, y, THRESHOLDS, series, dots=dots, note=note)
+
+
+def _dot(run: ComparedRun, index: int) -> Dot:
+    at = float(run.analysis.thresholds[0])
+    return Dot(at, run.analysis.curve.at(at), index)
 
 
 def _class_forest(at: int, first: ComparedRun, run: ComparedRun, comparison: Comparison) -> Chart:
@@ -132,6 +137,6 @@ def _facts(spec: ModelSpec) -> dict[str, Any]:
         **(settings if isinstance(settings, Mapping) else {}),
         "weights": spec.provenance.get("weights"),
         "data fingerprint": spec.provenance.get("data_fingerprint"),
-        "operating point": figure(spec.operating_point.threshold),
+        "operating point": in_words(spec.operating_point, spec.class_names),
         **({f"version of {name}": one for name, one in versions.items()} if isinstance(versions, Mapping) else {}),
     }

@@ -13,6 +13,7 @@ from boxwright.metrics.precision_recall import PrecisionRecall, precision_recall
 from boxwright.runtime import OperatingPoint
 
 from .charts import Chart, Column, Dot, Mark, Series, line_chart
+from .operating_point import GIVEN, is_shared
 from .svg import figure, number, share_axis
 
 __all__ = ["THRESHOLDS", "calibration_chart", "precision_recall_chart", "threshold_chart"]
@@ -24,7 +25,7 @@ _RECALLS: tuple[float, ...] = tuple(step / 100 for step in range(101))
 _MOST_CLASSES = 12
 
 
-def threshold_chart(analysis: Analysis, point: OperatingPoint) -> Chart:
+def threshold_chart(analysis: Analysis, point: OperatingPoint, names: Sequence[str]) -> Chart:
     """F2 by score threshold, pooled and mean over classes, with precision and recall."""
     pooled = precision_recall(analysis.matches)
     at = np.array([pooled.at(threshold) for threshold in THRESHOLDS])
@@ -34,10 +35,18 @@ def threshold_chart(analysis: Analysis, point: OperatingPoint) -> Chart:
         Series("precision, IoU 0.5", at[:, 0].tolist(), 2, quiet=True),
         Series("recall, IoU 0.5", at[:, 1].tolist(), 3, quiet=True),
     ]
-    mark = Mark(point.threshold, f"operating point {figure(point.threshold)}", point.interval)
-    note = "One threshold for all classes; the band is the operating point's 95 % interval." if point.interval else ""
+    shared = is_shared(point, names)
+    mark = Mark(point.threshold, f"{_word(point, shared)} {figure(point.threshold)}", point.interval)
+    note = "One threshold for all classes" + ("; the band is its 95 % interval." if point.interval else ".")
+    note += "" if shared else " In use are those of the classes: see the table."
     x, y = share_axis("score threshold"), share_axis("")
     return line_chart("chart-threshold", "F2 by score threshold", x, y, THRESHOLDS, series, marks=[mark], note=note)
+
+
+def _word(point: OperatingPoint, shared: bool) -> str:
+    if point.objective == GIVEN:
+        return "asked for:"
+    return "operating point" if shared else "one for all:"
 
 
 def precision_recall_chart(analysis: Analysis, names: Sequence[str]) -> Chart | None:

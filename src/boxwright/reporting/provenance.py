@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import json
-import re
 import shlex
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from boxwright.runtime import ModelSpec, OperatingPoint
 
-from .svg import NONE, between, figure
+from .operating_point import GIVEN
+from .svg import NONE
 
-__all__ = ["best_epoch", "by_class_sentence", "command", "details", "operating_sentence", "origin", "text_of"]
+__all__ = ["best_epoch", "command", "details", "origin", "text_of"]
 
 Pairs = Sequence[tuple[str, str]]
-
-_BOUND = re.compile(r"(precision|recall)>=(.+)")
 
 
 def best_epoch(spec: ModelSpec) -> int | None:
@@ -25,37 +24,16 @@ def best_epoch(spec: ModelSpec) -> int | None:
     return epoch if isinstance(epoch, int) else None
 
 
-def operating_sentence(point: OperatingPoint) -> str:
-    """What the threshold is and why, in a sentence or two."""
-    if point.value is None:
-        return f"The operating point is the default, a score of {figure(point.threshold)}: none was chosen on data."
-    where = f"on {point.split}" if point.split else "where it was measured"
-    interval = f" (95 % interval {between(*point.interval)})" if point.interval else ""
-    value = f"{figure(point.value)}{f' ({between(*point.value_interval)})' if point.value_interval else ''}"
-    reason = f"{_reason(point.objective, where)} {value}"
-    use = "It is what predict, serve and evaluate use; --threshold sets another."
-    return f"The operating point is a score of {figure(point.threshold)}{interval}: {reason}. {use}"
+def command(point: OperatingPoint, source: Path | None) -> str:
+    """How to use the operating point.
 
-
-def _reason(objective: str, where: str) -> str:
-    bound = _BOUND.fullmatch(objective)
-    if bound is None:
-        return f"there {objective.upper()} {where} is highest,"
-    other = "recall" if bound[1] == "precision" else "precision"
-    return f"of the thresholds with a {bound[1]} of at least {bound[2]} {where} it has the highest {other},"
-
-
-def by_class_sentence(point: OperatingPoint, classes: int) -> str:
-    """On thresholds by class; empty where there are none."""
-    if not point.per_class:
-        return ""
-    own = f"{len(point.per_class)} of {classes} classes have boxes enough for a threshold of their own"
-    return f"{own}, and it is used: see the table." if point.by_class else f"{own}; they are not in use."
-
-
-def command(spec: ModelSpec) -> str:
-    """How to use the operating point."""
-    return f"boxwright predict {shlex.quote(f'runs/{spec.name}')} PICTURE"
+    Args:
+        point: the operating point.
+        source: run folder or archive; None where it is not known.
+    """
+    where = "RUN_OR_MAR" if source is None else shlex.quote(str(source))
+    asked = f" --threshold {point.threshold:g}" if point.objective == GIVEN else ""
+    return f"boxwright predict {where} PICTURE{asked}"
 
 
 def origin(spec: ModelSpec) -> Pairs:

@@ -14,20 +14,18 @@ from boxwright.metrics.interval import Interval
 from boxwright.runtime import ModelSpec
 from boxwright.runtime.drawing import PALETTE
 
-from . import provenance
+from . import operating_point, provenance
 from .charts import Chart
 from .class_table import COLUMNS, boxes_chart, class_rows
 from .curves import calibration_chart, precision_recall_chart, threshold_chart
 from .epochs import Curves, curves_by_epoch, epoch_chart, loss_chart, median_of
 from .gallery import LOWEST_SCORE, Group, gallery
+from .headline import HEADLINE
 from .mistakes import confusion_chart, error_chart, size_chart
 from .page import write_page
-from .svg import NONE, figure, number
+from .svg import NONE, number
 
-__all__ = ["HEADLINE", "write_report"]
-
-HEADLINE = {"map": "mAP", "map_50": "mAP50", "f2": "F2", "precision": "precision", "recall": "recall"}
-"""The figures that stand first, as attributes of ``Figures``, with their names."""
+__all__ = ["write_report"]
 
 _SECTIONS = (
     ("headline", "Figures"), ("training", "Training"), ("threshold-curves", "Threshold"), ("classes", "Classes"),
@@ -52,6 +50,7 @@ def write_report(
     epochs: Sequence[Mapping[str, Any]],
     pictures: Path | None,
     data_summary: Mapping[str, Mapping[str, int]] | None = None,
+    source: Path | None = None,
 ) -> None:
     """Write the page: figures with intervals, curves, mistakes, the worst pictures, and where it all comes from.
 
@@ -65,6 +64,7 @@ def write_report(
         epochs: lines of ``metrics.jsonl``; none will do.
         pictures: folder of the split's pictures; None where it is gone.
         data_summary: counts by split: ``{"train": {"pictures": n, "boxes": n, "classes": n}, ...}``.
+        source: run folder or archive that the page names in commands; None where it is not known.
     """
     curves = curves_by_epoch(epochs)
     names = results.class_names
@@ -76,15 +76,15 @@ def write_report(
         subtitle=_subtitle(spec, results),
         sections=_SECTIONS,
         cards=_cards(analysis),
-        point=_operating_point(spec),
+        point=_operating_point(spec, source),
         training=_training(curves, provenance.best_epoch(spec)),
         speed=_speed(curves),
-        curves=_drawn(threshold_chart(analysis, spec.operating_point), precision_recall_chart(analysis, names)),
+        curves=_drawn(threshold_chart(analysis, spec.operating_point, names), precision_recall_chart(analysis, names)),
         columns=COLUMNS,
-        rows=list(class_rows(analysis, names)),
+        rows=list(class_rows(analysis, names, spec.operating_point.per_class)),
         mistakes=_drawn(error_chart(analysis), size_chart(analysis), calibration_chart(analysis.calibration)),
         confusion=confusion_chart(analysis, names),
-        gallery=_gallery(results, analysis, pictures),
+        gallery=_gallery(spec, results, analysis, pictures),
         summary=_summary(data_summary),
         data_charts=[boxes_chart(analysis, names, results.split)],
         provenance=provenance.origin(spec),
@@ -109,11 +109,12 @@ def _cards(analysis: Analysis) -> list[_Card]:
     return cards
 
 
-def _operating_point(spec: ModelSpec) -> dict[str, str]:
+def _operating_point(spec: ModelSpec, source: Path | None) -> dict[str, str]:
+    point = spec.operating_point
     return {
-        "sentence": provenance.operating_sentence(spec.operating_point),
-        "command": provenance.command(spec),
-        "by_class": provenance.by_class_sentence(spec.operating_point, len(spec.classes)),
+        "sentence": operating_point.sentence(point, spec.class_names),
+        "command": provenance.command(point, source),
+        "by_class": operating_point.about_classes(point, spec.class_names),
     }
 
 
@@ -140,13 +141,13 @@ def _speed(curves: Curves) -> str:
     return f"Speed, median of the epochs: {', '.join(told)}." if told else ""
 
 
-def _gallery(results: SplitResults, analysis: Analysis, pictures: Path | None) -> dict[str, Any]:
+def _gallery(spec: ModelSpec, results: SplitResults, analysis: Analysis, pictures: Path | None) -> dict[str, Any]:
     if pictures is None or not pictures.is_dir():
         return {"groups": (), "sentence": "The pictures were not at hand when this page was written."}
     groups = gallery(results, analysis, pictures)
     if not any(group.pictures for group in groups):
         return {"groups": (), "sentence": "No picture with a mistake at the operating point can be shown."}
-    shown = _threshold_text(analysis)
+    shown, _ = operating_point.in_table(spec.operating_point, spec.class_names)
     return {
         "groups": groups,
         "most": max(len(group.pictures) for group in groups),
@@ -154,11 +155,6 @@ def _gallery(results: SplitResults, analysis: Analysis, pictures: Path | None) -
         "shown": shown,
         "document": _document(groups, analysis, results, shown),
     }
-
-
-def _threshold_text(analysis: Analysis) -> str:
-    threshold = analysis.figures.threshold
-    return figure(threshold) if math.isfinite(threshold) else "by class"
 
 
 def _document(groups: Sequence[Group], analysis: Analysis, results: SplitResults, shown: str) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import torch
 from rich.console import Console
 
 from boxwright.data import DataFolder
-from boxwright.evaluation.operating import measured_spec
+from boxwright.evaluation.operating import measured_spec, write_spec
 from boxwright.evaluation.results import RESULTS, SplitResults, detections_of
 from boxwright.metrics.objective import Objective
 from boxwright.runtime import ArchiveError, ConfigError, ModelSpec
@@ -20,39 +21,55 @@ from boxwright.runtime.bundle import RUN_SPEC, WEIGHTS
 from .checkpoints import BEST, read_checkpoint
 from .module import CHECKPOINT_KEY
 
-__all__ = ["copy_best", "write_best"]
+__all__ = ["copy_best", "require_detections", "write_best"]
 
 _NETWORK = "network."
 
 
-def write_best(run: Path, data: DataFolder, objective: str, by_class: bool, console: Console) -> ModelSpec:
+def require_detections(checkpoint: Mapping[str, Any], path: Path) -> None:
+    """Make sure that a checkpoint holds what its epoch found in the validation split.
+
+    Raises:
+        ArchiveError: an older version wrote it.
+    """
+    if "found" not in checkpoint[CHECKPOINT_KEY]:
+        raise ArchiveError(f"{path}: holds no detections; an older boxwright wrote it.", "Train again.")
+
+
+def write_best(
+    run: Path, data: DataFolder, objective: str, by_class: bool, finished: bool, console: Console
+) -> tuple[ModelSpec, SplitResults]:
     """Write ``model_state_dict.pth``, ``detections.npz`` and ``spec.json`` from the best checkpoint.
+
+    The old specification goes first and the new one comes last: with it the three belong together.
 
     Args:
         run: its folder.
         data: what it was trained and validated on.
         objective: what the operating point maximises; where it cannot be attained, F2, said aloud.
         by_class: whether each class that has boxes enough is reported from its own threshold.
-        console: for that.
+        finished: whether all epochs are done.
+        console: for warnings.
 
     Returns:
-        The specification, with operating point and measured figures.
+        The specification, with operating point and measured figures, and what these were measured on.
 
     Raises:
         ArchiveError: the checkpoint is broken, or an older version's.
     """
     checkpoint = read_checkpoint(run / BEST)
+    require_detections(checkpoint, run / BEST)
     recorded = checkpoint[CHECKPOINT_KEY]
     spec = ModelSpec.from_json(recorded["spec"], str(run / BEST))
-    spec = replace(spec, provenance={**spec.provenance, "best_epoch": recorded["epoch"]})
-    if "found" not in recorded:
-        raise ArchiveError(f"{run / BEST}: holds no detections; an older boxwright wrote it.", "Train again.")
+    outcome = {"best_epoch": recorded["epoch"], "finished": finished}
+    spec = replace(spec, provenance={**spec.provenance, **outcome})
     results = _results(recorded["found"], spec, data)
     spec = _measured(spec, results, objective, by_class, console)
+    (run / RUN_SPEC).unlink(missing_ok=True)
     _write_weights(run / WEIGHTS, checkpoint["state_dict"])
     results.save(run / RESULTS)
-    (run / RUN_SPEC).write_text(spec.to_json(), encoding="utf-8")  # last: with it the run is finished
-    return spec
+    write_spec(run, spec)
+    return spec, results
 
 
 def _results(found: dict[str, torch.Tensor], spec: ModelSpec, data: DataFolder) -> SplitResults:

@@ -85,6 +85,7 @@ def _specification(config: TrainConfig, folder: DataFolder, network: Mapping[str
         provenance={
             "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             "data_fingerprint": fingerprint(folder),
+            "validation_fingerprint": fingerprint(folder, ("valid",)),
             "data": {
                 split.name: {"pictures": len(split.pictures), "boxes": split.boxes} for split in folder.splits.values()
             },

@@ -8,7 +8,6 @@ from pathlib import Path
 from rich.console import Console
 
 from boxwright.config import TrainConfig
-from boxwright.metrics.objective import Objective
 from boxwright.models import find_architecture
 from boxwright.models.precision import resolve_precision
 from boxwright.runtime import ConfigError
@@ -24,10 +23,8 @@ def resolve_settings(config: TrainConfig, console: Console) -> TrainConfig:
     """Every default that depends on the machine or the architecture, written out.
 
     Raises:
-        ConfigError: the objective is none.
         ModelError: the model is unknown.
     """
-    Objective.parse(config.objective)
     architecture = find_architecture(config.model)
     gpus = usable_gpus(config.gpus, console)
     size = architecture.image_size if config.image_size is None else config.image_size

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+import shlex
 import signal
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 import lightning as L
@@ -16,16 +18,24 @@ from rich.console import Console
 from boxwright.config import TrainConfig, load_config, save_config
 from boxwright.data import DataFolder, fingerprint, read_folder
 from boxwright.data.workers import start_server
-from boxwright.evaluation import SplitResults, ground_truth_of
-from boxwright.evaluation.results import RESULTS
+from boxwright.evaluation import ground_truth_of
 from boxwright.metrics.figures import figures_of
+from boxwright.metrics.objective import Objective
 from boxwright.metrics.precision_recall import precision_recall
-from boxwright.runtime import ArchiveError, ConfigError, ContractError, DataError, ModelSpec, PictureError
+from boxwright.runtime import (
+    ArchiveError,
+    BoxwrightError,
+    ConfigError,
+    ContractError,
+    DataError,
+    ModelSpec,
+    PictureError,
+)
 from boxwright.runtime.bundle import RUN_SPEC
 from boxwright.runtime.memory import keep_freed_memory
 from boxwright.terminal import make_console, progress
 
-from .best import copy_best, write_best
+from .best import copy_best, require_detections, write_best
 from .checkpoints import BEST, LAST, AtomicCheckpointIO, checkpoint_callbacks, read_checkpoint
 from .console import EpochTable
 from .data_module import DetectionData, open_caches
@@ -61,6 +71,7 @@ def train(config: TrainConfig, console: Console | None = None, write_report: Wri
         ModelError: unknown model, unusable weights, or a loss that is not finite.
     """
     console = console or make_console()
+    Objective.parse(config.objective)
     require_trackers(config)
     folder = _read_data(config, console)
     config = resolve_settings(config, console)
@@ -93,11 +104,12 @@ def resume(run: Path, console: Console | None = None, write_report: WriteReport 
         console.print("No epoch was finished; starting from the first.")
         return _run(config, folder, run, console, write_report)
     checkpoint = read_checkpoint(last)
+    require_detections(checkpoint, last)
     recorded = ModelSpec.from_json(checkpoint[CHECKPOINT_KEY]["spec"], str(last))
     _require_same_data(recorded, folder, console)
     first_epoch = int(checkpoint["epoch"]) + 1
     if first_epoch >= config.epochs:
-        if not (run / RUN_SPEC).is_file():  # killed between its last epoch and its end
+        if not _finished(run):  # killed between its last epoch and its end
             with _trackers(config, run, first_epoch, console) as loggers:
                 best = _keep_best(config, folder, run, console, loggers, write_report)
             return RunResult(run, best, interrupted=False)
@@ -123,11 +135,17 @@ def _read_data(config: TrainConfig, console: Console) -> DataFolder:
 
 
 def _require_same_data(recorded: ModelSpec, folder: DataFolder, console: Console) -> None:
+    """Raise where the best epoch so far could not be compared with later ones; say other changes."""
     if recorded.classes != folder.classes:
         raise ContractError(
             f"{folder.root}: its classes are {[one.name for one in folder.classes]}, "
             f"the run was started with {list(recorded.class_names)}.",
             "Start a new run.",
+        )
+    if recorded.provenance.get("validation_fingerprint") != fingerprint(folder, ("valid",)):
+        raise ContractError(
+            f"{folder.root / 'valid'} has changed since the run was started: its epochs would not be comparable.",
+            "Put it back, or start a new run from the weights with --weights RUN/model_state_dict.pth.",
         )
     if recorded.provenance.get("data_fingerprint") != fingerprint(folder):
         console.print(f"Warning: {folder.root} has changed since the run was started.")
@@ -156,16 +174,17 @@ def _run(
         folder, spec.input, config.augmentation, config.batch_size, config.workers, config.seed, caches
     )
     pictures = TrackPictures(folder.splits["valid"], spec.class_names, config.wandb_pictures, console.print)
-    with _trackers(config, run, first_epoch, console) as loggers:
-        best = None
+    keep = partial(_keep_best, config, folder, run, console)
+    with _trackers(config, run, first_epoch, console) as loggers, ExitStack() as at_the_end:
+        for cache in caches.values():
+            at_the_end.callback(cache.close)
         try:
             interrupted = _fit(config, run, module, data, console, first_epoch, loggers, pictures)
-        finally:  # also what was reached before a loss that is not finite
-            for cache in caches.values():
-                cache.close()
-            if (run / BEST).is_file() and not config.fast_dev_run:
-                best = _keep_best(config, folder, run, console, loggers, write_report)
-    return RunResult(run, best, interrupted)
+        except BaseException:  # a loss that is not finite, a full disk: what was reached before is kept
+            with suppress(BoxwrightError, OSError):  # the first error is the one to tell
+                keep(loggers, write_report, finished=False)
+            raise
+        return RunResult(run, keep(loggers, write_report, finished=not interrupted), interrupted)
 
 
 @contextmanager
@@ -184,16 +203,32 @@ def _keep_best(
     console: Console,
     loggers: Sequence[Logger],
     write_report: WriteReport | None,
-) -> ModelSpec:
-    """Write what the best epoch leaves, and show it in the trackers."""
-    spec = write_best(run, folder, config.objective, config.thresholds_by_class, console)
+    finished: bool = True,
+) -> ModelSpec | None:
+    """Write what the best epoch leaves, if there is one, and show it in the trackers."""
+    if config.fast_dev_run or not (run / BEST).is_file():
+        return None
+    spec, results = write_best(run, folder, config.objective, config.thresholds_by_class, finished, console)
     copy_best(run, spec.name, config.checkpoint_out, config.state_dict_out)
-    files = [write_report(run)] if write_report else []
-    matches = SplitResults.load(run / RESULTS).matches()
+    files = _report(run, write_report, console)
+    matches = results.matches()
     figures = figures_of(matches, spec.operating_point.thresholds(spec.class_names))
     curves = [precision_recall(matches, label) for label in range(matches.num_classes)]
     track_results(loggers, run, spec, figures, curves, model=config.wandb_model, files=files)
     return spec
+
+
+def _report(run: Path, write_report: WriteReport | None, console: Console) -> list[Path]:
+    try:
+        return [write_report(run)] if write_report else []
+    except (BoxwrightError, OSError) as error:  # the model is trained; its page can be written again
+        console.print(f"Warning: there is no report: {error}. To write it: boxwright report {shlex.quote(str(run))}")
+        return []
+
+
+def _finished(run: Path) -> bool:
+    """Whether the best of all epochs was written; an interruption leaves a specification as well."""
+    return (run / RUN_SPEC).is_file() and bool(ModelSpec.load(run / RUN_SPEC).provenance.get("finished"))
 
 
 def _fit(

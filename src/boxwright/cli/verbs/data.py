@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -95,7 +96,7 @@ def convert(
         console.print(f"{name:>6}: pictures {counts.pictures}, boxes {counts.boxes}")
     for note in done.notes:
         console.print(f"Note: {note}")
-    console.print(f"Next: boxwright check {done.out}")
+    console.print(f"Next: boxwright check {shlex.quote(str(done.out))}")
 
 
 def _shares(text: str | None) -> tuple[float, ...] | None:

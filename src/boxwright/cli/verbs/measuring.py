@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -42,7 +43,7 @@ def evaluate(
     if html:
         from boxwright.reporting.run_report import report_evaluation
 
-        report_evaluation(evaluation, data, html)
+        report_evaluation(evaluation, data, html, source)
     print_evaluation(console, evaluation)
 
 
@@ -51,7 +52,7 @@ def compare(
     data: Annotated[
         Path | None, typer.Option("--data", help="Measure on this folder, not by the kept validation detections.")
     ] = None,
-    split: SplitOption = "valid",
+    split: Annotated[str | None, typer.Option(help="train, valid or test; valid by default; needs --data.")] = None,
     device: DeviceOption = "cpu",
     json_file: JsonOption = None,
     html: HtmlOption = None,
@@ -95,7 +96,9 @@ def threshold(
     console = make_console()
     print_operating_point(console, spec)
     if chosen:
-        console.print(f"Written to {run / RUN_SPEC}. Archives made earlier keep theirs: boxwright archive {run}")
+        anew = f"boxwright archive {shlex.quote(str(run))}"
+        console.print(f"Written to {run / RUN_SPEC}. Archives made earlier keep theirs: {anew}")
+        _say_missing_pictures(run)
 
 
 def report(
@@ -108,3 +111,13 @@ def report(
     from boxwright import api
 
     typer.echo(f"Report: {api.report(run, data)}")
+    if data is None:
+        _say_missing_pictures(run)
+
+
+def _say_missing_pictures(run: Path) -> None:
+    from boxwright.reporting.run_report import missing_pictures
+
+    missing = missing_pictures(run)
+    if missing:
+        typer.echo(missing)

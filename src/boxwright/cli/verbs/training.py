@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -52,11 +53,13 @@ def train(
 
 def _report_training(folder: Path, spec: ModelSpec | None, interrupted: bool) -> None:
     if spec is not None:
-        point, figures = spec.operating_point, spec.measured["valid"]
+        from boxwright.reporting.operating_point import measured_at
+
+        figures, used = spec.measured["valid"], measured_at(spec.operating_point, spec.class_names)
         best = int(spec.provenance["best_epoch"]) + 1
         typer.echo(
             f"Best epoch {best}: mAP {shown_with_interval(figures, 'map')}, F2 {shown_with_interval(figures, 'f2')} "
-            f"at score {point.threshold:.3f} (valid)"
+            f"{used} (valid)"
         )
         typer.echo(f"Report: {folder / 'report.html'}")
     elif not interrupted:
@@ -64,7 +67,7 @@ def _report_training(folder: Path, spec: ModelSpec | None, interrupted: bool) ->
         return
     typer.echo(f"Run: {folder}")
     if interrupted:
-        typer.echo(f"Interrupted. To continue: boxwright train --resume {folder}")
+        typer.echo(f"Interrupted. To continue: boxwright train --resume {shlex.quote(str(folder))}")
         raise typer.Exit(_INTERRUPTED)
 
 
