@@ -52,7 +52,7 @@ def test_only_settings_that_differ_are_listed(runs, tmp_path):
 def test_a_run_against_itself_without_epochs_or_provenance(runs, tmp_path):
     bare = dataclasses.replace(runs[0], epochs=[], spec=dataclasses.replace(runs[0].spec, provenance={}))
     page = written(tmp_path / "c.html", [bare, bare, bare])
-    assert "No figures by epoch were recorded." in page
+    assert "No figures by epoch are at hand." in page
     assert "None of those recorded." in page
     assert {"difference-1", "difference-2"} <= set(re.findall(r'<figure id="chart-([\w-]+)"', page))
 

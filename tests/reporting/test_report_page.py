@@ -76,7 +76,7 @@ def test_it_is_one_file_that_asks_for_nothing(case, report):
 def test_without_pictures_epochs_or_summary_it_says_so(case, report, tmp_path):
     page = report(case, pictures=None, epochs=[])
     assert "The pictures were not at hand" in page
-    assert "No figures by epoch were recorded." in page
+    assert "No figures by epoch are at hand." in page
     assert "gallery-data" not in re.sub(r"<script>.*?</script>", "", page, flags=re.S)
     assert "The pictures were not at hand" in report(case, pictures=tmp_path / "gone")
 

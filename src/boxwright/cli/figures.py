@@ -98,9 +98,10 @@ def print_comparisons(console: Console, contenders: Sequence[Contender], compari
 
 
 def _class_table(first: Contender, other: Contender, comparison: Comparison) -> Table:
-    from rich.table import Table
+    from rich.table import Column, Table
 
-    table = Table("AP", first.name, other.name, "difference", "95 % interval", "stands", box=None)
+    names = [Column(one.name, overflow="fold") for one in (first, other)]  # cut short, two might look the same
+    table = Table("AP", *names, "difference", "95 % interval", "stands", box=None)
     for name, (precision, _) in zip(first.results.class_names, comparison.per_class, strict=True):
         ends = (precision.interval.low, precision.interval.high)
         cells = (precision.first, precision.second, precision.difference)

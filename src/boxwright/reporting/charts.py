@@ -14,7 +14,7 @@ from .svg import Axis, colour, element, figure, number
 __all__ = ["Chart", "Column", "Dot", "Key", "Mark", "Series", "line_chart"]
 
 _WIDTH, _HEIGHT = 520.0, 310.0
-_LEFT, _RIGHT, _TOP, _BOTTOM = 54.0, 16.0, 28.0, 50.0
+_LEFT, _RIGHT, _TOP, _BOTTOM = 66.0, 16.0, 28.0, 50.0
 _MOST_STOPS = 101  # places with values on hover
 _COLUMNS_SHARE = 0.3  # of the height is what the highest column has
 _ROUND = 8  # colours before series are dashed

@@ -67,7 +67,7 @@ def _announce(engine: Engine, base: str) -> None:
     for name, model in engine.models.items():
         spec = model.predictor.spec
         typer.echo(f"{name} {model.version}: {base}/predictions/{name}")
-        typer.echo(f"  {', '.join(spec.class_names)}; scores from {_scores(model.predictor.thresholds)}")
+        typer.echo(f"  {', '.join(spec.class_names)}; reports from score {_scores(model.predictor.thresholds)}")
     typer.echo(f"Try: curl -T picture.jpg {base}/predictions/{next(iter(engine.models))}")
 
 
