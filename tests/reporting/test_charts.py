@@ -64,7 +64,7 @@ def test_a_line_runs_from_corner_to_corner_and_breaks_where_there_is_no_figure()
     chart = drawn([Series("a", [0.0, 0.5, 1.0], 0), Series("b", [0.2, NAN, 0.2], 9)])
     paths = re.findall(r'<path class="line" d="([^"]+)" style="stroke:var\(--s(\d)\)"', chart.drawing)
     assert [colour for _, colour in paths] == ["0", "1"]
-    assert paths[0][0] == "M54 260L279 144L504 28"
+    assert paths[0][0] == "M66 260L285 144L504 28"
     assert paths[1][0].count("M") == 2
     assert chart.drawing.count("stroke-dasharray") == 1  # the second time round the colours
     assert [key.name for key in chart.keys] == ["a", "b"]
@@ -92,8 +92,8 @@ def test_marks_bands_dots_and_columns_are_drawn():
         dots=[Dot(0.5, 0.5, 0), Dot(NAN, 0.5, 0)],
         columns=[Column(0.0, 0.5, 1.0)],
     )
-    assert '<line class="mark" x1="279" x2="279"' in chart.drawing
-    assert re.search(r'class="band" x="234" width="90"', chart.drawing)
+    assert '<line class="mark" x1="285" x2="285"' in chart.drawing
+    assert re.search(r'class="band" x="241.2" width="87.6"', chart.drawing)
     assert chart.drawing.count("<circle") == 1
     assert chart.drawing.count('class="column"') == 1
     assert ">here</text>" in chart.drawing
