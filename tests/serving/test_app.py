@@ -124,7 +124,7 @@ def test_a_full_queue_says_try_again(ask, engine, picture):
 
 def test_a_failing_network_is_503_and_the_server_lives(ask, mar, picture):
     broken = Engine(load_models([mar]))
-    broken.models["tiny"].predictor._backend = None
+    broken.models["tiny"].predictor.chosen = None
     app = create_app(broken)
     response = ask("POST", "/predictions/tiny", app=app, content=picture.read_bytes())
     assert (response.status_code, response.json()["message"]) == (503, "Prediction failed")

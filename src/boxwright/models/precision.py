@@ -1,21 +1,17 @@
-"""bf16 where it is fast and harmless: in the networks, not in the boxes."""
+"""The precision a detector's networks train in."""
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import nn
+
+from boxwright.runtime.autocast import bf16_networks
 
 __all__ = ["Precision", "resolve_precision"]
-
-# Box coordinates of 0..640 in bf16 (8 bits of mantissa) are rounded to up to 4 pixels, and
-# torchvision's CPU roi_align refuses bf16: so only these parts of a detector run in it.
-_PARTS = ("backbone", "rpn.head", "roi_heads.box_head", "roi_heads.box_predictor")
 
 
 def resolve_precision(wanted: str, device: str) -> Literal["fp32", "bf16"]:
@@ -50,39 +46,6 @@ class Precision:
     def __init__(self, name: Literal["fp32", "bf16"]) -> None:
         self.name = name
 
-    @contextmanager
-    def applied_to(self, network: nn.Module) -> Iterator[None]:
-        """Run the detector's heavy parts under autocast, their results handed on in fp32."""
-        parts = [network.get_submodule(part) for part in _PARTS] if self.name == "bf16" else []
-        for part in parts:
-            part.forward = _autocast(part.forward)  # an instance attribute: hides the class's method
-        try:
-            yield
-        finally:
-            for part in parts:
-                del part.forward
-
-
-def _autocast(forward: Any) -> Any:
-    def run(*inputs: Any) -> Any:
-        device = next(tensor.device.type for tensor in _tensors(inputs))
-        with torch.autocast(device, dtype=torch.bfloat16):
-            return _to_fp32(forward(*inputs))
-
-    return run
-
-
-def _tensors(value: Any) -> Iterator[Tensor]:
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, list | tuple):
-        for item in value:
-            yield from _tensors(item)
-
-
-def _to_fp32(value: Any) -> Any:
-    if isinstance(value, Tensor):
-        return value.float()
-    if isinstance(value, dict):
-        return OrderedDict((key, _to_fp32(item)) for key, item in value.items())
-    return type(value)(_to_fp32(item) for item in value)
+    def applied_to(self, network: nn.Module) -> AbstractContextManager[None]:
+        """Run the detector's heavy parts in it, their results handed on in fp32."""
+        return bf16_networks(network) if self.name == "bf16" else nullcontext()

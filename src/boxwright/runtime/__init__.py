@@ -4,6 +4,7 @@ It imports numpy and Pillow only (torch when a network is built), nothing else o
 on Python 3.9, which is what TorchServe's image has.
 """
 
+from .backends import Backend, Variant
 from .bundle import Bundle, open_bundle
 from .detections import Detections
 from .errors import (
@@ -20,7 +21,7 @@ from .errors import (
     UnsupportedPicture,
 )
 from .picture import PictureSource, decode
-from .predictor import Backend, Predictor
+from .predictor import Predictor
 from .preprocess import Placement, postprocess, preprocess
 from .spec import ClassEntry, InputSpec, ModelSpec, OperatingPoint
 
@@ -46,6 +47,7 @@ __all__ = [
     "Predictor",
     "ServingError",
     "UnsupportedPicture",
+    "Variant",
     "decode",
     "open_bundle",
     "postprocess",

@@ -7,9 +7,9 @@ import json
 import os
 import stat
 import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Dict, Union
+from typing import Callable, Dict, Mapping, Union
 
 from .errors import ArchiveError
 from .spec import ModelSpec
@@ -45,15 +45,36 @@ class Bundle:
 
     Attributes:
         spec: what the model is.
-        weights: the bytes of a ``torch.save``d state dict, read with ``weights_only=True``.
         source: the path it came from, for errors.
+        members: SHA-256 (hex) by name of what it holds; of a folder the names alone, with empty hashes.
         version: of the archive; ``1.0`` for a run folder.
+        fetch: reads one member's bytes, unchecked.
     """
 
     spec: ModelSpec
-    weights: bytes
     source: str
+    members: Mapping[str, str]
+    fetch: Callable[[str], bytes] = field(repr=False, compare=False)
     version: str = "1.0"
+
+    def read(self, member: str) -> bytes:
+        """The bytes of a member, checked against its SHA-256.
+
+        Raises:
+            ArchiveError: there is no such member, or it was altered since the model was opened.
+        """
+        if member not in self.members:
+            raise ArchiveError(f"{self.source}: holds no {member}.", "Write the archive again.")
+        content = self.fetch(member)
+        expected = self.members[member]
+        if expected and hashlib.sha256(content).hexdigest() != expected:
+            raise ArchiveError(f"{self.source}: member {member!r} does not match its SHA-256.", "It was altered.")
+        return content
+
+    @property
+    def weights(self) -> bytes:
+        """The bytes of a ``torch.save``d state dict, read with ``weights_only=True``."""
+        return self.read(WEIGHTS)
 
 
 def open_bundle(path: Union[str, os.PathLike[str]]) -> Bundle:
@@ -77,7 +98,8 @@ def _open_folder(folder: Path) -> Bundle:
     for name in (SPEC, RUN_SPEC):
         if (folder / name).is_file():
             spec = ModelSpec.load(folder / name)
-            return Bundle(spec, _read(folder / WEIGHTS), os.fspath(folder))
+            members = {file.name: "" for file in folder.iterdir() if file.is_file()}
+            return Bundle(spec, os.fspath(folder), members, lambda member: _read(folder / member))
     raise ArchiveError(
         f"{folder}: holds neither {RUN_SPEC} (a run) nor {SPEC} (an unpacked archive).",
         "A run folder gets its spec.json when its first epoch has been validated.",
@@ -109,7 +131,16 @@ def _open_archive(path: Path) -> Bundle:
         if hashlib.sha256(members[name]).hexdigest() != expected.get(name):
             raise ArchiveError(f"{path}: member {name!r} does not match its SHA-256.", "The archive was altered.")
     spec = ModelSpec.from_json(members[SPEC], f"{path}: {SPEC}")
-    return Bundle(spec, members[WEIGHTS], os.fspath(path), _version(members[MANIFEST], path))
+    version = _version(members[MANIFEST], path)
+    return Bundle(spec, os.fspath(path), expected, lambda member: _fetch(path, member), version)
+
+
+def _fetch(path: Path, member: str) -> bytes:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.read(member)
+    except Exception as error:  # zipfile and the decompressors raise whatever they run into
+        raise ArchiveError(f"{path}: member {member!r} cannot be read: {error}.", "Write it again.") from error
 
 
 def _version(manifest: bytes, path: Path) -> str:

@@ -3,25 +3,18 @@
 from __future__ import annotations
 
 import os
-from typing import Iterable, Iterator, List, Optional, Protocol, Sequence, Tuple, Union
+from typing import Iterable, Iterator, List, Optional, Sequence, Tuple, Union
 
 import numpy as np
 
+from .backends import open_backend
 from .bundle import Bundle, open_bundle
 from .detections import Detections
 from .picture import MAX_PIXELS, PictureSource
 from .preprocess import Placement, postprocess, preprocess
 from .spec import ModelSpec, OperatingPoint
-from .torch_backend import TorchBackend
 
-__all__ = ["Backend", "Predictor"]
-
-
-class Backend(Protocol):
-    """Anything that runs a network."""
-
-    def detect(self, canvases: np.ndarray) -> List[Detections]:
-        """uint8 [N, 3, H, W] to N detections in canvas pixels."""
+__all__ = ["Predictor"]
 
 
 class Predictor:
@@ -30,15 +23,21 @@ class Predictor:
     Args:
         source: a run folder, a ``.mar`` archive, an unpacked archive, or an opened ``Bundle``.
         threshold: lowest reported score, in [0, 1]; the model's own operating point by default.
+        backend: what runs the network: ``onnxruntime``, ``openvino``, ``torch`` or ``torch-compile``; ``auto`` takes
+            the fastest here of those that were proved equal to the trained model; see ``open_backend``.
+        precision: ``fp32``, ``bf16``, ``int8``, or ``auto``, with the same meaning.
         device: a torch device.
+        threads: processors one picture may use; all by default.
 
     Attributes:
         spec: of the model.
         thresholds: lowest reported score of each class, by class index.
+        chosen: the backend, and why it is this one.
 
     Raises:
         ArchiveError: the model cannot be read.
-        ConfigError: the threshold is outside [0, 1].
+        ConfigError: the threshold is outside [0, 1]; an unknown backend or precision.
+        MissingDependency: the backend is not installed.
     """
 
     def __init__(
@@ -46,13 +45,16 @@ class Predictor:
         source: Union[str, os.PathLike[str], Bundle],
         *,
         threshold: Optional[float] = None,
+        backend: str = "auto",
+        precision: str = "auto",
         device: str = "cpu",
+        threads: Optional[int] = None,
     ) -> None:
         bundle = source if isinstance(source, Bundle) else open_bundle(source)
         self.spec: ModelSpec = bundle.spec
         point = self.spec.operating_point if threshold is None else OperatingPoint(threshold)
         self.thresholds: Tuple[float, ...] = point.thresholds(self.spec.class_names)
-        self._backend: Backend = TorchBackend(bundle, device)
+        self.chosen = open_backend(bundle, backend, precision, device, threads)
 
     def __call__(self, picture: PictureSource) -> Detections:
         """Detections of one picture at the threshold, best first, in its own pixels.
@@ -85,5 +87,5 @@ class Predictor:
         """
         if not prepared:
             return []
-        found = self._backend.detect(np.stack([canvas for canvas, _ in prepared]))
+        found = self.chosen.backend.detect(np.stack([canvas for canvas, _ in prepared]))
         return [postprocess(one, placement) for one, (_, placement) in zip(found, prepared)]

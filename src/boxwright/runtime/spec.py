@@ -141,6 +141,8 @@ class ModelSpec:
         network: architecture options that change the built network.
         operating_point: the default threshold everywhere.
         measured: figures by split, as written by training.
+        exports: what was proved equal to the trained model, by variant (``BACKEND-PRECISION``): the archive's
+            member it runs, the figures before and after, the largest differences.
         provenance: settings, versions, data fingerprint.
     """
 
@@ -151,12 +153,13 @@ class ModelSpec:
     network: Mapping[str, Any] = field(default_factory=dict)
     operating_point: OperatingPoint = OperatingPoint()
     measured: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    exports: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
     format: int = FORMAT
 
     def __post_init__(self) -> None:
         texts = (self.name, self.architecture, *self.class_names)
-        mappings = (self.network, self.measured, self.provenance)
+        mappings = (self.network, self.measured, self.exports, self.provenance)
         sound = all(isinstance(text, str) for text in texts) and all(isinstance(one, Mapping) for one in mappings)
         if not sound:
             raise ConfigError(f"Model specification {self.name!r} has a value of the wrong type.", "Write it again.")

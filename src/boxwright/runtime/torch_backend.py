@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import io
-from typing import TYPE_CHECKING, List
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, ContextManager, List
 
 import numpy as np
 
 from .bundle import Bundle
 from .detections import Detections
-from .errors import ArchiveError, MissingDependency, ModelError
+from .errors import ArchiveError, ConfigError, MissingDependency, ModelError
 
 if TYPE_CHECKING:
     from torch import nn
@@ -18,11 +19,13 @@ __all__ = ["TorchBackend"]
 
 
 class TorchBackend:
-    """Detects with the trained network itself, in fp32.
+    """Detects with the trained network itself.
 
     Args:
         bundle: the model.
         device: a torch device, ``cpu`` or ``cuda:0``.
+        precision: ``fp32``, or ``bf16`` for the networks; boxes are decoded in fp32 either way.
+        compiled: whether ``torch.compile`` makes kernels of its own, which takes minutes at the first picture.
 
     Raises:
         MissingDependency: torch is not installed.
@@ -30,7 +33,7 @@ class TorchBackend:
         ArchiveError: the weights are not a plain state dict, or do not fit the architecture.
     """
 
-    def __init__(self, bundle: Bundle, device: str = "cpu") -> None:
+    def __init__(self, bundle: Bundle, device: str = "cpu", *, precision: str = "fp32", compiled: bool = False) -> None:
         try:
             import torch
         except ImportError as error:
@@ -38,6 +41,11 @@ class TorchBackend:
         self._torch = torch
         self._device = self._checked_device(device)
         self._network = _load_network(bundle).to(self._device).eval()
+        self._precision = precision
+        if precision == "int8":
+            raise ConfigError("PyTorch runs no int8 here.", "Use --backend onnxruntime or openvino.")
+        if compiled:
+            self._network.get_submodule("backbone").compile()
 
     def _checked_device(self, device: str) -> str:
         try:
@@ -57,9 +65,16 @@ class TorchBackend:
         """
         from .networks import detections_from_output
 
-        with self._torch.inference_mode():
+        with self._torch.inference_mode(), self._networks_in_precision():
             outputs = self._network(self._torch.from_numpy(canvases).to(self._device))
         return [detections_from_output(output) for output in outputs]
+
+    def _networks_in_precision(self) -> ContextManager[None]:
+        if self._precision == "fp32":
+            return nullcontext()
+        from .autocast import bf16_networks
+
+        return bf16_networks(self._network)
 
 
 def _load_network(bundle: Bundle) -> nn.Module:

@@ -37,7 +37,9 @@ class Handler:
         """
         if self._predictor is None:
             properties = context.system_properties
-            self._predictor = Predictor(properties["model_dir"], device=_device(properties.get("gpu_id")))
+            self._predictor = Predictor(
+                properties["model_dir"], backend="torch", precision="fp32", device=_device(properties.get("gpu_id"))
+            )
         if data is None:
             return None
         return self._answer(self._predictor, data, context)

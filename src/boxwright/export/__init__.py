@@ -1,0 +1,1 @@
+"""Weights become a file, proved equal to the trained model."""

@@ -1,0 +1,220 @@
+"""What runs a network: one protocol, several runtimes, and the choice between them."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import Dict, List, Mapping, Optional, Protocol, Tuple
+
+import numpy as np
+
+from .bundle import WEIGHTS, Bundle
+from .detections import Detections
+from .errors import ConfigError, MissingDependency
+
+__all__ = ["BACKENDS", "PRECISIONS", "Backend", "Chosen", "Variant", "open_backend", "usable_variants"]
+
+BACKENDS = ("onnxruntime", "openvino", "torch", "torch-compile")
+PRECISIONS = ("fp32", "bf16", "int8")
+
+ONNX = "model.onnx"
+"""Member that holds the fp32 graph."""
+
+ONNX_INT8 = "model.int8.onnx"
+"""Member that holds the quantised graph."""
+
+_PACKAGES = {"onnxruntime": "onnxruntime", "openvino": "openvino", "torch": "torch", "torch-compile": "torch"}
+_EXTRAS = {"onnxruntime": "boxwright", "openvino": "boxwright[openvino]"}
+_ROUNDS = 3
+
+
+class Backend(Protocol):
+    """Anything that runs a network."""
+
+    def detect(self, canvases: np.ndarray) -> List[Detections]:
+        """uint8 [N, 3, H, W] to N detections in canvas pixels."""
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A runtime and a precision.
+
+    Attributes:
+        backend: one of ``BACKENDS``.
+        precision: one of ``PRECISIONS``.
+    """
+
+    backend: str
+    precision: str = "fp32"
+
+    def __str__(self) -> str:
+        return f"{self.backend}-{self.precision}"
+
+    @classmethod
+    def parse(cls, text: str) -> Variant:
+        """``BACKEND-PRECISION`` read back.
+
+        Raises:
+            ConfigError: it names no backend or precision.
+        """
+        backend, _, precision = text.rpartition("-")
+        if backend not in BACKENDS or precision not in PRECISIONS:
+            raise ConfigError(f"Variant {text!r} is unknown.", f"Use one of {', '.join(BACKENDS)}, then '-fp32'.")
+        return cls(backend, precision)
+
+    @property
+    def member(self) -> str:
+        """What it runs of an archive."""
+        if self.backend.startswith("torch"):
+            return WEIGHTS
+        return ONNX_INT8 if self.precision == "int8" else ONNX
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A backend, and how it came to be the one.
+
+    Attributes:
+        backend: ready to run.
+        variant: what it is.
+        reason: one sentence for a person.
+        milliseconds: a picture took, by variant; empty where there was nothing to choose.
+    """
+
+    backend: Backend
+    variant: Variant
+    reason: str
+    milliseconds: Mapping[str, float]
+
+
+def open_backend(
+    bundle: Bundle,
+    backend: str = "auto",
+    precision: str = "auto",
+    device: str = "cpu",
+    threads: Optional[int] = None,
+) -> Chosen:
+    """The runtime a model runs in.
+
+    ``auto`` takes, of what was proved equal to the trained model and can run here, the one that is
+    fastest on a warm-up canvas; the trained network itself counts as proved.
+
+    Args:
+        bundle: the model.
+        backend: one of ``BACKENDS``, or ``auto``.
+        precision: one of ``PRECISIONS``, or ``auto``.
+        device: a torch device; anything but ``cpu`` leaves torch alone to choose from.
+        threads: processors one picture may use; all by default.
+
+    Raises:
+        ConfigError: an unknown backend or precision, or a combination that there is not.
+        MissingDependency: the runtime is not installed.
+        ArchiveError: the archive does not hold what it runs, or it is broken.
+    """
+    candidates = _candidates(bundle, backend, precision, device)
+    if len(candidates) == 1:
+        opened = _open(bundle, candidates[0], device, threads)
+        return Chosen(opened, candidates[0], f"{candidates[0]}: {_only_reason(backend)}", {})
+    return _fastest(bundle, candidates, device, threads)
+
+
+def usable_variants(bundle: Bundle, device: str = "cpu") -> Tuple[Variant, ...]:
+    """What ``auto`` chooses from: proved, its member there, its runtime installed; never empty with torch."""
+    proved = [Variant.parse(text) for text in bundle.spec.exports]
+    proved = [one for one in proved if one.member in bundle.members]
+    trained = Variant("torch")
+    everything = [*proved, *([] if trained in proved else [trained])]
+    return tuple(
+        one for one in everything if _installed(one.backend) and (device == "cpu" or one.backend.startswith("torch"))
+    )
+
+
+def _candidates(bundle: Bundle, backend: str, precision: str, device: str) -> List[Variant]:
+    _require_known("backend", backend, BACKENDS)
+    _require_known("precision", precision, PRECISIONS)
+    if backend != "auto":
+        _require_installed(backend)
+    found = [
+        one
+        for one in usable_variants(bundle, device)
+        if backend in ("auto", one.backend) and precision in ("auto", one.precision)
+    ]
+    if found:
+        return found
+    if backend != "auto":  # asked for by name: proved or not
+        return [Variant(backend, "fp32" if precision == "auto" else precision)]
+    if precision != "auto":
+        raise ConfigError(
+            f"{bundle.source}: no export in {precision} was proved.", f"Archive it with --precision {precision}."
+        )
+    raise MissingDependency(
+        f"{bundle.source}: nothing here can run this model.",
+        "Archive it with its ONNX export, or install PyTorch: pip install 'boxwright[train]'",
+    )
+
+
+def _require_known(what: str, given: str, known: Tuple[str, ...]) -> None:
+    if given != "auto" and given not in known:
+        raise ConfigError(f"{what.capitalize()} {given!r} is unknown.", f"Use auto, {', '.join(known)}.")
+
+
+def _installed(backend: str) -> bool:
+    return find_spec(_PACKAGES[backend]) is not None
+
+
+def _require_installed(backend: str) -> None:
+    if not _installed(backend):
+        extra = _EXTRAS.get(backend, "boxwright[train]")
+        raise MissingDependency(f"Backend {backend!r} needs {_PACKAGES[backend]}.", f"pip install '{extra}'")
+
+
+def _only_reason(backend: str) -> str:
+    return "the only one that is proved and can run here." if backend == "auto" else "as asked for."
+
+
+def _open(bundle: Bundle, variant: Variant, device: str, threads: Optional[int]) -> Backend:
+    if variant.backend == "onnxruntime":
+        from .onnx_backend import OnnxBackend
+
+        return OnnxBackend(bundle, variant, threads)
+    if variant.backend == "openvino":
+        from .openvino_backend import OpenVinoBackend
+
+        return OpenVinoBackend(bundle, variant, threads)
+    from .torch_backend import TorchBackend
+
+    return TorchBackend(bundle, device, precision=variant.precision, compiled=variant.backend == "torch-compile")
+
+
+def _fastest(bundle: Bundle, candidates: List[Variant], device: str, threads: Optional[int]) -> Chosen:
+    canvas = _warm_up_canvas(bundle)
+    best: Optional[Tuple[float, Variant, Backend]] = None
+    milliseconds: Dict[str, float] = {}
+    for variant in candidates:
+        opened = _open(bundle, variant, device, threads)
+        took = _time(opened, canvas)
+        milliseconds[str(variant)] = round(took, 2)
+        if best is None or took < best[0]:
+            best = (took, variant, opened)
+    assert best is not None, "there was something to choose from"
+    measured = ", ".join(f"{name} {took:.1f} ms" for name, took in sorted(milliseconds.items(), key=lambda one: one[1]))
+    return Chosen(best[2], best[1], f"{best[1]}: the fastest of {measured} a picture.", milliseconds)
+
+
+def _warm_up_canvas(bundle: Bundle) -> np.ndarray:
+    """Noise in blocks: something for every part of a detector to do. uint8 [1, 3, H, W]."""
+    canvas = bundle.spec.input
+    blocks = np.random.default_rng(0).integers(0, 256, (1, 3, canvas.height // 16, canvas.width // 16), np.uint8)
+    return np.ascontiguousarray(blocks.repeat(16, axis=2).repeat(16, axis=3))
+
+
+def _time(backend: Backend, canvas: np.ndarray) -> float:
+    """Least milliseconds of a few runs, after one that does not count."""
+    backend.detect(canvas)
+    times = []
+    for _ in range(_ROUNDS):
+        started = time.perf_counter()
+        backend.detect(canvas)
+        times.append(1000 * (time.perf_counter() - started))
+    return min(times)

@@ -1,0 +1,60 @@
+"""Runs an exported graph in onnxruntime; no torch needed."""
+
+from __future__ import annotations
+
+from typing import List, Optional
+
+import numpy as np
+
+from .backends import Variant
+from .bundle import Bundle
+from .detections import Detections
+from .errors import ArchiveError, ConfigError
+
+__all__ = ["INPUT", "OUTPUTS", "OnnxBackend", "detections_of_padded"]
+
+INPUT = "images"
+"""The graph's input: uint8 [N, 3, H, W], RGB, a canvas as ``preprocess`` makes it."""
+
+OUTPUTS = ("boxes", "scores", "labels")
+"""Its outputs: float32 [N, D, 4] xyxy in canvas pixels, float32 [N, D] in [0, 1], int64 [N, D] class indices 0..K-1,
+best first; where a picture has fewer than D detections, the rest has score and label -1."""
+
+
+class OnnxBackend:
+    """Detects with ``model.onnx``, or its quantised sibling, on the CPU.
+
+    Args:
+        bundle: the model.
+        variant: what to run; its precision is fp32 or int8.
+        threads: processors one picture may use; all by default.
+
+    Raises:
+        ArchiveError: the archive has no such graph, or onnxruntime cannot read it.
+        ConfigError: a precision that onnxruntime does not run on the CPU.
+    """
+
+    def __init__(self, bundle: Bundle, variant: Variant, threads: Optional[int] = None) -> None:
+        import onnxruntime
+
+        if variant.precision == "bf16":
+            raise ConfigError("onnxruntime runs no bf16 on the CPU.", "Use --backend openvino or torch.")
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads or 0
+        options.log_severity_level = 3  # errors; warnings are about shapes that it infers later
+        graph = bundle.read(variant.member)
+        try:
+            self._session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # onnxruntime's own classes share no base
+            raise ArchiveError(f"{bundle.source}: {variant.member} cannot be read: {error}.") from error
+
+    def detect(self, canvases: np.ndarray) -> List[Detections]:
+        """Detect on a batch; see ``Backend.detect``."""
+        return detections_of_padded(*self._session.run(list(OUTPUTS), {INPUT: canvases}))
+
+
+def detections_of_padded(boxes: np.ndarray, scores: np.ndarray, labels: np.ndarray) -> List[Detections]:
+    """A graph's padded outputs, see ``OUTPUTS``, to one ``Detections`` a picture."""
+    return [
+        Detections(*(part[own >= 0] for part in (box, own, label))) for box, own, label in zip(boxes, scores, labels)
+    ]
