@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from .runtime import ModelError as ModelError
     from .runtime import ModelSpec as ModelSpec
     from .runtime import OperatingPoint as OperatingPoint
+    from .runtime import OutOfTolerance as OutOfTolerance
     from .runtime import PictureError as PictureError
     from .runtime import PictureTooLarge as PictureTooLarge
     from .runtime import Predictor as Predictor
@@ -73,6 +74,7 @@ _HOMES = {
     "ModelError": "runtime",
     "ModelSpec": "runtime",
     "OperatingPoint": "runtime",
+    "OutOfTolerance": "runtime",
     "PictureError": "runtime",
     "PictureTooLarge": "runtime",
     "Predictor": "runtime",

@@ -19,7 +19,7 @@ def main() -> None:
         app()
     except BoxwrightError as error:
         print(f"Error: {error}", file=sys.stderr)  # noqa: T201
-        sys.exit(2)
+        sys.exit(error.exit_code)
     except OSError as error:  # a full disk, a folder that cannot be written: no fault of the code
         print(f"Error: {error.filename or 'input or output'}: {error.strerror or error}.", file=sys.stderr)  # noqa: T201
         sys.exit(2)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from dataclasses import dataclass
 
-from boxwright.runtime import ModelError
+from boxwright.runtime import InputSpec, ModelError
 
 __all__ = ["CATALOGUE", "Architecture", "find_architecture"]
 
@@ -22,6 +22,8 @@ class Architecture:
         backbone_weights: torchvision's weights enum member of the backbone, or None.
         coco_norm_eps: BatchNorm epsilon that the COCO weights were made with.
         backbone_norm_eps: likewise of the backbone weights.
+        mean: RGB mean, of values in [0, 1], that its weights were trained with.
+        std: likewise the standard deviation.
     """
 
     summary: str
@@ -31,6 +33,13 @@ class Architecture:
     backbone_weights: str | None = None
     coco_norm_eps: float = 1e-5
     backbone_norm_eps: float = 1e-5
+    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
+    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+
+    def canvas(self, height: int, width: int, resize: str) -> InputSpec:
+        """The canvas of a model of this architecture, padded with what normalises to about 0."""
+        pad = tuple(round(255 * one) for one in self.mean)
+        return InputSpec(height, width, resize, pad=(pad[0], pad[1], pad[2]), mean=self.mean, std=self.std)
 
 
 CATALOGUE: dict[str, Architecture] = {
@@ -76,6 +85,16 @@ CATALOGUE: dict[str, Architecture] = {
         "Learns simple shapes from scratch in a minute; the demo's.",
         (192, 192),
         3e-3,
+    ),
+    "ssdlite320_mobilenet_v3_large": Architecture(
+        "One stage, tiny; a small processor, large objects.",
+        (320, 320),
+        5e-4,
+        "SSDLite320_MobileNet_V3_Large_Weights.COCO_V1",
+        None,  # torchvision's cuts the backbone in other places
+        coco_norm_eps=1e-3,
+        mean=(0.5, 0.5, 0.5),
+        std=(0.5, 0.5, 0.5),
     ),
 }
 """Architectures by name."""

@@ -38,7 +38,7 @@ class Detector(Protocol):
 
 
 class TorchvisionDetector:
-    """A torchvision two-stage detector.
+    """A torchvision detector, of one stage or two.
 
     Args:
         spec: what to build.
@@ -55,12 +55,13 @@ class TorchvisionDetector:
         return self._network
 
     def losses(self, canvases: Tensor, boxes: Sequence[Tensor], labels: Sequence[Tensor]) -> dict[str, Tensor]:
-        """loss_classifier, loss_box_reg, loss_objectness, loss_rpn_box_reg; see ``Detector.losses``."""
+        """Torchvision's losses, each with a name that begins with ``loss_``; see ``Detector.losses``."""
         pairs = zip(boxes, labels, strict=True)
         # torchvision's label 0 is the background
         targets = [{"boxes": own.reshape(-1, 4), "labels": label + 1} for own, label in pairs]
         with self._precision.applied_to(self._network):
-            return cast(dict[str, Tensor], self._network(canvases, targets))
+            losses = cast(dict[str, Tensor], self._network(canvases, targets))
+        return {name if name.startswith("loss_") else f"loss_{name}": value for name, value in losses.items()}
 
     def detect(self, canvases: Tensor) -> list[Detections]:
         """See ``Detector.detect``; the network's mode is restored."""

@@ -6,7 +6,13 @@ from torch import nn
 
 __all__ = ["freeze_batchnorm", "freeze_stages", "hold_frozen_batchnorm"]
 
-_BODY = "backbone.body"
+
+def _blocks(network: nn.Module) -> list[nn.Module]:
+    """The backbone's layers or blocks, without neck, from the input on."""
+    backbone = network.get_submodule("backbone")
+    if hasattr(backbone, "body"):
+        return list(backbone.get_submodule("body").children())
+    return [block for part in backbone.get_submodule("features").children() for block in part.children()]  # SSD
 
 
 def freeze_batchnorm(network: nn.Module) -> None:
@@ -18,8 +24,9 @@ def freeze_batchnorm(network: nn.Module) -> None:
     The statistics stay only in eval mode, and ``network.train()`` ends that: call
     ``hold_frozen_batchnorm`` after it.
     """
-    for norm in _batchnorms(network.get_submodule(_BODY)):
-        norm.requires_grad_(False)
+    for block in _blocks(network):
+        for norm in _batchnorms(block):
+            norm.requires_grad_(False)
     hold_frozen_batchnorm(network)
 
 
@@ -47,7 +54,7 @@ def freeze_stages(network: nn.Module, trainable: int) -> int:
     Returns:
         How many stages were frozen.
     """
-    stages = _stages(network.get_submodule(_BODY))
+    stages = _stages(_blocks(network))
     frozen = stages[: max(len(stages) - trainable, 0)]
     for stage in frozen:
         for module in stage:
@@ -55,10 +62,10 @@ def freeze_stages(network: nn.Module, trainable: int) -> int:
     return len(frozen)
 
 
-def _stages(body: nn.Module) -> list[list[nn.Module]]:
-    """The body's children grouped by stage, from the input on."""
+def _stages(blocks: list[nn.Module]) -> list[list[nn.Module]]:
+    """Blocks grouped by stage, from the input on."""
     stages: list[list[nn.Module]] = [[]]
-    for child in body.children():
+    for child in blocks:
         if _halves(child) and stages[-1]:
             stages.append([])
         stages[-1].append(child)

@@ -174,17 +174,20 @@ def _only_reason(backend: str) -> str:
 
 
 def _open(bundle: Bundle, variant: Variant, device: str, threads: Optional[int]) -> Backend:
-    if variant.backend == "onnxruntime":
-        from .onnx_backend import OnnxBackend
+    if variant.backend.startswith("torch"):
+        from .torch_backend import TorchBackend
 
-        return OnnxBackend(bundle, variant, threads)
+        return TorchBackend(bundle, device, precision=variant.precision, compiled=variant.backend == "torch-compile")
+    source = f"{bundle.source}: {variant.member}"
     if variant.backend == "openvino":
         from .openvino_backend import OpenVinoBackend
 
-        return OpenVinoBackend(bundle, variant, threads)
-    from .torch_backend import TorchBackend
+        return OpenVinoBackend(bundle.read(variant.member), source, precision=variant.precision, threads=threads)
+    from .onnx_backend import OnnxBackend
 
-    return TorchBackend(bundle, device, precision=variant.precision, compiled=variant.backend == "torch-compile")
+    if variant.precision == "bf16":
+        raise ConfigError("onnxruntime runs no bf16 on the CPU.", "Use --backend openvino or torch.")
+    return OnnxBackend(bundle.read(variant.member), source, threads)
 
 
 def _fastest(bundle: Bundle, candidates: List[Variant], device: str, threads: Optional[int]) -> Chosen:

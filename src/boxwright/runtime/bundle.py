@@ -7,7 +7,7 @@ import json
 import os
 import stat
 import zipfile
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Callable, Dict, Mapping, Union
 
@@ -70,6 +70,16 @@ class Bundle:
         if expected and hashlib.sha256(content).hexdigest() != expected:
             raise ArchiveError(f"{self.source}: member {member!r} does not match its SHA-256.", "It was altered.")
         return content
+
+    def with_members(self, added: Mapping[str, bytes]) -> Bundle:
+        """The same model with members from memory, in place of those of their names."""
+        hashes = {name: hashlib.sha256(content).hexdigest() for name, content in added.items()}
+        fetch = self.fetch
+        return replace(
+            self,
+            members={**self.members, **hashes},
+            fetch=lambda member: added[member] if member in added else fetch(member),
+        )
 
     @property
     def weights(self) -> bytes:

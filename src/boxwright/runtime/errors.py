@@ -12,6 +12,7 @@
     ├── ModelError                an unknown architecture, unusable weights
     ├── ArchiveError              an archive or run folder that cannot be read
     ├── ServingError              a server that cannot start, an endpoint that does not answer
+    ├── OutOfTolerance            an export or an endpoint that gives other figures    exit code 1
     └── MissingDependency         a part of boxwright that is not installed
 
 A message names the culprit (file, id, key, value) first; ``remedy`` says what to do about it.
@@ -29,6 +30,7 @@ __all__ = [
     "DataError",
     "MissingDependency",
     "ModelError",
+    "OutOfTolerance",
     "PictureError",
     "PictureTooLarge",
     "ServingError",
@@ -43,6 +45,9 @@ class BoxwrightError(Exception):
         message: what is wrong, the culprit named.
         remedy: what the reader can do about it.
     """
+
+    exit_code = 2
+    """Of the command line: 2, it could not be done; 1, the answer is no."""
 
     def __init__(self, message: str, remedy: Optional[str] = None) -> None:
         super().__init__(message)
@@ -97,3 +102,9 @@ class ServingError(BoxwrightError):
 
 class MissingDependency(BoxwrightError):
     """A part of boxwright whose packages are not installed."""
+
+
+class OutOfTolerance(BoxwrightError):
+    """An export or an endpoint whose figures differ too much from the trained model's."""
+
+    exit_code = 1

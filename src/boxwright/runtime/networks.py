@@ -49,10 +49,13 @@ class CanvasTransform(nn.Module):
         self, images: Tensor, targets: Optional[List[Dict[str, Tensor]]] = None
     ) -> Tuple[ImageList, Optional[List[Dict[str, Tensor]]]]:
         """uint8 [N, 3, H, W] in 0..255 to normalised float32 [N, 3, H, W]; targets pass unchanged."""
-        batch = images.to(torch.float32).div_(255.0).sub_(self.mean).div_(self.std)
-        batch = batch.contiguous(memory_format=torch.channels_last)
+        batch = self.normalized(images).contiguous(memory_format=torch.channels_last)
         size = (int(batch.shape[2]), int(batch.shape[3]))
         return ImageList(batch, [size] * int(batch.shape[0])), targets
+
+    def normalized(self, images: Tensor) -> Tensor:
+        """uint8 [N, 3, H, W] in 0..255 to float32 with the mean taken off and divided by the deviation."""
+        return images.to(torch.float32).div_(255.0).sub_(self.mean).div_(self.std)
 
     def postprocess(
         self, result: List[Dict[str, Tensor]], image_shapes: object, original_image_sizes: object
@@ -80,11 +83,7 @@ def build_network(spec: ModelSpec) -> nn.Module:
         raise ModelError(
             f"Architecture {spec.architecture!r} is unknown.", f"Known: {', '.join(sorted(ARCHITECTURES))}."
         )
-    network = builder(
-        num_classes=len(spec.classes) + 1,  # torchvision's label 0 is the background
-        box_score_thresh=SCORE_FLOOR,
-        box_detections_per_img=DETECTIONS_PER_PICTURE,
-    )
+    network = builder(num_classes=len(spec.classes) + 1)  # torchvision's label 0 is the background
     network.transform = CanvasTransform(spec.input)
     if "norm_eps" in spec.network:
         _set_norm_eps(network, float(spec.network["norm_eps"]))
@@ -107,15 +106,26 @@ def detections_from_output(output: Mapping[str, Tensor]) -> Detections:
     )
 
 
-def _torchvision(builder: Callable[..., nn.Module]) -> Callable[..., nn.Module]:
-    def build(**options: Any) -> nn.Module:
-        network: nn.Module = builder(weights=None, weights_backbone=None, **options)
+def _two_stage(builder: Callable[..., nn.Module]) -> Callable[..., nn.Module]:
+    def build(num_classes: int) -> nn.Module:
+        network: nn.Module = builder(weights=None, weights_backbone=None, num_classes=num_classes, **_BOX_OPTIONS)
         return network
 
     return build
 
 
-def _mobilenet_v2_fpn(**options: Any) -> nn.Module:
+_BOX_OPTIONS: Dict[str, Any] = {"box_score_thresh": SCORE_FLOOR, "box_detections_per_img": DETECTIONS_PER_PICTURE}
+
+
+def _ssdlite(num_classes: int) -> nn.Module:
+    options: Dict[str, Any] = {"score_thresh": SCORE_FLOOR, "detections_per_img": DETECTIONS_PER_PICTURE}
+    network: nn.Module = tv.ssdlite320_mobilenet_v3_large(
+        weights=None, weights_backbone=None, num_classes=num_classes, **options
+    )
+    return network
+
+
+def _mobilenet_v2_fpn(num_classes: int) -> nn.Module:
     # Stages of torchvision's extractor, by stride: 0: 2, 1: 4, 2: 8, 3: 16, 4 and 5: 32. Its default
     # takes the two of stride 32, which leaves nothing to see a small fish by.
     backbone = mobilenet_backbone(
@@ -130,6 +140,7 @@ def _mobilenet_v2_fpn(**options: Any) -> nn.Module:
     pooler = MultiScaleRoIAlign(featmap_names=["0", "1", "2"], output_size=7, sampling_ratio=2)
     network: nn.Module = tv.FasterRCNN(
         backbone,
+        num_classes=num_classes,
         rpn_anchor_generator=anchors,
         box_roi_pool=pooler,
         rpn_pre_nms_top_n_train=1000,
@@ -137,12 +148,12 @@ def _mobilenet_v2_fpn(**options: Any) -> nn.Module:
         rpn_pre_nms_top_n_test=500,
         rpn_post_nms_top_n_test=300,
         box_batch_size_per_image=128,
-        **options,
+        **_BOX_OPTIONS,
     )
     return network
 
 
-def _tiny_fpn(num_classes: int, **options: Any) -> nn.Module:
+def _tiny_fpn(num_classes: int) -> nn.Module:
     backbone = BackboneWithFPN(
         _tiny_body(),
         return_layers={"3": "0", "5": "1"},
@@ -163,7 +174,7 @@ def _tiny_fpn(num_classes: int, **options: Any) -> nn.Module:
         rpn_post_nms_top_n_test=100,
         rpn_batch_size_per_image=128,
         box_batch_size_per_image=128,
-        **options,
+        **_BOX_OPTIONS,
     )
     return network
 
@@ -182,11 +193,12 @@ def _convolution(inputs: int, outputs: int, stride: int) -> nn.Sequential:
 
 
 ARCHITECTURES: Dict[str, Callable[..., nn.Module]] = {
-    "fasterrcnn_resnet50_fpn": _torchvision(tv.fasterrcnn_resnet50_fpn),
-    "fasterrcnn_resnet50_fpn_v2": _torchvision(tv.fasterrcnn_resnet50_fpn_v2),
-    "fasterrcnn_mobilenet_v3_large_fpn": _torchvision(tv.fasterrcnn_mobilenet_v3_large_fpn),
-    "fasterrcnn_mobilenet_v3_large_320_fpn": _torchvision(tv.fasterrcnn_mobilenet_v3_large_320_fpn),
+    "fasterrcnn_resnet50_fpn": _two_stage(tv.fasterrcnn_resnet50_fpn),
+    "fasterrcnn_resnet50_fpn_v2": _two_stage(tv.fasterrcnn_resnet50_fpn_v2),
+    "fasterrcnn_mobilenet_v3_large_fpn": _two_stage(tv.fasterrcnn_mobilenet_v3_large_fpn),
+    "fasterrcnn_mobilenet_v3_large_320_fpn": _two_stage(tv.fasterrcnn_mobilenet_v3_large_320_fpn),
     "fasterrcnn_mobilenet_v2_fpn": _mobilenet_v2_fpn,
     "fasterrcnn_tiny_fpn": _tiny_fpn,
+    "ssdlite320_mobilenet_v3_large": _ssdlite,
 }
-"""Builders by catalogue key; each takes num_classes (background included) and torchvision's box options."""
+"""Builders by catalogue key; each takes num_classes, background included."""

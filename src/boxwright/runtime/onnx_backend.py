@@ -6,10 +6,8 @@ from typing import List, Optional
 
 import numpy as np
 
-from .backends import Variant
-from .bundle import Bundle
 from .detections import Detections
-from .errors import ArchiveError, ConfigError
+from .errors import ArchiveError
 
 __all__ = ["INPUT", "OUTPUTS", "OnnxBackend", "detections_of_padded"]
 
@@ -22,31 +20,27 @@ best first; where a picture has fewer than D detections, the rest has score and 
 
 
 class OnnxBackend:
-    """Detects with ``model.onnx``, or its quantised sibling, on the CPU.
+    """Detects with an exported graph, fp32 or quantised, on the CPU.
 
     Args:
-        bundle: the model.
-        variant: what to run; its precision is fp32 or int8.
+        graph: the ONNX file.
+        source: where it is from, for errors.
         threads: processors one picture may use; all by default.
 
     Raises:
-        ArchiveError: the archive has no such graph, or onnxruntime cannot read it.
-        ConfigError: a precision that onnxruntime does not run on the CPU.
+        ArchiveError: onnxruntime cannot read it.
     """
 
-    def __init__(self, bundle: Bundle, variant: Variant, threads: Optional[int] = None) -> None:
+    def __init__(self, graph: bytes, source: str, threads: Optional[int] = None) -> None:
         import onnxruntime
 
-        if variant.precision == "bf16":
-            raise ConfigError("onnxruntime runs no bf16 on the CPU.", "Use --backend openvino or torch.")
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads or 0
         options.log_severity_level = 3  # errors; warnings are about shapes that it infers later
-        graph = bundle.read(variant.member)
         try:
             self._session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime's own classes share no base
-            raise ArchiveError(f"{bundle.source}: {variant.member} cannot be read: {error}.") from error
+            raise ArchiveError(f"{source}: cannot be read by onnxruntime: {error}.", "Write it again.") from error
 
     def detect(self, canvases: np.ndarray) -> List[Detections]:
         """Detect on a batch; see ``Backend.detect``."""

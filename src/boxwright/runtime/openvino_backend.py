@@ -6,8 +6,6 @@ from typing import List, Optional
 
 import numpy as np
 
-from .backends import Variant
-from .bundle import Bundle
 from .detections import Detections
 from .errors import ArchiveError
 from .onnx_backend import OUTPUTS, detections_of_padded
@@ -16,31 +14,40 @@ __all__ = ["OpenVinoBackend"]
 
 
 class OpenVinoBackend:
-    """Detects with ``model.onnx``, or its quantised sibling, on the CPU.
+    """Detects with an exported graph, fp32 or quantised, on the CPU.
 
     Args:
-        bundle: the model.
-        variant: what to run.
+        graph: an ONNX file, or the XML of OpenVINO's own format.
+        source: where it is from, for errors.
+        precision: ``bf16`` multiplies in it, in the networks; OpenVINO leaves what is done to boxes in fp32.
         threads: processors one picture may use; all by default.
+        weights: the other half of OpenVINO's own format.
 
     Raises:
-        ArchiveError: the archive has no such graph, or OpenVINO cannot read it.
+        ArchiveError: OpenVINO cannot read it.
     """
 
-    def __init__(self, bundle: Bundle, variant: Variant, threads: Optional[int] = None) -> None:
+    def __init__(
+        self,
+        graph: bytes,
+        source: str,
+        *,
+        precision: str = "fp32",
+        threads: Optional[int] = None,
+        weights: bytes = b"",
+    ) -> None:
         import openvino
 
-        graph = bundle.read(variant.member)
         options = {
             "PERFORMANCE_HINT": "LATENCY",
-            "INFERENCE_PRECISION_HINT": "bf16" if variant.precision == "bf16" else "f32",
+            "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32",
             **({"INFERENCE_NUM_THREADS": threads} if threads else {}),
         }
         try:
             core = openvino.Core()
-            self._model = core.compile_model(core.read_model(graph), "CPU", options)
+            self._model = core.compile_model(core.read_model(graph, weights), "CPU", options)
         except Exception as error:  # OpenVINO raises RuntimeError and others for whatever it runs into
-            raise ArchiveError(f"{bundle.source}: {variant.member} cannot be read: {error}.") from error
+            raise ArchiveError(f"{source}: cannot be read by OpenVINO: {error}.", "Write it again.") from error
         self._request = self._model.create_infer_request()
 
     def detect(self, canvases: np.ndarray) -> List[Detections]:

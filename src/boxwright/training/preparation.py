@@ -17,7 +17,7 @@ from boxwright.models.detector import TorchvisionDetector
 from boxwright.models.freezing import freeze_batchnorm, freeze_stages
 from boxwright.models.precision import Precision
 from boxwright.models.weights import LoadedWeights, fetch_hub_weights, load_weights, network_options, weights_licence
-from boxwright.runtime import InputSpec, ModelError, ModelSpec
+from boxwright.runtime import ModelError, ModelSpec
 
 __all__ = ["prepare"]
 
@@ -80,7 +80,7 @@ def _specification(config: TrainConfig, folder: DataFolder, network: Mapping[str
         name=config.name,
         architecture=config.model,
         classes=folder.classes,
-        input=InputSpec(config.image_size[0], config.image_size[1], config.resize),
+        input=find_architecture(config.model).canvas(*config.image_size, config.resize),
         network=network,
         provenance={
             "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),

@@ -1,0 +1,135 @@
+"""A trained network becomes one ONNX file, its boxes decoded and suppressed within."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import onnx_ir as ir
+import torch
+from onnxscript.rewriter import rewrite
+from onnxscript.rewriter.rules.common import fuse_batchnorm_into_conv_rule, fuse_batchnorm_into_gemm_rule
+from torch import nn
+from torchvision.models.detection.faster_rcnn import FasterRCNN
+from torchvision.models.detection.ssd import SSD
+
+from boxwright.runtime import ModelSpec
+from boxwright.runtime.onnx_backend import INPUT, OUTPUTS
+
+from .single_stage import SingleStageNetworks, SingleStagePlan, write_single_stage
+from .two_stage import TwoStageNetworks, TwoStagePlan, write_two_stage
+
+__all__ = ["OPSET", "export_onnx"]
+
+OPSET = 18
+"""Of the written operators; onnxruntime 1.20 and OpenVINO 2025 know it."""
+
+
+def export_onnx(network: nn.Module, spec: ModelSpec) -> bytes:
+    """The network as ONNX; input and outputs are described in ``boxwright.runtime.onnx_backend``.
+
+    Args:
+        network: of ``build_network``, trained; its mode is restored.
+        spec: what it was built from.
+
+    Returns:
+        The file.
+    """
+    training = network.training
+    network.eval()
+    try:
+        model = _single_stage(network, spec) if isinstance(network, SSD) else _two_stage(network, spec)
+    finally:
+        network.train(training)
+    return _serialized(model, spec)
+
+
+def _single_stage(network: SSD, spec: ModelSpec) -> ir.Model:
+    plan = SingleStagePlan.of(network, spec.input.height, spec.input.width, len(spec.classes))
+    model = _traced(SingleStageNetworks(network), plan.example(), ("pictures",))
+    _finish(model, write_single_stage(model.graph, plan))
+    return model
+
+
+def _two_stage(network: FasterRCNN, spec: ModelSpec) -> ir.Model:
+    plan = TwoStagePlan.of(network, spec.input.height, spec.input.width)
+    model = _traced(TwoStageNetworks(network), plan.example(), ("pictures", "proposals"))
+    _finish(model, write_two_stage(model.graph, plan))
+    return model
+
+
+def _traced(module: nn.Module, example: tuple[torch.Tensor, ...], free: tuple[str, ...]) -> ir.Model:
+    """What torch.export makes of networks, batch normalisation folded into convolutions.
+
+    Args:
+        module: in eval mode.
+        example: its inputs.
+        free: name of each input's first size, which stays open.
+    """
+    dimensions = tuple({0: torch.export.Dim(name)} for name in free)
+    with _quiet():
+        program = torch.onnx.export(
+            module, example, dynamo=True, opset_version=OPSET, dynamic_shapes=dimensions, verbose=False
+        )
+    assert program is not None, "with dynamo=True the exporter answers with a program"
+    model = program.model
+    for value in model.graph.inputs:
+        assert value.shape is not None and not isinstance(value.shape[0], int), f"{value.name} lost its free size"
+    return rewrite(model, pattern_rewrite_rules=[fuse_batchnorm_into_conv_rule, fuse_batchnorm_into_gemm_rule])
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """The exporter talks to standard output and warns about itself."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+def _finish(model: ir.Model, outputs: dict[str, ir.Value]) -> None:
+    """Name inputs and outputs, and drop what no output needs."""
+    graph = model.graph
+    graph.inputs[0].name = INPUT
+    del graph.inputs[1:]
+    graph.outputs.clear()
+    kinds = {"boxes": ir.DataType.FLOAT, "scores": ir.DataType.FLOAT, "labels": ir.DataType.INT64}
+    for name in OUTPUTS:
+        value = outputs[name]
+        value.name, value.dtype = name, kinds[name]
+        graph.outputs.append(value)
+    graph.sort()
+    from onnx_ir.passes.common import RemoveUnusedNodesPass
+
+    RemoveUnusedNodesPass()(model)
+
+
+def _serialized(model: ir.Model, spec: ModelSpec) -> bytes:
+    model.producer_name, model.producer_version = "boxwright", None
+    model.doc_string = f"{spec.name}: {spec.architecture} on {spec.input.height} x {spec.input.width}"
+    _forget_origin(model)
+    proto: Any = ir.to_proto(model)
+    content: bytes = proto.SerializeToString(deterministic=True)
+    return content
+
+
+def _forget_origin(model: ir.Model) -> None:
+    """Drop what the exporter notes of the source code, paths of this machine among it."""
+    model.metadata_props.clear()
+    model.graph.metadata_props.clear()
+    for node in model.graph:
+        node.metadata_props.clear()
+        node.doc_string = None
+        for value in node.outputs:
+            value.metadata_props.clear()
+    for value in (*model.graph.inputs, *model.graph.initializers.values()):
+        value.metadata_props.clear()
