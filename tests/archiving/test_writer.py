@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 import boxwright
+from boxwright.archiving import write_archive
 from boxwright.runtime import ArchiveError, ConfigError, open_bundle
 
 
@@ -83,3 +84,18 @@ def test_the_runtime_copy_is_the_runtime(mar):
     with zipfile.ZipFile(mar) as archive:
         for path in source.glob("*.py"):
             assert archive.read(f"boxwright_runtime/{path.name}") == path.read_bytes()
+
+
+def test_further_members_are_listed_and_read_back(run, tmp_path):
+    bundle = open_bundle(run)
+    written = write_archive(bundle.spec, bundle.weights, "2.0", tmp_path, {"model.onnx": b"a graph"})
+    reread = open_bundle(written)
+    assert reread.read("model.onnx") == b"a graph"
+    assert (reread.spec, reread.version) == (bundle.spec, "2.0")
+
+
+def test_further_members_do_not_replace_the_archives_own(run, tmp_path):
+    bundle = open_bundle(run)
+    with pytest.raises(ArchiveError, match=r"'handler\.py'"):
+        write_archive(bundle.spec, bundle.weights, "1.0", tmp_path, {"handler.py": b""})
+    assert list(tmp_path.iterdir()) == []

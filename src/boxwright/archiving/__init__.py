@@ -1,5 +1,5 @@
 """Runs become archives; reading them is runtime's."""
 
-from .writer import RUNTIME_COPY, archive
+from .writer import RUNTIME_COPY, archive, write_archive
 
-__all__ = ["RUNTIME_COPY", "archive"]
+__all__ = ["RUNTIME_COPY", "archive", "write_archive"]

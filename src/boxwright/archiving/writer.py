@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import datetime
 import hashlib
-import io
 import json
 import zipfile
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 from importlib import resources
@@ -20,7 +20,7 @@ from boxwright.config import NAME_PATTERN
 from boxwright.runtime import ArchiveError, ConfigError, ModelSpec, open_bundle
 from boxwright.runtime.bundle import CHECKSUMS, MANIFEST, SPEC, WEIGHTS
 
-__all__ = ["RUNTIME_COPY", "archive"]
+__all__ = ["RUNTIME_COPY", "archive", "write_archive"]
 
 RUNTIME_COPY = "boxwright_runtime"
 """Name of the runtime's copy inside an archive: importable there without boxwright."""
@@ -77,17 +77,43 @@ def archive(
         ConfigError: a name or version that cannot stand in a URL.
     """
     bundle = open_bundle(run)
-    spec = replace(bundle.spec, name=name or bundle.spec.name)
+    return write_archive(replace(bundle.spec, name=name or bundle.spec.name), bundle.weights, version, store)
+
+
+def write_archive(
+    spec: ModelSpec,
+    weights: bytes,
+    version: str = "1.0",
+    store: str | Path = "model-store",
+    extra: Mapping[str, bytes] | None = None,
+) -> Path:
+    """Write ``STORE/NAME.mar`` from its parts.
+
+    Args:
+        spec: what the model is; its name is the archive's.
+        weights: a ``torch.save``d state dict.
+        version: of the model.
+        store: folder for the archive, made if missing; an archive of the same name is replaced when the new one
+            has been read back.
+        extra: further members by name, ``model.onnx`` and the like.
+
+    Returns:
+        Path of the archive.
+
+    Raises:
+        ArchiveError: a further member has the name of one of the archive's own; the archive cannot be written, or
+            does not read back.
+        ConfigError: a name or version that cannot stand in a URL.
+    """
     for what, text in (("name", spec.name), ("version", version)):
         if not NAME_PATTERN.fullmatch(text):
             raise ConfigError(f"Model {what} {text!r} does not fit.", "Use letters, digits, '_', '-' and '.'.")
     target = Path(store) / f"{spec.name}.mar"
-    _write_atomically(target, _zip(_members(spec, bundle.weights, version)))
-    open_bundle(target)
+    _write_atomically(target, _members(spec, weights, version, extra or {}))
     return target
 
 
-def _members(spec: ModelSpec, weights: bytes, version: str) -> dict[str, bytes]:
+def _members(spec: ModelSpec, weights: bytes, version: str, extra: Mapping[str, bytes]) -> dict[str, bytes]:
     members = {
         SPEC: spec.to_json().encode(),
         WEIGHTS: weights,
@@ -97,6 +123,10 @@ def _members(spec: ModelSpec, weights: bytes, version: str) -> dict[str, bytes]:
         "index_to_name.json": _json(_index_to_name(spec)),
         **_runtime_copy(),
     }
+    taken = sorted({*members, CHECKSUMS} & set(extra))
+    if taken:
+        raise ArchiveError(f"Member {taken[0]!r} is the archive's own.", "Give the further member another name.")
+    members.update(extra)
     members[CHECKSUMS] = "".join(
         f"{hashlib.sha256(content).hexdigest()}  {name}\n" for name, content in sorted(members.items())
     ).encode()
@@ -134,24 +164,24 @@ def _json(document: object) -> bytes:
     return (json.dumps(document, indent=2, ensure_ascii=False) + "\n").encode()
 
 
-def _zip(members: dict[str, bytes]) -> bytes:
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as file:
+def _write_atomically(target: Path, members: Mapping[str, bytes]) -> None:
+    part = target.with_name(target.name + ".part")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        _write_zip(part, members)
+        open_bundle(part)
+        part.replace(target)
+    except OSError as error:
+        raise ArchiveError(f"{target}: cannot be written: {error.strerror}.", "Choose another --store.") from error
+    finally:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+
+
+def _write_zip(path: Path, members: Mapping[str, bytes]) -> None:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as file:
         for name, content in sorted(members.items()):
             entry = zipfile.ZipInfo(name, _ZIP_EPOCH)
             entry.create_system = 3  # Unix, whatever system writes it
             entry.external_attr = _READABLE
             file.writestr(entry, content)
-    return buffer.getvalue()
-
-
-def _write_atomically(target: Path, content: bytes) -> None:
-    part = target.with_name(target.name + ".part")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        part.write_bytes(content)
-        part.replace(target)
-    except OSError as error:
-        with suppress(OSError):
-            part.unlink(missing_ok=True)
-        raise ArchiveError(f"{target}: cannot be written: {error.strerror}.", "Choose another --store.") from error
