@@ -6,14 +6,14 @@ import re
 import string
 import time
 from http.client import HTTPException
-from typing import Any
+from typing import Any, Optional
 from urllib import request
 from urllib.error import HTTPError, URLError
 from urllib.parse import quote, urljoin
 
 from .errors import PictureError
 
-__all__ = ["MAX_BYTES", "download", "is_url"]
+__all__ = ["MAX_BYTES", "MAX_REDIRECTS", "download", "is_url", "require_web"]
 
 MAX_BYTES = 32 * 2**20
 """Largest file that is fetched."""
@@ -47,21 +47,30 @@ def download(url: str, max_bytes: int = MAX_BYTES, seconds: float = SECONDS) -> 
     deadline = time.monotonic() + seconds
     where = url
     for _ in range(MAX_REDIRECTS + 1):
-        _require_web(url, where)
+        require_web(url, where)
         try:
             with _opener().open(_request(where), timeout=max(deadline - time.monotonic(), 0.1)) as answer:
                 return _read(answer, url, max_bytes, deadline)
         except HTTPError as error:
             where = _next(url, where, error)
         except (OSError, HTTPException, ValueError) as error:
-            raise _failed(url, error.reason if isinstance(error, URLError) else error) from error
+            raise _failed(url, _reason(error)) from error
     raise _failed(url, f"more than {MAX_REDIRECTS} redirects")
 
 
-def _require_web(url: str, where: str) -> None:
-    if not _WEB_URL.match(where):
-        reached = "" if where == url else f" leads to {where!r}, which"
-        raise PictureError(f"Picture {url!r}{reached} is not on the web.", "Only http:// and https:// can be fetched.")
+def require_web(url: str, where: Optional[str] = None) -> None:
+    """Nothing but HTTP and HTTPS.
+
+    Args:
+        url: as given.
+        where: it leads; itself by default.
+
+    Raises:
+        PictureError: another scheme.
+    """
+    if not _WEB_URL.match(where or url):
+        reached = f" leads to {where!r}, which" if where and where != url else ""
+        raise PictureError(f"{url!r}{reached} is not on the web.", "Only http:// and https:// can be fetched.")
 
 
 def _opener() -> request.OpenerDirector:
@@ -104,6 +113,11 @@ def _read(answer: Any, url: str, max_bytes: int, deadline: float) -> bytes:
             raise TimeoutError("it takes too long")
 
 
-def _failed(url: str, reason: object) -> PictureError:
-    said = " ".join(str(reason).split()) or type(reason).__name__
-    return PictureError(f"Picture {url!r} cannot be fetched: {said.rstrip('.')}.", "Check the URL.")
+def _reason(error: Exception) -> str:
+    cause = error.reason if isinstance(error, URLError) else error
+    said = getattr(cause, "strerror", None) or str(cause) or type(cause).__name__
+    return " ".join(str(said).split()).rstrip(".")
+
+
+def _failed(url: str, reason: str) -> PictureError:
+    return PictureError(f"Picture {url!r} cannot be fetched: {reason}.", "Check the URL.")

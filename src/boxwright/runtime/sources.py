@@ -11,7 +11,7 @@ from typing import Iterable, Iterator, Optional, Union
 import numpy as np
 from PIL import Image
 
-from .download import download, is_url
+from .download import download, is_url, require_web
 from .errors import ConfigError, PictureError
 from .picture import SUFFIXES, PictureSource, decode
 from .video import is_video, read_video
@@ -60,7 +60,7 @@ def _pictures_in(folder: Path) -> Iterator[Path]:
         names = sorted(name for name in os.listdir(folder) if name.lower().endswith(SUFFIXES))
     except OSError as error:
         raise PictureError(f"Folder '{folder}' cannot be read: {error.strerror}.", "Check its permissions.") from error
-    pictures = [folder / name for name in names if not name.startswith(".")]
+    pictures = [folder / name for name in names if not name.startswith(".") and not (folder / name).is_dir()]
     if not pictures:
         looked_for = f"Looked for {', '.join(SUFFIXES)}, not in subfolders."
         raise PictureError(f"Folder '{folder}' has no pictures.", looked_for)
@@ -109,11 +109,13 @@ def require_allowed(source: PictureSource, urls: bool) -> None:
 
     Raises:
         ConfigError: a URL without ``urls``.
-        PictureError: a video's URL.
+        PictureError: a URL that is not HTTP, or a video's.
     """
     if not is_url(source):
         return
+    require_web(str(source))
     if not urls:
-        raise ConfigError(f"{source!r} is a URL; they are not fetched by default.", "Allow it: urls=True, --urls.")
+        allow = "Allow it with --urls (in Python: urls=True)."
+        raise ConfigError(f"{source!r} is a URL; they are not fetched by default.", allow)
     if is_video(source):
         raise PictureError(f"Video {source!r} is not a file.", "Download it first.")

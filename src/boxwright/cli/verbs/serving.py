@@ -61,7 +61,7 @@ def predict(
     quiet_video_library()
     tasks = plan(pictures, out, urls=urls)
     predictor = Predictor(source, threshold=threshold, backend=backend, precision=precision, device=device)
-    typer.echo(predictor.chosen.reason, err=True)
+    typer.echo(f"Backend {predictor.chosen.reason}", err=True)
     console = make_console()
     with progress(console, "predict") as advance:
         results, failed = predict_all(predictor, tasks, console.out, advance, urls=urls, every=every)
