@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 import weakref
@@ -118,6 +119,23 @@ def test_what_is_no_video_is_named(tmp_path, content):
         next(read_video(path))
 
 
+def test_a_video_without_a_whole_frame_is_named(tmp_path):
+    path = write_video(tmp_path / "a.mkv", [blocks(n) for n in range(5)], codec="VP80")
+    path.write_bytes(path.read_bytes()[:2000])
+    with pytest.raises(PictureError, match=r"a\.mkv' has no frame that can be decoded"):
+        next(read_video(path))
+
+
+def test_a_name_that_is_no_unicode_is_refused(tmp_path):
+    """OpenCV 5.0 would take the whole process down."""
+    path = os.fsdecode(os.fsencode(tmp_path) + b"/\xff.mp4")
+    write_video(tmp_path / "a.mp4", [plain(COLOURS[0])]).rename(path)
+    with pytest.raises(PictureError, match="path is not Unicode"):
+        next(read_video(path))
+    with VideoWriter(path, 10) as film, pytest.raises(OSError, match="cannot be written"):
+        film.add(Image.new("RGB", (64, 48)))
+
+
 def test_a_missing_video_is_named(tmp_path):
     with pytest.raises(PictureError, match=r"a\.mp4' cannot be read: No such file"):
         next(read_video(tmp_path / "a.mp4"))
@@ -137,6 +155,13 @@ def test_what_is_written_is_read_again(tmp_path):
     assert [frame.image.size for frame in frames] == [(64, 48)] * 9
     assert all(np.abs(middle(one.image) - COLOURS[one.number // 3]).max() <= TOLERANCE for one in frames)
     assert describe_video(tmp_path / "b.mp4").rate == 12.5
+
+
+def test_a_picture_of_another_size_is_fitted_not_lost(tmp_path):
+    with VideoWriter(tmp_path / "b.mp4", 10) as film:
+        for side in (64, 128, 48):
+            film.add(Image.fromarray(plain(COLOURS[0], side, side)))
+    assert [frame.image.size for frame in read_video(tmp_path / "b.mp4")] == [(64, 64)] * 3
 
 
 def test_a_video_that_cannot_be_written_is_named(tmp_path):

@@ -118,8 +118,10 @@ def _open(path: VideoPath, max_pixels: int) -> Any:
             pass
     except OSError as error:
         raise PictureError(f"Video {name!r} cannot be read: {error.strerror}.", "Check the path.") from error
-    # an absolute path, because FFmpeg takes some others for protocols
-    capture = cv2.VideoCapture(os.path.abspath(name), cv2.CAP_FFMPEG)
+    full_name = _for_opencv(name)
+    if full_name is None:
+        raise PictureError(f"Video {name!r} cannot be read: its path is not Unicode.", "Rename it.")
+    capture = cv2.VideoCapture(full_name, cv2.CAP_FFMPEG)
     if not capture.isOpened():
         raise PictureError(f"Video {name!r} cannot be decoded.", "It is broken, truncated or no video.")
     capture.set(cv2.CAP_PROP_ORIENTATION_AUTO, 1)
@@ -135,6 +137,16 @@ def _info(capture: Any) -> VideoInfo:
     cv2 = _opencv()
     frames, rate = capture.get(cv2.CAP_PROP_FRAME_COUNT), capture.get(cv2.CAP_PROP_FPS)
     return VideoInfo(int(frames) if 0 < frames < _MOST_FRAMES else None, rate if rate > 0 else _USUAL_RATE)
+
+
+def _for_opencv(path: str) -> Optional[str]:
+    """Absolute, because FFmpeg takes some others for protocols; None for what makes OpenCV crash."""
+    full = os.path.abspath(path)
+    try:
+        full.encode("utf-8")
+    except UnicodeEncodeError:
+        return None
+    return full
 
 
 def _opencv() -> Any:
@@ -161,6 +173,7 @@ class VideoWriter:
         self._path = os.fspath(path)
         self._rate = rate if rate <= _HIGHEST_RATE else _USUAL_RATE
         self._file: Any = None
+        self._size = (0, 0)
 
     def __enter__(self) -> VideoWriter:
         return self
@@ -172,18 +185,24 @@ class VideoWriter:
             self._file.release()
 
     def add(self, image: Image.Image) -> None:
-        """Append a picture, mode ``RGB``; an odd last row or column is left out, as the format wants it.
+        """Append a picture, mode ``RGB``; it gets the size of the first.
+
+        An odd last row or column is left out, as the format wants it.
 
         Raises:
             OSError: the file cannot be written.
         """
         if self._file is None:
-            self._file = self._create(image.size)
+            self._size = image.size
+            self._file = self._create()
+        if image.size != self._size:  # OpenCV would leave it out without a word
+            image = image.resize(self._size)
         self._file.write(self._cv2.cvtColor(np.asarray(image), self._cv2.COLOR_RGB2BGR))
 
-    def _create(self, size: Any) -> Any:
+    def _create(self) -> Any:
         code = self._cv2.VideoWriter_fourcc(*"mp4v")
-        file = self._cv2.VideoWriter(os.path.abspath(self._path), self._cv2.CAP_FFMPEG, code, self._rate, size)
-        if not file.isOpened():
+        full_name = _for_opencv(self._path)
+        file = full_name and self._cv2.VideoWriter(full_name, self._cv2.CAP_FFMPEG, code, self._rate, self._size)
+        if not file or not file.isOpened():
             raise OSError(None, "cannot be written as a video", self._path)
         return file
