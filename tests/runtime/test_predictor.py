@@ -1,3 +1,5 @@
+import shutil
+
 import numpy as np
 import pytest
 
@@ -47,10 +49,12 @@ def test_boxes_lie_in_the_original_picture(run):
 
 def test_a_stream_says_where_each_detection_is_from(run, demo_data, tmp_path):
     predictor = Predictor(run, threshold=0.05)
-    paths = sorted((demo_data / "test").glob("*.jpg"))
-    frames = [np.asarray(decode(path).resize((256, 192))) for path in paths[:3]]
+    (tmp_path / "pictures").mkdir()
+    originals = sorted((demo_data / "test").glob("*.jpg"))[:3]
+    paths = [shutil.copy(path, tmp_path / "pictures" / path.name) for path in originals]
+    frames = [np.asarray(decode(path).resize((256, 192))) for path in paths]
     video = write_video(tmp_path / "a.mp4", frames)
-    found = list(predictor.stream([demo_data / "test", video, frames[0]], every=2))
+    found = list(predictor.stream([tmp_path / "pictures", video, frames[0]], every=2))
     assert [one.source for one in found] == [*map(str, paths), str(video), str(video), f"#{len(paths) + 2}"]
     assert [(one.frame, one.seconds) for one in found[-3:]] == [(0, 0.0), (2, 0.2), (None, None)]
     pictures = [*paths, *(frame.image for frame in read_video(video, every=2)), frames[0]]
