@@ -18,7 +18,7 @@ from command_line import boxwright
 from videos import blocks, plain, write_video
 from web import web_server
 
-THRESHOLD = ("--threshold", 0.05)
+ASKED = ("--threshold", 0.05, "--backend", "torch")  # auto may choose anew in every process
 
 
 @pytest.fixture(scope="module")
@@ -34,9 +34,9 @@ def video(pictures, tmp_path_factory):
 
 def test_a_video_gives_lines_results_and_a_drawn_copy(mar, video, tmp_path):
     files = ["--json", tmp_path / "p.json", "--out", tmp_path / "drawn"]
-    done = boxwright("predict", mar, video, "--every", 2, *THRESHOLD, *files)
+    done = boxwright("predict", mar, video, "--every", 2, *ASKED, *files)
     assert done.returncode == 0, done.stderr
-    predictor = Predictor(mar, threshold=0.05)
+    predictor = Predictor(mar, threshold=0.05, backend="torch")
     found = list(predictor.stream(video, every=2))
     heads = [line for line in done.stdout.splitlines() if not line.startswith(" ")]
     moments = [(0, "0.000"), (2, "0.167"), (4, "0.333")]
@@ -87,10 +87,10 @@ def test_urls_are_fetched_and_drawn_if_allowed(mar, pictures, tmp_path, monkeypa
         refused = boxwright("predict", mar, url, *files)
         assert (refused.returncode, asked) == (2, [])
         assert "Allow it with --urls" in refused.stderr
-        done = boxwright("predict", mar, url, f"{address}/no.jpg", "--urls", *THRESHOLD, *files)
+        done = boxwright("predict", mar, url, f"{address}/no.jpg", "--urls", *ASKED, *files)
     assert done.returncode == 2
     assert "/no.jpg' cannot be fetched: the server answered 404" in done.stderr
-    found = Predictor(mar, threshold=0.05)(pictures[0])
+    found = Predictor(mar, threshold=0.05, backend="torch")(pictures[0])
     results = json.loads((tmp_path / "p.json").read_text())
     assert [one["file_name"] for one in results] == [url] * len(found)
     assert [path.name for path in (tmp_path / "drawn").iterdir()] == ["cat.png"]
