@@ -1,4 +1,4 @@
-"""``boxwright archive``, ``boxwright predict`` and ``boxwright serve``."""
+"""``boxwright predict`` and ``boxwright serve``."""
 
 from __future__ import annotations
 
@@ -13,19 +13,7 @@ from .options import DeviceOption, JsonOption, Source, ThresholdOption, require_
 if TYPE_CHECKING:
     from boxwright.serving.engine import Engine
 
-__all__ = ["archive", "predict", "serve"]
-
-
-def archive(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder.")],
-    name: Annotated[str | None, typer.Option(help="Model name in the URL; the run's by default.")] = None,
-    version: Annotated[str, typer.Option(help="Model version.")] = "1.0",
-    store: Annotated[Path, typer.Option(help="Folder for the archive.")] = Path("model-store"),
-) -> None:
-    """Pack a run into a .mar for 'boxwright serve' and for TorchServe."""
-    from boxwright import api
-
-    typer.echo(f"Archive: {api.archive(run, name=name, version=version, store=store)}")
+__all__ = ["predict", "serve"]
 
 
 def predict(
