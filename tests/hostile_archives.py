@@ -13,7 +13,6 @@ import torch
 from boxwright.runtime.bundle import CHECKSUMS, INDEX_TO_NAME, MANIFEST, SPEC, WEIGHTS
 
 KINDS = [SPEC, WEIGHTS, MANIFEST, INDEX_TO_NAME, "handler.py", "model.py", "boxwright_runtime/predictor.py"]
-_LOCAL, _CENTRAL = b"PK\x03\x04", b"PK\x01\x02"
 # Where a field lies in the local header and in the directory's record, and its format.
 _FIELDS = {
     "flags": (6, 8, "<H"),
@@ -53,10 +52,9 @@ def patched(content, name, local=True, directory=True, **changes):
     """A zip with fields of one member's headers changed."""
     content = bytearray(content)
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
-        offset = archive.getinfo(name).header_offset
-    record = content.index(_CENTRAL + content[content.index(_CENTRAL) + 4 : content.index(_CENTRAL) + 6])
-    while content[record + 46 : record + 46 + len(name)] != name.encode():
-        record = content.index(_CENTRAL, record + 4)
+        offset, record = archive.getinfo(name).header_offset, archive.start_dir
+    while content[record + 46 : record + 46 + struct.unpack_from("<H", content, record + 28)[0]] != name.encode():
+        record += 46 + struct.unpack_from("<H", content, record + 28)[0]  # no extra fields, no comments
     for field, value in changes.items():
         in_local, in_record, form = _FIELDS[field]
         if local and in_local is not None:
@@ -124,8 +122,8 @@ def _quoted(members):
 
 def _nested(members):
     """A member whose header lies in the data of another."""
-    inner = packed({"b": b"inner"})
-    content = packed(listed({**members, "a": inner[: inner.index(_CENTRAL)], "b": b"inner"}))
+    whole = packed({"b": b"inner"})
+    content = packed(listed({**members, "a": whole[: 30 + len("b") + len(b"inner")], "b": b"inner"}))
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         start = archive.getinfo("a").header_offset + 30 + len("a")
     return patched(content, "b", local=False, offset=start)
@@ -134,7 +132,8 @@ def _nested(members):
 def _gap(members):
     """Bytes between the members and the directory that belong to none."""
     content = packed(members)
-    directory = content.index(_CENTRAL)
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        directory = archive.start_dir
     end = bytearray(content[directory:])
     struct.pack_into("<L", end, len(end) - 6, directory + 4)
     return content[:directory] + b"gap!" + bytes(end)
@@ -216,7 +215,7 @@ HOSTILE = {
     "overlong": lambda m, c: _overlong(m),
     "wrong CRC": lambda m, c: patched(packed(m), "handler.py", crc=1),
     "two sizes": lambda m, c: patched(packed(m), "handler.py", directory=False, size=1),
-    "two names": lambda m, c: packed(m).replace(b"handler.py", b"handleR.py", 1),
+    "two names": lambda m, c: packed(listed({**m, "innocent": b""})).replace(b"innocent", b"guilty..", 1),
     "one name twice": lambda m, c: packed(listed({**m, "handleX.py": m["handler.py"]})).replace(b"handleX", b"handler"),
     "pickle with code": lambda m, c: packed(listed({**m, WEIGHTS: pickled_code(c)})),
     "newer pickle with code": lambda m, c: packed(listed({**m, WEIGHTS: pickled_code(c, modern=True)})),
@@ -266,6 +265,54 @@ HOSTILE = {
 }
 """Content of a hostile archive, by what is wrong with it: functions of a good one's members and of the file that code
 of it would make."""
+
+REASONS = {
+    "name: ": "unsafe|have one name|lies in a file",
+    "symlink": "a link",
+    "named pipe": "special file",
+    "setuid": "special file",
+    "folder by attribute": "a folder",
+    "encrypted": "'secret' is encrypted",
+    "data descriptor": "'later' is not plainly stored",
+    "other compression": "not plainly stored",
+    "bomb by ratio": "'bomb' is unsafe: it unpacks to 1000 times",
+    "bomb in all": "unpacks to more than",
+    "overlapping": "'b' overlaps",
+    "one in another": "'b' overlaps",
+    "gap": "bytes lie before it that belong to none",
+    "something before": "not a plain zip",
+    "overlong": "'long' is longer than it announces",
+    "wrong CRC": r"'handler\.py' is not what it announces",
+    "two sizes": r"'handler\.py' has two headers",
+    "two names": "'innocent' has two headers",
+    "one name twice": "have one name",
+    "pickle with code": "ask for 'io open'",
+    "newer pickle with code": "ask for 'STACK_GLOBAL'",
+    "bare pickle with code": "not a plain state dict",
+    "unlisted member": r"'evil\.py' is not listed",
+    "listed, not there": "'x' is missing",
+    "checksums": "SHA256SUMS is malformed",
+    "another model": "name different models",
+    "other weights": "name different models",
+    "other classes in the map": "name different classes",
+    "other classes than hashed": "do not match their recorded hash",
+    "deep JSON": "recursion|nested deeper",
+    "huge integer": "5001 digits",
+    "huge canvas": "3200000 x 192",
+    "threshold": "NaN is no number",
+    "infinite": "1e999 is no number",
+    "one key twice": "a key stands twice",
+    "altered": "does not match its SHA-256",
+    "missing": "is missing|there is no",
+    "truncated": "truncated",
+}
+"""What the error says, by how the case begins."""
+
+
+def reason(what):
+    """What is to be found in the error of a case."""
+    fitting = [text for start, text in REASONS.items() if what.startswith(start)]
+    return fitting[0] if fitting else "hostile"
 
 
 def small_members(mar):

@@ -1,6 +1,7 @@
 """A hostile archive is refused with one clear error and no side effect, whichever way it comes in."""
 
 import random
+import re
 import sys
 
 import pytest
@@ -9,7 +10,7 @@ import boxwright
 from boxwright.cli import main
 from boxwright.runtime import ArchiveError, open_bundle
 from command_line import boxwright as command
-from hostile_archives import HOSTILE, packed, small_members, snapshot
+from hostile_archives import HOSTILE, packed, reason, small_members, snapshot
 
 MUTATIONS = 400
 
@@ -30,13 +31,14 @@ def place(tmp_path, monkeypatch):
     return tmp_path
 
 
-def assert_refused(mar, place, monkeypatch, capsys):
+def assert_refused(mar, place, monkeypatch, capsys, match):
     """Through every way in: from Python, and by the verbs that open archives."""
     before = snapshot(place)
     for way in (open_bundle, boxwright.Predictor, boxwright.inspect):
         with pytest.raises(ArchiveError, match=r"hostile\.mar") as caught:
             way(mar)
         assert len(str(caught.value).splitlines()) == 1
+        assert re.search(match, str(caught.value)), str(caught.value)
     for verb in (["predict", mar, "x.jpg"], ["serve", mar, "--port", 0], ["archive", "--inspect", mar]):
         monkeypatch.setattr(sys, "argv", ["boxwright", *map(str, verb)])
         with pytest.raises(SystemExit) as left:
@@ -52,12 +54,12 @@ def assert_refused(mar, place, monkeypatch, capsys):
 def test_a_hostile_archive_is_refused_and_leaves_no_trace(members, place, monkeypatch, capsys, what):
     mar = place / "in" / "hostile.mar"
     mar.write_bytes(HOSTILE[what](members, place / "canary"))
-    assert_refused(mar, place, monkeypatch, capsys)
+    assert_refused(mar, place, monkeypatch, capsys, reason(what))
 
 
 def test_a_folder_with_an_archives_name_is_refused(place, monkeypatch, capsys):
     (place / "in" / "hostile.mar").mkdir()
-    assert_refused(place / "in" / "hostile.mar", place, monkeypatch, capsys)
+    assert_refused(place / "in" / "hostile.mar", place, monkeypatch, capsys, "folder|holds neither")
 
 
 def test_the_good_archive_they_are_made_of_is_accepted(members, tmp_path):

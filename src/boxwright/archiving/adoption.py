@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from boxwright.models import find_architecture
-from boxwright.runtime import ArchiveError, ClassEntry, InputSpec, ModelSpec, OperatingPoint
+from boxwright.runtime import ArchiveError, ClassEntry, ModelSpec, OperatingPoint
 from boxwright.runtime.bundle import INDEX_TO_NAME, MANIFEST, SPEC
 from boxwright.runtime.spec import DEFAULT_THRESHOLD
 from boxwright.runtime.strict_json import parse_json
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Adoption", "adopt"]
 
-DEFAULT_NORM_EPS = 1e-5
 _MAX_DOCUMENT = 16 * 1024**2
 _SUFFIXES = (".pt", ".pth")
 _PACKAGES = ("boxwright", "torch", "torchvision")
@@ -86,8 +85,8 @@ def adopt(
         image_size: canvas (height, width), pixels; the architecture's default canvas by default.
         threshold: lowest reported score; that of TorchServe's own object detector by default.
         classes: a file to read the classes from instead: a text with one a line, or JSON like ``index_to_name.json``.
-        norm_eps: BatchNorm epsilon; by default 1e-5, as torchvision builds its networks, but 0 if the weights are
-            torchvision's own COCO weights that want it.
+        norm_eps: BatchNorm epsilon; by default that with which torchvision builds the network, or, where the weights
+            are torchvision's own COCO weights, theirs.
         store: folder for the new archive.
 
     Returns:
@@ -106,14 +105,14 @@ def adopt(
     where = f"{taken.source}: {taken.weights_name}"
     state = read_state(taken.weights, where)
     entries, how_read = _classes(taken, labels_of_head(state, where), classes)
-    eps, why = _norm_eps(norm_eps, model, taken.weights)
+    network_options, about_eps = _network_options(norm_eps, model, taken.weights)
     height, width = image_size or row.image_size
     spec = ModelSpec(
         name=name or str(taken.model.get("modelName", Path(old).stem)),
         architecture=model,
         classes=entries,
-        input=InputSpec(height, width),
-        network={"norm_eps": eps},
+        input=row.canvas(height, width, "letterbox"),
+        network=network_options,
         operating_point=OperatingPoint(threshold),
         provenance=_provenance(taken),
     )
@@ -121,7 +120,7 @@ def adopt(
     load_whole(network, state, where)
     weights = _saved(network.state_dict())
     target = write_archive(spec, weights, version or str(taken.model.get("modelVersion", "1.0")), store)
-    return Adoption(target, spec, (how_read, _about_threshold(spec), _about_canvas(spec), why))
+    return Adoption(target, spec, (how_read, _about_threshold(spec), _about_canvas(spec), about_eps))
 
 
 def _read_old(path: Path) -> _Old:
@@ -155,7 +154,7 @@ def _manifest(archive: StrictZip, path: Path) -> Mapping[str, Any]:
 def _weights_name(archive: StrictZip, model: Mapping[str, Any], path: Path) -> str:
     named = model.get("serializedFile")
     candidates = [name for name in archive.entries if name.endswith(_SUFFIXES)] if named is None else [named]
-    if len(candidates) == 1 and candidates[0] in archive.entries:
+    if len(candidates) == 1 and candidates[0] in list(archive.entries):  # what stands there may not be hashable
         return str(candidates[0])
     found = ", ".join(map(str, candidates)) or "none"
     raise ArchiveError(
@@ -190,18 +189,17 @@ def _class_file(path: Path) -> Any:
     return [line.strip() for line in text.splitlines() if line.strip()]
 
 
-def _norm_eps(given: float | None, architecture: str, weights: bytes) -> tuple[float, str]:
+def _network_options(given: float | None, architecture: str, weights: bytes) -> tuple[dict[str, Any], str]:
     from boxwright.models.weights import hub_file_name
 
     if given is not None:
-        return given, f"BatchNorm epsilon {given:g}, as asked for."
-    row = find_architecture(architecture)
+        return {"norm_eps": given}, f"BatchNorm epsilon {given:g}, as asked for."
+    eps = find_architecture(architecture).coco_norm_eps
     file = hub_file_name("coco", architecture)  # ends in the first digits of its SHA-256
     if file and hashlib.sha256(weights).hexdigest().startswith(Path(file).stem.rsplit("-", 1)[-1]):
-        return row.coco_norm_eps, f"BatchNorm epsilon {row.coco_norm_eps:g}: these are torchvision's own COCO weights."
-    hint = f" If it was fine-tuned from torchvision's COCO weights, give --norm-eps {row.coco_norm_eps:g}."
-    more = hint if row.coco_norm_eps != DEFAULT_NORM_EPS else ""
-    return DEFAULT_NORM_EPS, f"BatchNorm epsilon {DEFAULT_NORM_EPS:g}, torchvision's usual one.{more}"
+        return {"norm_eps": eps}, f"BatchNorm epsilon {eps:g}: these are torchvision's own COCO weights."
+    hint = "" if eps else " If it was fine-tuned from torchvision's COCO weights, give --norm-eps 0."
+    return {}, f"BatchNorm epsilon as torchvision builds the network.{hint}"
 
 
 def _provenance(old: _Old) -> dict[str, Any]:
@@ -231,7 +229,7 @@ def _about_threshold(spec: ModelSpec) -> str:
 
 def _about_canvas(spec: ModelSpec) -> str:
     return (
-        f"The canvas is {spec.input.height} x {spec.input.width}, letterboxed; torchvision resized every picture to a "
-        "size of its own (800 to 1333 pixels as a rule, without antialiasing), so boxes and scores differ from the "
-        "old server's. Measure: boxwright evaluate."
+        f"The canvas is {spec.input.height} x {spec.input.width}, letterboxed; torchvision resized every picture its own "
+        "way (a Faster R-CNN's to 800 to 1333 pixels as a rule; without antialiasing), so boxes and scores differ from "
+        "the old server's. Measure with boxwright evaluate."
     )

@@ -11,6 +11,8 @@ from boxwright.runtime import ArchiveError, ClassEntry
 __all__ = ["classes_of_map"]
 
 _BACKGROUND = re.compile(r"[\W_]*(background|bg)?[\W_]*", re.IGNORECASE)
+_ZERO_BASED = "it counts from 0, without the background; TorchServe showed each class by its neighbour's name"
+_IN_ORDER = "its order is that of the labels, without the background"
 _REMEDY = "Give --classes FILE: a text with one class a line, in the order of the labels, without background."
 
 
@@ -41,7 +43,7 @@ def classes_of_map(document: Any, labels: int, source: str) -> tuple[tuple[Class
     elif numbers == list(range(labels - 1)) and not _BACKGROUND.fullmatch(names[0]):
         names = {number + 1: name for number, name in names.items()}
         read = (
-            "it counts the classes from 0, without the background; TorchServe would have shown their neighbours' names"
+            _ZERO_BASED if isinstance(document, Mapping) else "its order is that of the labels, without the background"
         )
     else:
         raise ArchiveError(

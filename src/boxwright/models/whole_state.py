@@ -15,7 +15,8 @@ from .weights import PREFIXES, unwrap_state
 
 __all__ = ["labels_of_head", "load_whole", "read_state"]
 
-_HEAD = "roi_heads.box_predictor.cls_score.bias"
+# Where a detector scores its labels, and how often a place does.
+_HEADS = {"roi_heads.box_predictor.cls_score.bias": 1, "head.classification_head.module_list.0.1.bias": 6}
 _COUNTER = "num_batches_tracked"
 _SCRIPT = ("constants.pkl", "/code/")
 
@@ -52,15 +53,16 @@ def _is_script(content: bytes) -> bool:
 
 
 def labels_of_head(state: Mapping[str, Tensor], source: str) -> int:
-    """How many labels the box head tells apart, the background included.
+    """How many labels a detector tells apart, the background included.
 
     Raises:
-        ModelError: there is no head of a Faster R-CNN.
+        ModelError: there is no head of one of torchvision's detectors.
     """
-    heads = [tensor for name, tensor in state.items() if name.endswith(_HEAD)]
-    if len(heads) != 1 or heads[0].ndim != 1:
-        raise ModelError(f"{source} has no {_HEAD}.", "It is no Faster R-CNN of torchvision's layout.")
-    return int(heads[0].shape[0])
+    for head, times in _HEADS.items():
+        sizes = [tensor.numel() for name, tensor in state.items() if name.endswith(head)]
+        if len(sizes) == 1 and sizes[0] % times == 0:
+            return sizes[0] // times
+    raise ModelError(f"{source} has no {', and no '.join(_HEADS)}.", "It is no detector of torchvision's layout.")
 
 
 def load_whole(network: nn.Module, state: Mapping[str, Tensor], source: str) -> None:

@@ -6,8 +6,9 @@ import hashlib
 import os
 import re
 from dataclasses import dataclass, field, replace
+from io import BytesIO
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterable, Iterator, List, Mapping, Union
+from typing import Any, Callable, Dict, Iterable, Iterator, Mapping, Union
 
 from .errors import ArchiveError
 from .pickled import refuse_code
@@ -179,31 +180,41 @@ def _require_ours(archive: StrictZip, source: str) -> None:
             raise ArchiveError(f"{source}: not an archive of boxwright: there is no {name}.", remedy)
 
 
-def _verified(listed: Mapping[str, str], chunks: Callable[[str], Iterable[bytes]], source: str) -> Dict[str, bytes]:
+def _verified(listed: Mapping[str, str], chunks: Callable[[str], Iterable[bytes]], source: str) -> Dict[str, BytesIO]:
     """Hash all members; keep the bytes of those that are read in any case."""
-    kept: Dict[str, bytes] = {}
+    kept: Dict[str, BytesIO] = {}
     for name in (*_DOCUMENTS, WEIGHTS):
         if name not in listed:
             raise ArchiveError(f"{source}: {name} is missing from {CHECKSUMS}.", "Write the archive again.")
     for name, expected in listed.items():
         digest = hashlib.sha256()
-        pieces: List[bytes] = []
+        content = kept.setdefault(name, BytesIO()) if name in (*_DOCUMENTS, WEIGHTS) else None
         for piece in chunks(name):
             digest.update(piece)
-            if name in _DOCUMENTS or name == WEIGHTS:
-                pieces.append(piece)
+            if content is not None:
+                content.write(piece)
         if digest.hexdigest() != expected:
             raise ArchiveError(f"{source}: member {name!r} does not match its SHA-256.", "The archive was altered.")
-        kept[name] = b"".join(pieces)
     return kept
 
 
-def _bundle(kept: Mapping[str, bytes], listed: Mapping[str, str], source: str, fetch: Callable[[str], bytes]) -> Bundle:
-    for name in _DOCUMENTS:
-        if len(kept[name]) > _MAX_DOCUMENT:
+def _bundle(
+    kept: Mapping[str, BytesIO], listed: Mapping[str, str], source: str, fetch: Callable[[str], bytes]
+) -> Bundle:
+    documents = {name: kept[name].getvalue() for name in _DOCUMENTS}
+    for name, text in documents.items():
+        if len(text) > _MAX_DOCUMENT:
             raise ArchiveError(f"{source}: {name} is larger than {_MAX_DOCUMENT:,} bytes.", "Do not use it.")
-    spec = ModelSpec.from_json(kept[SPEC], f"{source}: {SPEC}")
-    model = _model_of_manifest(kept[MANIFEST], source)
+    spec = ModelSpec.from_json(documents[SPEC], f"{source}: {SPEC}")
+    _require_agreement(spec, documents, source)
+    refuse_code(kept[WEIGHTS], source)
+    version = _model_of_manifest(documents[MANIFEST], source)["modelVersion"]
+    return Bundle(spec, source, listed, fetch, str(version))
+
+
+def _require_agreement(spec: ModelSpec, documents: Mapping[str, bytes], source: str) -> None:
+    """What else reads the archive must find the model that we find."""
+    model = _model_of_manifest(documents[MANIFEST], source)
     if (model.get("modelName"), model.get("serializedFile")) != (spec.name, WEIGHTS):
         raise ArchiveError(f"{source}: {MANIFEST} and {SPEC} name different models.", "The archive was altered.")
     for what, text in (("name", spec.name), ("version", model.get("modelVersion"))):
@@ -212,10 +223,8 @@ def _bundle(kept: Mapping[str, bytes], listed: Mapping[str, str], source: str, f
     unprintable = [name for name in spec.class_names if not name.isprintable()]
     if unprintable:
         raise ArchiveError(f"{source}: class {unprintable[0]!r} cannot be printed.", "Do not use it.")
-    if parse_json(kept[INDEX_TO_NAME], f"{source}: {INDEX_TO_NAME}") != index_to_name(spec):
+    if parse_json(documents[INDEX_TO_NAME], f"{source}: {INDEX_TO_NAME}") != index_to_name(spec):
         raise ArchiveError(f"{source}: {INDEX_TO_NAME} and {SPEC} name different classes.", "The archive was altered.")
-    refuse_code(kept[WEIGHTS], source)
-    return Bundle(spec, source, listed, fetch, str(model["modelVersion"]))
 
 
 def _model_of_manifest(text: bytes, source: str) -> Mapping[str, Any]:

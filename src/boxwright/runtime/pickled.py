@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import io
 import re
 import zipfile
-from typing import Iterator, Optional
+from typing import BinaryIO, Iterator, Optional
 
 from .errors import ArchiveError
 
@@ -22,14 +21,14 @@ _MAKES_TENSORS = re.compile(
 _OTHER_NAMES = frozenset({"STACK_GLOBAL", "INST", "OBJ", "NEWOBJ", "NEWOBJ_EX", "EXT1", "EXT2", "EXT4"})
 
 
-def refuse_code(weights: bytes, source: str) -> None:
+def refuse_code(weights: BinaryIO, source: str) -> None:
     """Refuse weights that would need more than tensors and dictionaries to be loaded.
 
     Loading them stays restricted (``weights_only=True``); this is for tools that are less careful, and for servers
     that run another member and would never notice.
 
     Args:
-        weights: the file's bytes.
+        weights: the file.
         source: its name, for errors.
 
     Raises:
@@ -51,10 +50,10 @@ def _refused(source: str, asked: Optional[str] = None) -> ArchiveError:
     )
 
 
-def _foreign_names(weights: bytes) -> Iterator[str]:
+def _foreign_names(weights: BinaryIO) -> Iterator[str]:
     import pickletools
 
-    with zipfile.ZipFile(io.BytesIO(weights)) as file:
+    with zipfile.ZipFile(weights) as file:
         (pickle,) = [entry for entry in file.infolist() if entry.filename.endswith("data.pkl")]
         with file.open(pickle) as opened:
             content = opened.read(_MAX_PICKLE)

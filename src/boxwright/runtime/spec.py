@@ -265,4 +265,4 @@ def _build(kind: Type[T], values: Mapping[str, Any], source: str) -> T:
     try:
         return kind(**values)
     except (TypeError, ConfigError) as error:
-        raise ArchiveError(f"{source}: {kind.__name__}: {error}.") from error
+        raise ArchiveError(f"{source}: {kind.__name__}: {str(error).rstrip('.')}.") from error
