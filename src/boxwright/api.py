@@ -225,7 +225,7 @@ def adopt(
     name: str | None = None,
     version: str | None = None,
     image_size: tuple[int, int] | None = None,
-    threshold: float = 0.5,
+    threshold: float | None = None,
     classes: str | Path | None = None,
     norm_eps: float | None = None,
     store: str | Path = "model-store",

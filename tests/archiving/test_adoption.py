@@ -87,7 +87,9 @@ def test_an_adopted_archive_detects_what_the_old_network_detects(old, run, state
     mar = tmp_path / "old.mar"
     assert f"Archive: {mar}" in done.stdout
     assert "1 circle, 2 square, 3 triangle" in done.stdout
-    assert all(word in done.stdout for word in ("antialiasing", "boxwright evaluate", "epsilon as torchvision", "score 0.02"))
+    assert all(
+        word in done.stdout for word in ("antialiasing", "boxwright evaluate", "epsilon as torchvision", "score 0.02")
+    )
     assert not (old.parent / "canary").exists()
 
     predictor = Predictor(mar, backend="torch")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime
 import hashlib
 import io
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import metadata
@@ -67,7 +66,7 @@ def adopt(
     name: str | None = None,
     version: str | None = None,
     image_size: tuple[int, int] | None = None,
-    threshold: float = DEFAULT_THRESHOLD,
+    threshold: float | None = None,
     classes: str | Path | None = None,
     norm_eps: float | None = None,
     store: str | Path = "model-store",
@@ -83,7 +82,7 @@ def adopt(
         name: of the model; the old archive's by default.
         version: likewise.
         image_size: canvas (height, width), pixels; the architecture's default canvas by default.
-        threshold: lowest reported score; that of TorchServe's own object detector by default.
+        threshold: lowest reported score; 0.5 by default, that of TorchServe's own object detector.
         classes: a file to read the classes from instead: a text with one a line, or JSON like ``index_to_name.json``.
         norm_eps: BatchNorm epsilon; by default that with which torchvision builds the network, or, where the weights
             are torchvision's own COCO weights, theirs.
@@ -113,7 +112,7 @@ def adopt(
         classes=entries,
         input=row.canvas(height, width, "letterbox"),
         network=network_options,
-        operating_point=OperatingPoint(threshold),
+        operating_point=OperatingPoint(DEFAULT_THRESHOLD if threshold is None else threshold),
         provenance=_provenance(taken),
     )
     network = build_network(spec)
@@ -224,12 +223,12 @@ def _saved(state: Mapping[str, Tensor]) -> bytes:
 def _about_threshold(spec: ModelSpec) -> str:
     score = spec.operating_point.threshold
     told = ", as TorchServe's own object detector" if score == DEFAULT_THRESHOLD else ""
-    return f"Reports from score {json.dumps(score)}{told}; it was not chosen on data."
+    return f"Reports from score {score:g}{told}; it was not chosen on data."
 
 
 def _about_canvas(spec: ModelSpec) -> str:
     return (
-        f"The canvas is {spec.input.height} x {spec.input.width}, letterboxed; torchvision resized every picture its own "
-        "way (a Faster R-CNN's to 800 to 1333 pixels as a rule; without antialiasing), so boxes and scores differ from "
-        "the old server's. Measure with boxwright evaluate."
+        f"The canvas is {spec.input.height} x {spec.input.width}, letterboxed; torchvision resized each picture in its "
+        "own way (a Faster R-CNN's to 800 to 1333 pixels as a rule; without antialiasing), so boxes and scores differ "
+        "from the old server's. Measure with boxwright evaluate."
     )

@@ -58,13 +58,17 @@ def adopt(
     image_size: Annotated[
         str | None, typer.Option(metavar="H,W", help="Canvas in pixels, or one number; the architecture's by default.")
     ] = None,
-    threshold: Annotated[float, typer.Option(min=0.0, max=1.0, help="Lowest reported score.")] = 0.5,
+    threshold: Annotated[
+        float | None, typer.Option(min=0.0, max=1.0, help="Lowest reported score; 0.5, as TorchServe's, by default.")
+    ] = None,
     classes: Annotated[
         Path | None, typer.Option(help="Class names, one a line, instead of index_to_name.json.")
     ] = None,
     norm_eps: Annotated[
         float | None,
-        typer.Option(min=0.0, help="BatchNorm epsilon; 0 if fine-tuned from COCO's fasterrcnn_resnet50_fpn."),
+        typer.Option(
+            min=0.0, help="BatchNorm epsilon; 0 if fine-tuned from COCO weights of fasterrcnn_resnet50_fpn."
+        ),
     ] = None,
     store: StoreOption = Path("model-store"),
 ) -> None:
