@@ -1,16 +1,21 @@
 """A hostile archive is refused with one clear error and no side effect, whichever way it comes in."""
 
+import io
+import json
 import random
 import re
 import sys
 
 import pytest
+from rich.console import Console
 
 import boxwright
 from boxwright.cli import main
+from boxwright.cli.contents import print_contents
 from boxwright.runtime import ArchiveError, open_bundle
+from boxwright.runtime.bundle import SPEC
 from command_line import boxwright as command
-from hostile_archives import HOSTILE, packed, reason, small_members, snapshot
+from hostile_archives import HOSTILE, listed, packed, reason, small_members, snapshot
 
 MUTATIONS = 400
 
@@ -131,3 +136,45 @@ def test_what_is_altered_after_opening_is_noticed_when_it_is_read(members, tmp_p
     mar.write_bytes(packed({name: content for name, content in members.items() if name != "handler.py"}))
     with pytest.raises(ArchiveError, match=r"handler\.py"):
         bundle.read("handler.py")
+
+
+ODD = [None, -1, 7.5, 1e300, "", "\x1b[2J", [], {}, [1, 2], {"a": 1}, True, 2**55, ["a"] * 3, {"valid": {}}]
+
+
+def places(document, before=()):
+    """Every place in a JSON document, as the keys that lead to it."""
+    for key, value in document.items() if isinstance(document, dict) else enumerate(document):
+        yield (*before, key)
+        if isinstance(value, (dict, list)):
+            yield from places(value, (*before, key))
+
+
+def with_value(document, place, value):
+    changed = json.loads(json.dumps(document))
+    node = changed
+    for key in place[:-1]:
+        node = node[key]
+    node[place[-1]] = value
+    return changed
+
+
+def test_a_specification_with_values_of_any_kind_is_refused_or_shown(members, tmp_path):
+    """With hashes that fit: whoever changes a value can change its hash."""
+    mar, chance = tmp_path / "odd.mar", random.Random(0)
+    document = json.loads(members[SPEC])
+    everywhere = list(places(document))
+    shown = 0
+    for _ in range(MUTATIONS):
+        changed = with_value(document, chance.choice(everywhere), chance.choice(ODD))
+        mar.write_bytes(packed(listed({**members, SPEC: json.dumps(changed).encode()})))
+        try:
+            contents = boxwright.inspect(mar)
+        except ArchiveError as error:
+            assert len(str(error).splitlines()) == 1
+            continue
+        console = Console(file=io.StringIO(), markup=False, highlight=False)
+        print_contents(console, contents)
+        assert "\x1b" not in console.file.getvalue()
+        json.dumps(contents.to_document())
+        shown += 1
+    assert MUTATIONS / 4 < shown < MUTATIONS

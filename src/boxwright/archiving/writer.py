@@ -16,9 +16,8 @@ from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 
-from boxwright.config import NAME_PATTERN
 from boxwright.runtime import ArchiveError, ConfigError, ModelSpec, open_bundle
-from boxwright.runtime.bundle import CHECKSUMS, INDEX_TO_NAME, MANIFEST, SPEC, WEIGHTS, index_to_name
+from boxwright.runtime.bundle import CHECKSUMS, INDEX_TO_NAME, MANIFEST, NAME_PATTERN, SPEC, WEIGHTS, index_to_name
 
 __all__ = ["RUNTIME_COPY", "archive", "write_archive"]
 

@@ -21,6 +21,7 @@ __all__ = [
     "INDEX_TO_NAME",
     "MANIFEST",
     "MAX_ARCHIVE_BYTES",
+    "NAME_PATTERN",
     "RUN_SPEC",
     "SPEC",
     "WEIGHTS",
@@ -36,11 +37,13 @@ MANIFEST = "MAR-INF/MANIFEST.json"
 CHECKSUMS = "MAR-INF/SHA256SUMS"
 INDEX_TO_NAME = "index_to_name.json"
 
+NAME_PATTERN = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_\-.]*$")
+"""What the name and the version of a model look like: TorchServe's rule."""
+
 _DOCUMENTS = (SPEC, MANIFEST, INDEX_TO_NAME)
 _MAX_DOCUMENT = 16 * 1024**2
 _CHUNK = 1024**2
 _DIGEST = re.compile(r"[0-9a-f]{64}")
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_\-.]*")
 
 
 @dataclass(frozen=True)
@@ -218,7 +221,7 @@ def _require_agreement(spec: ModelSpec, documents: Mapping[str, bytes], source: 
     if (model.get("modelName"), model.get("serializedFile")) != (spec.name, WEIGHTS):
         raise ArchiveError(f"{source}: {MANIFEST} and {SPEC} name different models.", "The archive was altered.")
     for what, text in (("name", spec.name), ("version", model.get("modelVersion"))):
-        if not isinstance(text, str) or not _NAME.fullmatch(text):
+        if not isinstance(text, str) or not NAME_PATTERN.fullmatch(text):
             raise ArchiveError(f"{source}: the model's {what} {text!r} cannot stand in a URL.", "Write it again.")
     unprintable = [name for name in spec.class_names if not name.isprintable()]
     if unprintable:

@@ -10,7 +10,7 @@ from .errors import ArchiveError
 
 __all__ = ["refuse_code"]
 
-_MAX_PICKLE = 64 * 1024**2
+_MAX_PICKLE = 4 * 1024**2
 _MAKES_TENSORS = re.compile(
     r"collections OrderedDict"
     r"|torch\._utils _rebuild_(tensor_v2|parameter)"

@@ -66,9 +66,7 @@ def adopt(
     ] = None,
     norm_eps: Annotated[
         float | None,
-        typer.Option(
-            min=0.0, help="BatchNorm epsilon; 0 if fine-tuned from COCO weights of fasterrcnn_resnet50_fpn."
-        ),
+        typer.Option(min=0.0, help="BatchNorm epsilon; 0 if fine-tuned from COCO weights of fasterrcnn_resnet50_fpn."),
     ] = None,
     store: StoreOption = Path("model-store"),
 ) -> None:
