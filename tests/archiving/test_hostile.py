@@ -164,7 +164,7 @@ def test_a_specification_with_values_of_any_kind_is_refused_or_shown(members, tm
     document = json.loads(members[SPEC])
     everywhere = list(places(document))
     shown = 0
-    for _ in range(MUTATIONS):
+    for _ in range(150):
         changed = with_value(document, chance.choice(everywhere), chance.choice(ODD))
         mar.write_bytes(packed(listed({**members, SPEC: json.dumps(changed).encode()})))
         try:
@@ -177,4 +177,4 @@ def test_a_specification_with_values_of_any_kind_is_refused_or_shown(members, tm
         assert "\x1b" not in console.file.getvalue()
         json.dumps(contents.to_document())
         shown += 1
-    assert MUTATIONS / 4 < shown < MUTATIONS
+    assert 30 < shown < 150

@@ -125,11 +125,7 @@ def adopt(
 def _read_old(path: Path) -> _Old:
     if not path.is_file():
         raise ArchiveError(f"{path}: no such file.", "Give a .mar of torch-model-archiver.")
-    with path.open("rb") as file:
-        if file.read(2) == b"\x1f\x8b":
-            raise ArchiveError(f"{path}: a tar.gz.", "Make it again without --archive-format tgz.")
-        file.seek(0)
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    digest = _digest(path)
     with open_zip(path) as archive:
         if SPEC in archive.entries:
             raise ArchiveError(f"{path}: boxwright's already.", "Use it as it is.")
@@ -139,6 +135,17 @@ def _read_old(path: Path) -> _Old:
         weights = archive.read(weights_name)
     created = _created(manifest.get("createdOn"))
     return _Old(str(path), digest, manifest["model"], created, weights_name, weights, label_map)
+
+
+def _digest(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            if file.read(2) == b"\x1f\x8b":
+                raise ArchiveError(f"{path}: a tar.gz.", "Make it again without --archive-format tgz.")
+            file.seek(0)
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise ArchiveError(f"{path}: cannot be read: {error.strerror}.") from error
 
 
 def _manifest(archive: StrictZip, path: Path) -> Mapping[str, Any]:
