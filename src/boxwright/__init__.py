@@ -22,17 +22,21 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from .api import adopt as adopt
     from .api import archive as archive
     from .api import check as check
     from .api import choose_threshold as choose_threshold
     from .api import compare as compare
     from .api import convert as convert
     from .api import evaluate as evaluate
+    from .api import inspect as inspect
     from .api import repair as repair
     from .api import report as report
     from .api import resume as resume
     from .api import serve as serve
     from .api import train as train
+    from .archiving import Adoption as Adoption
+    from .archiving import ArchiveContents as ArchiveContents
     from .data import Finding as Finding
     from .data import Inspection as Inspection
     from .evaluation import Evaluation as Evaluation
@@ -59,6 +63,8 @@ if TYPE_CHECKING:
     from .training import RunResult as RunResult
 
 _HOMES = {
+    "Adoption": "archiving",
+    "ArchiveContents": "archiving",
     "ArchiveError": "runtime",
     "BoxwrightError": "runtime",
     "ConfigError": "runtime",
@@ -83,6 +89,7 @@ _HOMES = {
     "RunResult": "training",
     "ServingError": "runtime",
     "UnsupportedPicture": "runtime",
+    "adopt": "api",
     "archive": "api",
     "check": "api",
     "choose_threshold": "api",
@@ -90,6 +97,7 @@ _HOMES = {
     "convert": "api",
     "repair": "api",
     "evaluate": "api",
+    "inspect": "api",
     "report": "api",
     "resume": "api",
     "serve": "api",

@@ -11,6 +11,7 @@ from .runtime import MissingDependency
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
+    from .archiving import Adoption, ArchiveContents
     from .config import TrainConfig
     from .data import Finding, Inspection
     from .data.conversion import Conversion
@@ -22,12 +23,14 @@ if TYPE_CHECKING:
     from .training import RunResult
 
 __all__ = [
+    "adopt",
     "archive",
     "check",
     "choose_threshold",
     "compare",
     "convert",
     "evaluate",
+    "inspect",
     "repair",
     "report",
     "require_train_extra",
@@ -226,6 +229,35 @@ def archive(
         tolerance=tolerance,
         progress=progress,
     )
+
+
+def inspect(mar: str | Path) -> ArchiveContents:
+    """Verify an archive and say what it holds; see ``boxwright.archiving.inspect_archive``."""
+    from .archiving import inspect_archive
+
+    return inspect_archive(mar)
+
+
+def adopt(
+    old: str | Path,
+    model: str,
+    *,
+    name: str | None = None,
+    version: str | None = None,
+    image_size: tuple[int, int] | None = None,
+    threshold: float | None = None,
+    classes: str | Path | None = None,
+    norm_eps: float | None = None,
+    store: str | Path = "model-store",
+) -> Adoption:
+    """Turn an archive made by hand into ours, without its code; see ``boxwright.archiving.adopt``."""
+    require_train_extra()
+    from .archiving import adopt as adopt_archive
+
+    return adopt_archive(
+        old, model, name=name, version=version, image_size=image_size, threshold=threshold, classes=classes,
+        norm_eps=norm_eps, store=store,
+    )  # fmt: skip
 
 
 def serve(archives: Iterable[str | Path], host: str = "127.0.0.1", port: int = 8080, device: str = "cpu") -> None:

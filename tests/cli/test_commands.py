@@ -16,7 +16,7 @@ def picture(demo_data):
 def test_help_and_version():
     done = boxwright("--help")
     assert done.returncode == 0
-    verbs = ("check", "convert", "train", "evaluate", "archive", "predict", "serve", "models", "demo")
+    verbs = ("check", "convert", "train", "evaluate", "archive", "adopt", "predict", "serve", "models", "demo")
     assert all(verb in done.stdout for verb in verbs)
     assert boxwright("--version").stdout.startswith("boxwright 0.")
 
@@ -112,6 +112,12 @@ WRONG = [
     (["evaluate", "{run}", "--data", "{data}", "--split", "dev"], "no split 'dev'"),
     (["evaluate", "{run}", "--data", "{data}", "--json", "."], "--json . is a folder"),
     (["archive", "nothing"], "nothing: no such"),
+    (["archive", "nothing", "--inspect"], "nothing: no such"),
+    (["archive", "{run}", "--inspect"], "a folder"),
+    (["archive", "text.txt", "--inspect"], "text.txt: not a readable archive"),
+    (["archive", "{mar}", "--inspect", "--json", "."], "--json . is a folder"),
+    (["adopt", "{mar}", "--model", "fasterrcnn_tiny_fpn"], "boxwright's already"),
+    (["adopt", "text.txt"], "--model"),
     (["predict", "{mar}", "nothing.jpg"], "'nothing.jpg' cannot be read"),
     (["predict", "{mar}", "text.txt"], "not a JPEG, PNG, WebP or BMP"),
     (["predict", "text.txt", "text.txt"], "text.txt: not a readable archive"),

@@ -16,10 +16,9 @@ from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 
-from boxwright.config import NAME_PATTERN
 from boxwright.export.exports import Progress, make_exports, variants_of
 from boxwright.runtime import ArchiveError, ConfigError, ModelSpec, open_bundle
-from boxwright.runtime.bundle import CHECKSUMS, MANIFEST, SPEC, WEIGHTS
+from boxwright.runtime.bundle import CHECKSUMS, INDEX_TO_NAME, MANIFEST, NAME_PATTERN, SPEC, WEIGHTS, index_to_name
 
 __all__ = ["RUNTIME_COPY", "archive", "write_archive"]
 
@@ -152,7 +151,7 @@ def _members(spec: ModelSpec, weights: bytes, version: str, extra: Mapping[str, 
         MANIFEST: _json(_manifest(spec, version)),
         "handler.py": _HANDLER.encode(),
         "model.py": _MODEL.encode(),
-        "index_to_name.json": _json(_index_to_name(spec)),
+        INDEX_TO_NAME: _json(index_to_name(spec)),
         **_runtime_copy(),
     }
     taken = sorted({*members, CHECKSUMS} & set(extra))
@@ -166,7 +165,11 @@ def _members(spec: ModelSpec, weights: bytes, version: str, extra: Mapping[str, 
 
 
 def _manifest(spec: ModelSpec, version: str) -> dict[str, object]:
-    created = datetime.datetime.fromisoformat(spec.provenance.get("created", _UNDATED))
+    recorded = spec.provenance.get("created", _UNDATED)
+    try:
+        created = datetime.datetime.fromisoformat(recorded)
+    except (TypeError, ValueError) as error:
+        raise ArchiveError(f"The time of creation, {recorded!r}, is none.", "It is in the run's spec.json.") from error
     return {
         "createdOn": created.strftime("%d/%m/%Y %H:%M:%S"),
         "runtime": "python",
@@ -179,11 +182,6 @@ def _manifest(spec: ModelSpec, version: str) -> dict[str, object]:
         },
         "archiverVersion": _ARCHIVER_VERSION,
     }
-
-
-def _index_to_name(spec: ModelSpec) -> dict[str, str]:
-    """The network's own labels, as torchvision counts them: 0 is the background."""
-    return {"0": "__background__", **{str(index): name for index, name in enumerate(spec.class_names, start=1)}}
 
 
 def _runtime_copy() -> dict[str, bytes]:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from .verbs import data, measuring, serving, training
+from .verbs import archives, data, measuring, serving, training
 
 __all__ = ["app"]
 
@@ -45,7 +45,8 @@ for verb in (
     measuring.compare,
     measuring.threshold,
     measuring.report,
-    serving.archive,
+    archives.archive,
+    archives.adopt,
     serving.predict,
     serving.serve,
     training.models,

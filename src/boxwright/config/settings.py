@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -12,10 +11,10 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from boxwright.runtime import ConfigError
+from boxwright.runtime.bundle import NAME_PATTERN
 
 __all__ = ["ALIASES", "NAME_PATTERN", "TrainConfig", "load_config", "parse_assignment", "save_config"]
 
-NAME_PATTERN = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_\-.]*$")
 """What TorchServe accepts as a model name; runs are held to it so that every run can be archived."""
 
 ALIASES = {

@@ -16,13 +16,24 @@ from boxwright.runtime.bundle import RUN_SPEC
 
 from .catalogue import find_architecture
 
-__all__ = ["LoadedWeights", "fetch_hub_weights", "load_weights", "network_options", "weights_licence"]
+__all__ = [
+    "PREFIXES",
+    "LoadedWeights",
+    "fetch_hub_weights",
+    "hub_file_name",
+    "load_weights",
+    "network_options",
+    "unwrap_state",
+    "weights_licence",
+]
 
 StateDict = dict[str, Tensor]
 
-# Where a backbone's own state dict has its layers under another name than the detector.
 _WRAPPERS = ("state_dict", "model", "model_state_dict")
-_PREFIXES = ("", "model.", "network.", "module.")
+PREFIXES = ("", "model.", "network.", "module.")
+"""What others put before the names of a network's tensors."""
+
+# Where a backbone's own state dict has its layers under another name than the detector.
 _BODY = "backbone.body."
 _LICENCES = {
     "none": "trained from scratch",
@@ -134,12 +145,12 @@ def _options_of_file(path: Path, architecture: str) -> dict[str, Any]:
             spec = ModelSpec.load(folder / RUN_SPEC)
             return dict(spec.network) if spec.architecture == architecture else {}
     for weights in ("imagenet", "coco"):
-        if path.name == _hub_name(weights, architecture):
+        if path.name == hub_file_name(weights, architecture):
             return network_options(weights, architecture)
     return {}
 
 
-def _hub_name(weights: str, architecture: str) -> str | None:
+def hub_file_name(weights: str, architecture: str) -> str | None:
     """File name of torchvision's weights; None where there are none."""
     from torchvision.models import get_weight
 
@@ -193,7 +204,7 @@ def _file_state(path: Path) -> StateDict:
             f"Weights {os.fspath(path)!r}: there is no such file.", "Give none, imagenet, coco, or the path of a file."
         )
     document = _read_safetensors(path) if path.suffix == ".safetensors" else _read_torch(path)
-    state = _unwrap(document)
+    state = unwrap_state(document)
     if not state:
         raise ModelError(f"Weights {os.fspath(path)!r} hold no tensors by name.", "Give a state dict.")
     return state
@@ -222,7 +233,8 @@ def _read_torch(path: Path) -> Mapping[str, Any]:
     return document
 
 
-def _unwrap(document: Mapping[str, Any]) -> StateDict:
+def unwrap_state(document: Mapping[str, Any]) -> StateDict:
+    """The tensors by name of a file's content, out of what it may be wrapped in."""
     for wrapper in _WRAPPERS:
         if isinstance(document.get(wrapper), Mapping):
             document = document[wrapper]
@@ -232,7 +244,7 @@ def _unwrap(document: Mapping[str, Any]) -> StateDict:
 
 def _match(network: nn.Module, state: StateDict, source: str) -> LoadedWeights:
     own = network.state_dict()
-    renamed = max((_rename(state, own, prefix, body) for prefix in _PREFIXES for body in (False, True)), key=len)
+    renamed = max((_rename(state, own, prefix, body) for prefix in PREFIXES for body in (False, True)), key=len)
     fitting = {ours: theirs for ours, theirs in renamed.items() if own[ours].shape == state[theirs].shape}
     if not any(own[ours].is_floating_point() for ours in fitting):
         raise ModelError(

@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
-import stat
-import zipfile
+import re
 from dataclasses import dataclass, field, replace
-from pathlib import Path, PurePosixPath
-from typing import Callable, Dict, Mapping, Union
+from io import BytesIO
+from pathlib import Path
+from typing import Any, Callable, Dict, Iterable, Iterator, Mapping, Union
 
 from .errors import ArchiveError
+from .pickled import refuse_code
 from .spec import ModelSpec
+from .strict_json import parse_json
+from .strict_zip import MAX_ARCHIVE_BYTES, StrictZip, name_fault, open_zip
 
 __all__ = [
     "CHECKSUMS",
+    "INDEX_TO_NAME",
     "MANIFEST",
     "MAX_ARCHIVE_BYTES",
+    "NAME_PATTERN",
     "RUN_SPEC",
     "SPEC",
     "WEIGHTS",
     "Bundle",
+    "index_to_name",
     "open_bundle",
 ]
 
@@ -30,13 +35,15 @@ RUN_SPEC = "spec.json"
 WEIGHTS = "model_state_dict.pth"
 MANIFEST = "MAR-INF/MANIFEST.json"
 CHECKSUMS = "MAR-INF/SHA256SUMS"
+INDEX_TO_NAME = "index_to_name.json"
 
-MAX_ARCHIVE_BYTES = 4 * 1024**3
-"""Largest accepted sum of the unpacked sizes that an archive's directory announces."""
+NAME_PATTERN = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_\-.]*$")
+"""What the name and the version of a model look like: TorchServe's rule."""
 
-_VERIFIED = (SPEC, WEIGHTS, MANIFEST)
-_MAX_RATIO = 1000
-_MAX_MEMBERS = 1000
+_DOCUMENTS = (SPEC, MANIFEST, INDEX_TO_NAME)
+_MAX_DOCUMENT = 16 * 1024**2
+_CHUNK = 1024**2
+_DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
@@ -90,21 +97,33 @@ class Bundle:
 def open_bundle(path: Union[str, os.PathLike[str]]) -> Bundle:
     """Read a model from a run folder, a ``.mar`` archive, or an unpacked archive.
 
-    An archive's members are checked (names, sizes, links, SHA-256) before anything is used, and
-    nothing is written to disk.
+    Of an archive everything is checked before anything is used: names, sizes, links, the SHA-256 of every member,
+    that the members are those listed, that specification, manifest and class map agree, and that the weights name
+    no code. Nothing is written to disk, nothing of it is executed. An unpacked archive's members are held against
+    their SHA-256 likewise; files that are not listed there are not looked at.
 
     Raises:
         ArchiveError: nothing there, not a model, unsafe, truncated or altered.
     """
     place = Path(path)
-    if place.is_dir():
-        return _open_folder(place)
-    if place.is_file():
-        return _open_archive(place)
+    try:
+        if place.is_dir():
+            return _open_folder(place)
+        if place.is_file():
+            return _open_archive(place)
+    except OSError as error:
+        raise ArchiveError(f"{place}: cannot be read: {error.strerror}.") from error
     raise ArchiveError(f"{place}: no such file or folder.", "Give a run folder or a .mar archive.")
 
 
+def index_to_name(spec: ModelSpec) -> Dict[str, str]:
+    """The network's own labels, as torchvision counts them: 0 is the background."""
+    return {"0": "__background__", **{str(index): name for index, name in enumerate(spec.class_names, start=1)}}
+
+
 def _open_folder(folder: Path) -> Bundle:
+    if (folder / CHECKSUMS).is_file():
+        return _open_unpacked(folder)
     for name in (SPEC, RUN_SPEC):
         if (folder / name).is_file():
             spec = ModelSpec.load(folder / name)
@@ -123,62 +142,107 @@ def _read(path: Path) -> bytes:
         raise ArchiveError(f"{path}: cannot be read: {error.strerror}.") from error
 
 
+def _open_unpacked(folder: Path) -> Bundle:
+    source = os.fspath(folder)
+    listed = _checksums(_read(folder / CHECKSUMS), source)
+    for name in listed:
+        if not (folder / name).is_file():
+            raise ArchiveError(f"{source}: holds no {name}.", "Unpack the archive again.")
+    kept = _verified(listed, lambda name: _file_chunks(folder / name), source)
+    return _bundle(kept, listed, source, lambda member: _read(folder / member))
+
+
+def _file_chunks(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        yield from iter(lambda: file.read(_CHUNK), b"")
+
+
 def _open_archive(path: Path) -> Bundle:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            _refuse_unsafe(archive, path)
-            members = {name: archive.read(name) for name in (*_VERIFIED, CHECKSUMS)}
-    except KeyError as error:
-        raise ArchiveError(
-            f"{path}: not an archive of boxwright: {error.args[0]}.", "Write one with boxwright archive."
-        ) from error
-    except ArchiveError:
-        raise
-    except Exception as error:  # zipfile and the decompressors raise whatever they run into
-        raise ArchiveError(f"{path}: not a readable archive: {error}.", "Write it again.") from error
-    expected = _checksums(members[CHECKSUMS], path)
-    for name in _VERIFIED:
-        if hashlib.sha256(members[name]).hexdigest() != expected.get(name):
-            raise ArchiveError(f"{path}: member {name!r} does not match its SHA-256.", "The archive was altered.")
-    spec = ModelSpec.from_json(members[SPEC], f"{path}: {SPEC}")
-    version = _version(members[MANIFEST], path)
-    return Bundle(spec, os.fspath(path), expected, lambda member: _fetch(path, member), version)
+    source = os.fspath(path)
+    with open_zip(path) as archive:
+        _require_ours(archive, source)
+        listed = _checksums(archive.read(CHECKSUMS, _MAX_DOCUMENT), source)
+        for name in sorted({CHECKSUMS, *listed} ^ set(archive.entries)):
+            told = "is not listed in" if name in archive.entries else "is missing, says"
+            raise ArchiveError(f"{source}: member {name!r} {told} {CHECKSUMS}.", "The archive was altered.")
+        kept = _verified(listed, archive.chunks, source)
+    return _bundle(kept, listed, source, lambda member: _fetch(path, member))
 
 
 def _fetch(path: Path, member: str) -> bytes:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return archive.read(member)
-    except Exception as error:  # zipfile and the decompressors raise whatever they run into
-        raise ArchiveError(f"{path}: member {member!r} cannot be read: {error}.", "Write it again.") from error
+    with open_zip(path) as archive:
+        if member not in archive.entries:
+            raise ArchiveError(f"{path}: holds no {member}.", "It was altered.")
+        return archive.read(member)
 
 
-def _version(manifest: bytes, path: Path) -> str:
-    try:
-        return str(json.loads(manifest)["model"]["modelVersion"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise ArchiveError(f"{path}: {MANIFEST} is malformed.", "Write the archive again.") from error
+def _require_ours(archive: StrictZip, source: str) -> None:
+    for name in (SPEC, CHECKSUMS):
+        if name not in archive.entries:
+            remedy = "Write one with boxwright archive; boxwright adopt takes those of torch-model-archiver."
+            raise ArchiveError(f"{source}: not an archive of boxwright: there is no {name}.", remedy)
 
 
-def _refuse_unsafe(archive: zipfile.ZipFile, path: Path) -> None:
-    members = archive.infolist()
-    names = [member.filename for member in members]
-    if len(members) > _MAX_MEMBERS or len(set(names)) != len(names):
-        raise ArchiveError(f"{path}: too many members, or one name twice.", "Do not use it.")
-    if sum(member.file_size for member in members) > MAX_ARCHIVE_BYTES:
-        raise ArchiveError(f"{path}: unpacks to more than {MAX_ARCHIVE_BYTES:,} bytes.", "Do not use it.")
-    for member in members:
-        parts = PurePosixPath(member.filename).parts
-        leaves = member.filename.startswith("/") or "\\" in member.filename or ".." in parts
-        link = stat.S_ISLNK(member.external_attr >> 16)
-        bomb = member.file_size > _MAX_RATIO * max(member.compress_size, 1)
-        if leaves or link or bomb:
-            raise ArchiveError(f"{path}: member {member.filename!r} is unsafe.", "Do not use it.")
+def _verified(listed: Mapping[str, str], chunks: Callable[[str], Iterable[bytes]], source: str) -> Dict[str, BytesIO]:
+    """Hash all members; keep the bytes of those that are read in any case."""
+    kept: Dict[str, BytesIO] = {}
+    for name in (*_DOCUMENTS, WEIGHTS):
+        if name not in listed:
+            raise ArchiveError(f"{source}: {name} is missing from {CHECKSUMS}.", "Write the archive again.")
+    for name, expected in listed.items():
+        digest = hashlib.sha256()
+        content = kept.setdefault(name, BytesIO()) if name in (*_DOCUMENTS, WEIGHTS) else None
+        for piece in chunks(name):
+            digest.update(piece)
+            if content is not None:
+                content.write(piece)
+        if digest.hexdigest() != expected:
+            raise ArchiveError(f"{source}: member {name!r} does not match its SHA-256.", "The archive was altered.")
+    return kept
 
 
-def _checksums(text: bytes, path: Path) -> Dict[str, str]:
+def _bundle(
+    kept: Mapping[str, BytesIO], listed: Mapping[str, str], source: str, fetch: Callable[[str], bytes]
+) -> Bundle:
+    documents = {name: kept[name].getvalue() for name in _DOCUMENTS}
+    for name, text in documents.items():
+        if len(text) > _MAX_DOCUMENT:
+            raise ArchiveError(f"{source}: {name} is larger than {_MAX_DOCUMENT:,} bytes.", "Do not use it.")
+    spec = ModelSpec.from_json(documents[SPEC], f"{source}: {SPEC}")
+    _require_agreement(spec, documents, source)
+    refuse_code(kept[WEIGHTS], source)
+    version = _model_of_manifest(documents[MANIFEST], source)["modelVersion"]
+    return Bundle(spec, source, listed, fetch, str(version))
+
+
+def _require_agreement(spec: ModelSpec, documents: Mapping[str, bytes], source: str) -> None:
+    """What else reads the archive must find the model that we find."""
+    model = _model_of_manifest(documents[MANIFEST], source)
+    if (model.get("modelName"), model.get("serializedFile")) != (spec.name, WEIGHTS):
+        raise ArchiveError(f"{source}: {MANIFEST} and {SPEC} name different models.", "The archive was altered.")
+    for what, text in (("name", spec.name), ("version", model.get("modelVersion"))):
+        if not isinstance(text, str) or not NAME_PATTERN.fullmatch(text):
+            raise ArchiveError(f"{source}: the model's {what} {text!r} cannot stand in a URL.", "Write it again.")
+    unprintable = [name for name in spec.class_names if not name.isprintable()]
+    if unprintable:
+        raise ArchiveError(f"{source}: class {unprintable[0]!r} cannot be printed.", "Do not use it.")
+    if parse_json(documents[INDEX_TO_NAME], f"{source}: {INDEX_TO_NAME}") != index_to_name(spec):
+        raise ArchiveError(f"{source}: {INDEX_TO_NAME} and {SPEC} name different classes.", "The archive was altered.")
+
+
+def _model_of_manifest(text: bytes, source: str) -> Mapping[str, Any]:
+    manifest = parse_json(text, f"{source}: {MANIFEST}")
+    model = manifest.get("model") if isinstance(manifest, dict) else None
+    if not isinstance(model, dict):
+        raise ArchiveError(f"{source}: {MANIFEST} is malformed.", "Write the archive again.")
+    return model
+
+
+def _checksums(text: bytes, source: str) -> Dict[str, str]:
     """Parse the ``sha256sum`` format: hex digest, two spaces, name."""
-    pairs = [line.split("  ", 1) for line in text.decode("utf-8", "replace").splitlines()]
-    if any(len(pair) != 2 for pair in pairs):
-        raise ArchiveError(f"{path}: {CHECKSUMS} is malformed.", "Write the archive again.")
-    return {name: digest for digest, name in pairs}
+    pairs = [line.split("  ", 1) for line in text.decode("utf-8", "replace").split("\n") if line]
+    listed = {pair[-1]: pair[0] for pair in pairs}
+    sound = all(_DIGEST.fullmatch(digest) and not name_fault(name) for name, digest in listed.items())
+    if not sound or len(listed) != len(pairs) or CHECKSUMS in listed:
+        raise ArchiveError(f"{source}: {CHECKSUMS} is malformed.", "Write the archive again.")
+    return listed

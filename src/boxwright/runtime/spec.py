@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Dict, Mapping, Optional, Sequence, Tuple, Type, TypeVar, Union
 
 from .errors import ArchiveError, ConfigError
+from .strict_json import parse_json
 
 __all__ = ["DEFAULT_THRESHOLD", "ClassEntry", "InputSpec", "ModelSpec", "OperatingPoint"]
 
 FORMAT = 1
 STRIDE = 32
+MAX_SIDE = 8192
 DEFAULT_THRESHOLD = 0.5
 """Score threshold of a model whose operating point was never measured."""
 
@@ -23,10 +26,18 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class ClassEntry:
-    """One class: its category id in the training JSON, and its name."""
+    """One class: its category id in the training JSON, and its name.
+
+    Raises:
+        ConfigError: a value of the wrong type.
+    """
 
     id: int
     name: str
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.id, int) or isinstance(self.id, bool) or not isinstance(self.name, str):
+            raise ConfigError(f"Class {self.id!r}, {self.name!r} does not fit:", "give an integer and a text.")
 
 
 @dataclass(frozen=True)
@@ -34,15 +45,16 @@ class InputSpec:
     """The canvas a model sees.
 
     Attributes:
-        height: pixels, a multiple of 32.
-        width: pixels, a multiple of 32.
+        height: pixels, a multiple of 32, at most 8192.
+        width: pixels, likewise.
         resize: ``letterbox`` (proportions kept, padded) or ``stretch``.
         pad: RGB, 0..255, of the padding. The default is the ImageNet mean, which normalises to about 0.
         mean: RGB mean subtracted after scaling to [0, 1] (ImageNet's by default).
         std: RGB standard deviation divided by.
 
     Raises:
-        ConfigError: a size that is not a positive multiple of 32, or an unknown resize mode.
+        ConfigError: a size that is not a positive multiple of 32 or too large, an unknown resize mode, or numbers that
+            do not fit.
     """
 
     height: int
@@ -54,10 +66,10 @@ class InputSpec:
 
     def __post_init__(self) -> None:
         for axis in (self.height, self.width):
-            if not isinstance(axis, int) or axis <= 0 or axis % STRIDE:
+            if not isinstance(axis, int) or axis % STRIDE or not 0 < axis <= MAX_SIDE:
                 raise ConfigError(
                     f"Canvas {self.height} x {self.width} (height x width) does not fit:",
-                    f"each side must be a positive multiple of {STRIDE}.",
+                    f"each side must be a positive multiple of {STRIDE}, up to {MAX_SIDE}.",
                 )
         if self.resize not in ("letterbox", "stretch"):
             raise ConfigError(f"Resize mode {self.resize!r} is unknown.", "Use 'letterbox' or 'stretch'.")
@@ -65,6 +77,8 @@ class InputSpec:
             object.__setattr__(self, name, tuple(getattr(self, name)))
             if len(getattr(self, name)) != 3 or not all(_is_number(value) for value in getattr(self, name)):
                 raise ConfigError(f"{name} = {list(getattr(self, name))!r} does not fit:", "give three numbers, RGB.")
+        if not all(0 <= value <= 255 for value in self.pad) or not all(value > 0 for value in self.std):
+            raise ConfigError(f"pad = {list(self.pad)}, std = {list(self.std)} do not fit:", "0..255, and above 0.")
 
 
 @dataclass(frozen=True)
@@ -82,7 +96,7 @@ class OperatingPoint:
         by_class: whether ``per_class`` is used; a class without an entry has ``threshold``.
 
     Raises:
-        ConfigError: a threshold outside [0, 1], or an interval that is none.
+        ConfigError: a threshold outside [0, 1], an interval that is none, or a value of the wrong type.
     """
 
     threshold: float = DEFAULT_THRESHOLD
@@ -101,6 +115,10 @@ class OperatingPoint:
             _require_score(threshold)
         for name in ("interval", "value_interval"):
             object.__setattr__(self, name, _interval(name, getattr(self, name)))
+        texts = (self.objective, "" if self.split is None else self.split)
+        number = self.value is None or _is_number(self.value)
+        if not number or not all(isinstance(text, str) for text in texts) or not isinstance(self.by_class, bool):
+            raise ConfigError("The operating point has a value of the wrong type.", "Write it again.")
 
     def thresholds(self, names: Sequence[str]) -> Tuple[float, ...]:
         """Those in use, by class index.
@@ -126,7 +144,7 @@ def _interval(name: str, value: Any) -> Optional[Tuple[float, float]]:
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
 @dataclass(frozen=True)
@@ -159,10 +177,14 @@ class ModelSpec:
 
     def __post_init__(self) -> None:
         texts = (self.name, self.architecture, *self.class_names)
-        mappings = (self.network, self.measured, self.exports, self.provenance)
+        inner = (*_values(self.measured), *_values(self.exports))
+        mappings = (self.network, self.measured, self.exports, self.provenance, *inner)
         sound = all(isinstance(text, str) for text in texts) and all(isinstance(one, Mapping) for one in mappings)
         if not sound:
             raise ConfigError(f"Model specification {self.name!r} has a value of the wrong type.", "Write it again.")
+        eps = self.network.get("norm_eps", 0.0)
+        if not _is_number(eps) or eps < 0:
+            raise ConfigError(f"norm_eps = {eps!r} does not fit:", "give a number, 0 or above.")
 
     @property
     def class_names(self) -> Tuple[str, ...]:
@@ -192,10 +214,7 @@ class ModelSpec:
             ArchiveError: broken JSON, a missing or unknown key, a format newer than this version,
                 or a class list that does not match its recorded hash.
         """
-        try:
-            document = json.loads(text)
-        except (ValueError, RecursionError) as error:
-            raise ArchiveError(f"{source}: not JSON: {error}.", "Write it again with boxwright.") from error
+        document = parse_json(text, source)
         if not isinstance(document, dict) or document.get("format") != FORMAT:
             raise ArchiveError(f"{source}: not a model specification of format {FORMAT}.", "Update boxwright.")
         contract = document.pop("contract", None)
@@ -234,6 +253,10 @@ class ModelSpec:
         return cls.from_json(text, os.fspath(path))
 
 
+def _values(mapping: Any) -> Sequence[Any]:
+    return tuple(mapping.values()) if isinstance(mapping, Mapping) else ()
+
+
 def _build(kind: Type[T], values: Mapping[str, Any], source: str) -> T:
     known = {item.name for item in fields(kind)}  # type: ignore[arg-type]
     unknown = sorted(set(values) - known)
@@ -242,4 +265,4 @@ def _build(kind: Type[T], values: Mapping[str, Any], source: str) -> T:
     try:
         return kind(**values)
     except (TypeError, ConfigError) as error:
-        raise ArchiveError(f"{source}: {kind.__name__}: {error}.") from error
+        raise ArchiveError(f"{source}: {kind.__name__}: {str(error).rstrip('.')}.") from error

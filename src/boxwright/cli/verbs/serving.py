@@ -1,4 +1,4 @@
-"""``boxwright archive``, ``boxwright predict`` and ``boxwright serve``."""
+"""``boxwright predict`` and ``boxwright serve``."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from boxwright.terminal import make_console, progress, stages
+from boxwright.terminal import make_console, progress
 
 from .options import (
     BackendOption,
@@ -24,46 +24,7 @@ from .options import (
 if TYPE_CHECKING:
     from boxwright.serving.engine import Engine
 
-__all__ = ["archive", "predict", "serve"]
-
-
-def archive(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder.")],
-    name: Annotated[str | None, typer.Option(help="Model name in the URL; the run's by default.")] = None,
-    version: Annotated[str, typer.Option(help="Model version.")] = "1.0",
-    store: Annotated[Path, typer.Option(help="Folder for the archive.")] = Path("model-store"),
-    precision: Annotated[
-        list[str] | None, typer.Option(help="Export to bf16 or int8, too; may be repeated. fp32 is always there.")
-    ] = None,
-    export: Annotated[
-        bool, typer.Option("--export/--no-export", help="Without exports only PyTorch can run the archive.")
-    ] = True,
-    data: Annotated[
-        Path | None, typer.Option("--data", help="Folder with the pictures, if it has moved since training.")
-    ] = None,
-    tolerance: Annotated[
-        float | None, typer.Option(min=0.0, help="Of mAP and F2; .0005 in fp32, .002 in bf16, .01 in int8 by default.")
-    ] = None,
-) -> None:
-    """Pack a run into a .mar for 'boxwright serve' and for TorchServe, its exports proved equal."""
-    from boxwright import api
-    from boxwright.cli.exports import print_proofs
-
-    console = make_console()
-    precisions = ("fp32", *(precision or ())) if export else ()
-    with stages(console) as advance:
-        mar = api.archive(
-            run,
-            name=name,
-            version=version,
-            store=store,
-            precisions=precisions,
-            data=data,
-            tolerance=tolerance,
-            progress=advance,
-        )
-    print_proofs(console, mar)
-    console.print(f"Archive: {mar}")
+__all__ = ["predict", "serve"]
 
 
 def predict(
