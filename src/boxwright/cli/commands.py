@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from .verbs import data, measuring, serving, training
+from .verbs import data, measuring, serving, speed, training
 
 __all__ = ["app"]
 
@@ -48,6 +48,7 @@ for verb in (
     serving.archive,
     serving.predict,
     serving.serve,
+    speed.bench,
     training.models,
     training.demo,
 ):
