@@ -44,7 +44,7 @@ def with_export(mar: Path, target: Path, *variants: str) -> Path:
         members = {name: old.read(name) for name in old.namelist() if name != CHECKSUMS}
     spec = ModelSpec.from_json(members[SPEC])
     proof = {"member": ONNX, "map": 0.1, "map_before": 0.1, "tolerance": 0.001}
-    members[SPEC] = replace(spec, exports={name: proof for name in variants}).to_json().encode()
+    members[SPEC] = replace(spec, exports=dict.fromkeys(variants, proof)).to_json().encode()
     members[ONNX] = graph()
     sums = (f"{hashlib.sha256(content).hexdigest()}  {name}\n" for name, content in sorted(members.items()))
     members[CHECKSUMS] = "".join(sums).encode()
