@@ -24,6 +24,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from .api import adopt as adopt
     from .api import archive as archive
+    from .api import bench as bench
     from .api import check as check
     from .api import choose_threshold as choose_threshold
     from .api import compare as compare
@@ -91,6 +92,7 @@ _HOMES = {
     "UnsupportedPicture": "runtime",
     "adopt": "api",
     "archive": "api",
+    "bench": "api",
     "check": "api",
     "choose_threshold": "api",
     "compare": "api",

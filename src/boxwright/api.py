@@ -20,11 +20,13 @@ if TYPE_CHECKING:
     from .export.exports import Progress
     from .metrics.comparison import Comparison
     from .runtime import ModelSpec
+    from .serving.bench import Bench
     from .training import RunResult
 
 __all__ = [
     "adopt",
     "archive",
+    "bench",
     "check",
     "choose_threshold",
     "compare",
@@ -260,11 +262,32 @@ def adopt(
     )  # fmt: skip
 
 
-def serve(archives: Iterable[str | Path], host: str = "127.0.0.1", port: int = 8080, device: str = "cpu") -> None:
+def bench(source: str | Path, data: str | Path | None = None, **options: Any) -> Bench:
+    """Measure how fast an archive runs here, in each way it can; see ``boxwright.serving.bench.bench``.
+
+    ``serve`` then runs it in the way that was best.
+    """
+    from .serving.bench import bench as run_bench
+
+    return run_bench(Path(source), None if data is None else Path(data), **options)
+
+
+def serve(
+    archives: Iterable[str | Path],
+    host: str = "127.0.0.1",
+    port: int = 8080,
+    device: str = "cpu",
+    *,
+    backend: str = "auto",
+    precision: str = "auto",
+    threads: int | None = None,
+    sessions: int | None = None,
+) -> None:
     """Serve archives over HTTP until interrupted; see ``boxwright.serving.server.serve``."""
     from .serving.server import serve as run_server
 
-    run_server([Path(path) for path in archives], host, port, device)
+    asked: dict[str, Any] = {"backend": backend, "precision": precision, "threads": threads, "sessions": sessions}
+    run_server([Path(path) for path in archives], host, port, device, **asked)
 
 
 def require_train_extra() -> None:

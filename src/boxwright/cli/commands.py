@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from .verbs import archives, data, measuring, serving, training
+from .verbs import archives, data, measuring, serving, speed, training
 
 __all__ = ["app"]
 
@@ -49,6 +49,7 @@ for verb in (
     archives.adopt,
     serving.predict,
     serving.serve,
+    speed.bench,
     training.models,
     training.demo,
 ):

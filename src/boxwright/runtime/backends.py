@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from dataclasses import dataclass
 from importlib.util import find_spec
-from typing import Dict, List, Mapping, Optional, Protocol, Tuple
+from typing import Any, Dict, List, Mapping, Optional, Protocol, Tuple
 
 import numpy as np
 
@@ -13,7 +14,7 @@ from .bundle import WEIGHTS, Bundle
 from .detections import Detections
 from .errors import ConfigError, MissingDependency
 
-__all__ = ["BACKENDS", "PRECISIONS", "Backend", "Chosen", "Variant", "open_backend", "usable_variants"]
+__all__ = ["BACKENDS", "PRECISIONS", "Backend", "Chosen", "Variant", "candidates", "open_backend", "usable_variants"]
 
 BACKENDS = ("onnxruntime", "openvino", "torch", "torch-compile")
 PRECISIONS = ("fp32", "bf16", "int8")
@@ -27,6 +28,9 @@ ONNX_INT8 = "model.int8.onnx"
 _PACKAGES = {"onnxruntime": "onnxruntime", "openvino": "openvino", "torch": "torch", "torch-compile": "torch"}
 _EXTRAS = {"onnxruntime": "boxwright", "openvino": "boxwright[openvino]"}
 _ROUNDS = 3
+
+_measuring = threading.Lock()  # two at once would slow each other down
+_choices: Dict[Tuple[Any, ...], Tuple[Variant, str, Mapping[str, float]]] = {}
 
 
 class Backend(Protocol):
@@ -98,7 +102,9 @@ def open_backend(
     """The runtime a model runs in.
 
     ``auto`` takes, of what was proved equal to the trained model and can run here, the one that is
-    fastest on a warm-up canvas; the trained network itself counts as proved.
+    fastest on a warm-up canvas; the trained network itself counts as proved. What was fastest once stays
+    chosen while the process lives: two that are nearly as fast would otherwise give now one's answers, now
+    the other's.
 
     Args:
         bundle: the model.
@@ -112,11 +118,11 @@ def open_backend(
         MissingDependency: the runtime is not installed.
         ArchiveError: the archive does not hold what it runs, or it is broken.
     """
-    candidates = _candidates(bundle, backend, precision, device)
-    if len(candidates) == 1:
-        opened = _open(bundle, candidates[0], device, threads)
-        return Chosen(opened, candidates[0], f"{candidates[0]}: {_only_reason(backend)}", {})
-    return _fastest(bundle, candidates, device, threads)
+    found = candidates(bundle, backend, precision, device)
+    if len(found) == 1:
+        opened = _open(bundle, found[0], device, threads)
+        return Chosen(opened, found[0], f"{found[0]}: {_only_reason(backend)}", {})
+    return _fastest_once(bundle, found, device, threads)
 
 
 def usable_variants(bundle: Bundle, device: str = "cpu") -> Tuple[Variant, ...]:
@@ -130,7 +136,11 @@ def usable_variants(bundle: Bundle, device: str = "cpu") -> Tuple[Variant, ...]:
     )
 
 
-def _candidates(bundle: Bundle, backend: str, precision: str, device: str) -> List[Variant]:
+def candidates(bundle: Bundle, backend: str = "auto", precision: str = "auto", device: str = "cpu") -> List[Variant]:
+    """What ``open_backend`` chooses from; arguments and errors are its own.
+
+    A backend that is asked for by name need not be proved.
+    """
     _require_known("backend", backend, BACKENDS)
     _require_known("precision", precision, PRECISIONS)
     if backend != "auto":
@@ -177,7 +187,8 @@ def _open(bundle: Bundle, variant: Variant, device: str, threads: Optional[int])
     if variant.backend.startswith("torch"):
         from .torch_backend import TorchBackend
 
-        return TorchBackend(bundle, device, precision=variant.precision, compiled=variant.backend == "torch-compile")
+        compiled = variant.backend == "torch-compile"
+        return TorchBackend(bundle, device, precision=variant.precision, compiled=compiled, threads=threads)
     source = f"{bundle.source}: {variant.member}"
     if variant.backend == "openvino":
         from .openvino_backend import OpenVinoBackend
@@ -190,11 +201,22 @@ def _open(bundle: Bundle, variant: Variant, device: str, threads: Optional[int])
     return OnnxBackend(bundle.read(variant.member), source, threads)
 
 
-def _fastest(bundle: Bundle, candidates: List[Variant], device: str, threads: Optional[int]) -> Chosen:
+def _fastest_once(bundle: Bundle, variants: List[Variant], device: str, threads: Optional[int]) -> Chosen:
+    key = (bundle.source, tuple(sorted(bundle.members.items())), device, threads, tuple(variants))
+    with _measuring:
+        if key not in _choices:
+            chosen = _fastest(bundle, variants, device, threads)
+            _choices[key] = (chosen.variant, chosen.reason, chosen.milliseconds)
+            return chosen
+    variant, reason, milliseconds = _choices[key]
+    return Chosen(_open(bundle, variant, device, threads), variant, reason, milliseconds)
+
+
+def _fastest(bundle: Bundle, variants: List[Variant], device: str, threads: Optional[int]) -> Chosen:
     canvas = _warm_up_canvas(bundle)
     best: Optional[Tuple[float, Variant, Backend]] = None
     milliseconds: Dict[str, float] = {}
-    for variant in candidates:
+    for variant in variants:
         opened = _open(bundle, variant, device, threads)
         took = _time(opened, canvas)
         milliseconds[str(variant)] = round(took, 2)
@@ -202,7 +224,7 @@ def _fastest(bundle: Bundle, candidates: List[Variant], device: str, threads: Op
             best = (took, variant, opened)
     assert best is not None, "there was something to choose from"
     measured = ", ".join(f"{name} {took:.1f} ms" for name, took in sorted(milliseconds.items(), key=lambda one: one[1]))
-    return Chosen(best[2], best[1], f"{best[1]}: the fastest of {measured} a picture.", milliseconds)
+    return Chosen(best[2], best[1], f"{best[1]}: fastest at warm-up ({measured} a picture).", milliseconds)
 
 
 def _warm_up_canvas(bundle: Bundle) -> np.ndarray:

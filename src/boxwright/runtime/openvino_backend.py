@@ -41,7 +41,8 @@ class OpenVinoBackend:
         options = {
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32",
-            **({"INFERENCE_NUM_THREADS": threads} if threads else {}),
+            # pinned, as OpenVINO would have it, the threads of every session are put on the same first cores
+            **({"INFERENCE_NUM_THREADS": threads, "ENABLE_CPU_PINNING": False} if threads else {}),
         }
         try:
             core = openvino.Core()
@@ -49,6 +50,9 @@ class OpenVinoBackend:
         except Exception as error:  # OpenVINO raises RuntimeError and others for whatever it runs into
             raise ArchiveError(f"{source}: cannot be read by OpenVINO: {error}.", "Write it again.") from error
         self._request = self._model.create_infer_request()
+        # OpenVINO prepares its view on tensors at first use, and two threads that do so at once wait for
+        # each other for ever
+        _ = self._request.get_input_tensor().data
 
     def detect(self, canvases: np.ndarray) -> List[Detections]:
         """Detect on a batch; see ``Backend.detect``."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from contextlib import nullcontext
-from typing import TYPE_CHECKING, ContextManager, List
+from typing import TYPE_CHECKING, ContextManager, List, Optional
 
 import numpy as np
 
@@ -26,6 +26,8 @@ class TorchBackend:
         device: a torch device, ``cpu`` or ``cuda:0``.
         precision: ``fp32``, or ``bf16`` for the networks; boxes are decoded in fp32 either way.
         compiled: whether ``torch.compile`` makes kernels of its own, which takes minutes at the first picture.
+        threads: processors one picture may use; as PyTorch has it by default. PyTorch has one such number for
+            the whole process, so the last one given holds for all models, from each thread's first picture on.
 
     Raises:
         MissingDependency: torch is not installed.
@@ -33,7 +35,15 @@ class TorchBackend:
         ArchiveError: the weights are not a plain state dict, or do not fit the architecture.
     """
 
-    def __init__(self, bundle: Bundle, device: str = "cpu", *, precision: str = "fp32", compiled: bool = False) -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        device: str = "cpu",
+        *,
+        precision: str = "fp32",
+        compiled: bool = False,
+        threads: Optional[int] = None,
+    ) -> None:
         try:
             import torch
         except ImportError as error:
@@ -46,6 +56,10 @@ class TorchBackend:
             raise ConfigError("PyTorch runs no int8 here.", "Use --backend onnxruntime or openvino.")
         if compiled:
             self._network.get_submodule("backbone").compile()
+        if threads:
+            # OpenMP keeps a number for each calling thread: this one gets it here, new ones take it over
+            # when they first compute, those that have computed before keep theirs
+            torch.set_num_threads(threads)
 
     def _checked_device(self, device: str) -> str:
         try:

@@ -214,12 +214,15 @@ def _description(engine: Engine, model: ServedModel, customized: bool) -> dict[s
         "modelVersion": model.version,
         "modelUrl": model.url,
         "runtime": "python",
-        "minWorkers": 1,
-        "maxWorkers": 1,
+        "minWorkers": len(model.opened.predictors),
+        "maxWorkers": len(model.opened.predictors),
         "batchSize": 1,
         "maxBatchDelay": 0,
         "loadedAtStartup": True,
-        "workers": [{"id": "9000", "startTime": started, "status": "READY", "pid": os.getpid()}],
+        "workers": [
+            {"id": str(9000 + session), "startTime": started, "status": "READY", "pid": os.getpid()}
+            for session in range(len(model.opened.predictors))
+        ],
         "jobQueueStatus": {
             "remainingCapacity": engine.queue_size - model.pending,
             "pendingRequests": model.pending,

@@ -1,9 +1,8 @@
-"""Holds the served models and runs them, one picture at a time, behind a bounded queue."""
+"""Holds the served models and runs each in its sessions, one picture a session, behind a bounded queue."""
 
 from __future__ import annotations
 
 import datetime
-import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -11,9 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import numpy as np
 
-from boxwright.runtime import Predictor, ServingError, open_bundle
+from boxwright.machine import cores
+from boxwright.runtime import Detections, Placement, Predictor, ServingError, open_bundle
 from boxwright.runtime.memory import keep_freed_memory
+
+from .opening import Asked, Opened, open_predictors
 
 __all__ = ["QUEUE_SIZE", "Busy", "Engine", "ServedModel", "load_models"]
 
@@ -33,28 +36,66 @@ class ServedModel:
         name: in the URL.
         version: in the URL, optionally.
         url: file name of the archive.
-        predictor: runs it.
+        opened: what runs it, and why so.
         started: when it was loaded, UTC.
         pending: requests accepted and not yet answered.
+        turn: lets as many pictures run as there are sessions.
     """
 
     name: str
     version: str
     url: str
-    predictor: Predictor
+    opened: Opened
     started: datetime.datetime
     pending: int = 0
-    turn: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(1))
+    turn: anyio.CapacityLimiter = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.turn = anyio.CapacityLimiter(len(self.opened.predictors))
+        self._idle = list(self.opened.predictors)
+
+    @property
+    def predictor(self) -> Predictor:
+        """The first session's: all prepare and report alike."""
+        return self.opened.predictors[0]
+
+    def detect(self, prepared: tuple[np.ndarray, Placement]) -> Detections:
+        """All detections of a prepared picture, by a session that is idle; whoever calls has its turn."""
+        predictor = self._idle.pop()  # the one used last: its memory is warm
+        try:
+            return predictor.detect([prepared])[0]
+        finally:
+            self._idle.append(predictor)
 
 
-def load_models(archives: Iterable[Path], device: str = "cpu") -> dict[str, ServedModel]:
+def load_models(
+    archives: Iterable[Path],
+    device: str = "cpu",
+    *,
+    backend: str = "auto",
+    precision: str = "auto",
+    threads: int | None = None,
+    sessions: int | None = None,
+) -> dict[str, ServedModel]:
     """Load archives by model name; nothing in them is executed.
+
+    Args:
+        archives: ``.mar`` files.
+        device: a torch device.
+        backend: one of ``BACKENDS``; ``auto`` takes what ``boxwright bench`` found best on this machine, and
+            where it was not asked, see ``open_backend``.
+        precision: one of ``PRECISIONS``, or ``auto``, with the same meaning.
+        threads: processors one picture may use.
+        sessions: pictures of a model that run at the same time; each takes the memory of a network of its own.
 
     Raises:
         ArchiveError: one of them cannot be used.
+        ConfigError: an unknown backend or precision.
+        MissingDependency: the backend is not installed.
         ServingError: none were given, or two have the same name.
     """
     keep_freed_memory()
+    asked = Asked(backend, precision, threads, sessions)
     models: dict[str, ServedModel] = {}
     for path in archives:
         bundle = open_bundle(path)
@@ -62,7 +103,8 @@ def load_models(archives: Iterable[Path], device: str = "cpu") -> dict[str, Serv
         if name in models:
             raise ServingError(f"{path}: a model named {name!r} is given twice.", "Serve one of them.")
         started = datetime.datetime.now(datetime.UTC)
-        models[name] = ServedModel(name, bundle.version, path.name, Predictor(bundle, device=device), started)
+        opened = open_predictors(path, bundle, device, asked)
+        models[name] = ServedModel(name, bundle.version, path.name, opened, started)
     if not models:
         raise ServingError("There is nothing to serve.", "Give one or more .mar archives.")
     return models
@@ -79,7 +121,7 @@ class Engine:
     def __init__(self, models: Mapping[str, ServedModel], queue_size: int = QUEUE_SIZE) -> None:
         self.models = models
         self.queue_size = queue_size
-        self._decoders = anyio.CapacityLimiter(os.cpu_count() or 1)
+        self._decoders = anyio.CapacityLimiter(cores())
 
     @contextmanager
     def place(self, model: ServedModel) -> Iterator[None]:
@@ -110,5 +152,5 @@ class Engine:
             PictureError: the picture cannot be used.
         """
         prepared = await anyio.to_thread.run_sync(model.predictor.prepare, picture, limiter=self._decoders)
-        found = await anyio.to_thread.run_sync(model.predictor.detect, [prepared], limiter=model.turn)
-        return model.predictor.report(found[0]).to_answer(model.predictor.spec.class_names)
+        found = await anyio.to_thread.run_sync(model.detect, prepared, limiter=model.turn)
+        return model.predictor.report(found).to_answer(model.predictor.spec.class_names)

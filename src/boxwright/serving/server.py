@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import uvicorn
 
@@ -27,6 +28,7 @@ def serve(
     device: str = "cpu",
     max_body: int = MAX_BODY,
     on_ready: Callable[[Engine, str], None] | None = None,
+    **asked: Any,
 ) -> None:
     """Serve archives until interrupted; accepted work is finished first.
 
@@ -37,12 +39,15 @@ def serve(
         device: a torch device.
         max_body: largest accepted request body in bytes.
         on_ready: called with the engine and the base URL when the port is bound.
+        **asked: ``backend``, ``precision``, ``threads``, ``sessions``; see ``load_models``.
 
     Raises:
         ArchiveError: an archive cannot be used.
+        ConfigError: an unknown backend or precision.
+        MissingDependency: the backend is not installed.
         ServingError: the port is taken, or nothing was given.
     """
-    engine = Engine(load_models(archives, device))
+    engine = Engine(load_models(archives, device, **asked))
     listener = _listen(host, port)
     if on_ready:
         on_ready(engine, _base_url(listener))

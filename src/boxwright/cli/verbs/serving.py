@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -65,18 +65,28 @@ def serve(
     archives: Annotated[list[Path], typer.Argument(metavar="MAR...", help="Archives to serve.")],
     host: Annotated[str, typer.Option(help="Address to bind.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8080,
+    backend: BackendOption = "auto",
+    precision: PrecisionOption = "auto",
+    threads: Annotated[int | None, typer.Option(min=1, max=1024, help="Processors one picture may use.")] = None,
+    sessions: Annotated[
+        int | None, typer.Option(min=1, max=1024, help="Pictures at the same time, each with a network of its own.")
+    ] = None,
     device: DeviceOption = "cpu",
 ) -> None:
-    """Serve archives at TorchServe's URLs until Ctrl-C."""
+    """Serve archives at TorchServe's URLs until Ctrl-C, as 'boxwright bench' found best here."""
     from boxwright.serving.server import serve as run_server
 
-    run_server(archives, host, port, device, on_ready=_announce)
+    asked: dict[str, Any] = {"backend": backend, "precision": precision, "threads": threads, "sessions": sessions}
+    run_server(archives, host, port, device, on_ready=_announce, **asked)
 
 
 def _announce(engine: Engine, base: str) -> None:
     for name, model in engine.models.items():
+        for note in model.opened.notes:
+            typer.echo(note, err=True)
         spec = model.predictor.spec
         typer.echo(f"{name} {model.version}: {base}/predictions/{name}")
+        typer.echo(f"  {model.opened.setting}: {model.opened.reason}")
         typer.echo(f"  {', '.join(spec.class_names)}; reports from score {_scores(model.predictor.thresholds)}")
     typer.echo(f"Try: curl -T picture.jpg {base}/predictions/{next(iter(engine.models))}")
 

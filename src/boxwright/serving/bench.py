@@ -1,0 +1,243 @@
+"""How fast an archive runs on this machine, in each way that it can run."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from boxwright.machine import Machine, describe_machine
+from boxwright.runtime import Bundle, ConfigError, open_bundle
+from boxwright.runtime.backends import candidates, usable_variants
+
+from .bench_pictures import Pictures, made_up_pictures, read_pictures
+from .bench_store import Stored, best_run, write_entry
+from .setting import Setting, splits
+
+__all__ = ["Bench", "bench"]
+
+_TIMEOUT_SECONDS = 1800  # torch.compile alone takes minutes
+_WORKER = [sys.executable, "-P", "-m", "boxwright.serving.bench_worker"]
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What was measured.
+
+    Attributes:
+        machine: this one.
+        pictures: what it was measured on.
+        runs: a document for each setting and batch size, most pictures per second first.
+        failed: likewise for what could not be measured, with ``reason``.
+        stored: where the runs were kept for ``serve``.
+        best: the one that ``serve`` will use; None if nothing could be measured.
+        seconds: measured for each setting and batch size, at least.
+        rounds: in which it was done.
+    """
+
+    machine: Machine
+    pictures: Pictures
+    runs: tuple[Mapping[str, Any], ...]
+    failed: tuple[Mapping[str, Any], ...]
+    stored: Stored
+    best: Mapping[str, Any] | None
+    seconds: float
+    rounds: int
+
+    def to_document(self) -> dict[str, Any]:
+        """All of it, for JSON."""
+        return {
+            "machine": self.machine.to_document(),
+            "pictures": self.pictures.to_document(),
+            "seconds": self.seconds,
+            "rounds": self.rounds,
+            "runs": list(self.runs),
+            "failed": list(self.failed),
+        }
+
+
+def bench(
+    archive: Path,
+    data: Path | None = None,
+    *,
+    backend: str = "auto",
+    precision: str = "auto",
+    batches: Sequence[int] = (1, 4),
+    seconds: float = 5.0,
+    rounds: int = 3,
+    device: str = "cpu",
+    advance: Callable[[int, int], object] | None = None,
+) -> Bench:
+    """Measure an archive in every way that it can run here, and keep the figures for ``serve``.
+
+    Each setting runs in a process of its own, started anew each round, in which all its sessions are kept
+    busy; the rounds of all settings alternate, so that whatever else the machine does hits all alike.
+
+    Args:
+        archive: a ``.mar``.
+        data: folder of pictures; made-up ones by default.
+        backend: one of ``BACKENDS``; ``auto`` takes all that were proved and are installed.
+        precision: one of ``PRECISIONS``, or ``auto``, with the same meaning.
+        batches: pictures a call.
+        seconds: measured for each setting and batch size, over all rounds.
+        rounds: how many times each is measured.
+        device: a torch device.
+        advance: called with (processes done, processes in all).
+
+    Raises:
+        ArchiveError: the archive cannot be used.
+        ConfigError: no archive but a folder, no usable pictures, an unknown backend or precision, an
+            impossible number.
+        MissingDependency: nothing here can run the model.
+    """
+    _require_sensible(archive, batches, seconds, rounds)
+    bundle = open_bundle(archive)
+    settings = [
+        Setting(variant, *split)
+        for variant in candidates(bundle, backend, precision, device)
+        for split in splits(describe_machine(device).cores)
+    ]
+    canvas = bundle.spec.input
+    pictures = made_up_pictures(canvas) if data is None else read_pictures(data, canvas)
+    sizes = tuple(sorted(set(batches)))
+    with tempfile.TemporaryDirectory(prefix="boxwright-bench-") as folder:
+        canvases = Path(folder) / "canvases.npy"
+        np.save(canvases, pictures.canvases)
+        common = {"archive": str(archive), "device": device, "batches": sizes, "canvases": str(canvases)}
+        answers = _measure(settings, {**common, "seconds": seconds / rounds}, rounds, advance)
+    return _summary(archive, bundle, describe_machine(device), pictures, answers, seconds, rounds)
+
+
+def _require_sensible(archive: Path, batches: Sequence[int], seconds: float, rounds: int) -> None:
+    if archive.is_dir():
+        raise ConfigError(f"{archive} is a folder.", "Give an archive; boxwright archive makes one of a run.")
+    if not batches or min(batches) < 1:
+        raise ConfigError(f"Batches {list(batches)} do not fit.", "Give numbers of pictures, from 1 on.")
+    if not 0 < seconds < float("inf") or rounds < 1:
+        raise ConfigError(f"{seconds} seconds in {rounds} rounds do not fit.", "Give positive numbers.")
+
+
+Answers = dict[tuple[Setting, int], list[dict[str, Any]]]
+"""What the processes said, by setting and batch size, a document a round."""
+
+
+def _measure(
+    settings: Sequence[Setting],
+    common: Mapping[str, Any],
+    rounds: int,
+    advance: Callable[[int, int], object] | None,
+) -> Answers:
+    answers: Answers = {}
+    failed: set[Setting] = set()
+    for done, setting in enumerate(_alternating(settings, rounds), start=1):
+        for said in [] if setting in failed else _ask(setting, common):
+            answers.setdefault((setting, said["batch"]), []).append(said)
+            if "error" in said:
+                failed.add(setting)
+        if advance:
+            advance(done, rounds * len(settings))
+    return answers
+
+
+def _alternating(settings: Sequence[Setting], rounds: int) -> Iterator[Setting]:
+    """Forward and back in turn, so that a machine that slows down favours nobody."""
+    for one in range(rounds):
+        yield from settings if one % 2 == 0 else reversed(settings)
+
+
+def _ask(setting: Setting, common: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """A process's answer for each batch size; whatever ends it is an answer as well."""
+    variant = setting.variant
+    request = {
+        **common,
+        "backend": variant.backend,
+        "precision": variant.precision,
+        "threads": setting.threads,
+        "sessions": setting.sessions,
+    }
+    try:
+        done = subprocess.run(
+            _WORKER,
+            input=json.dumps(request),
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=_TIMEOUT_SECONDS,
+        )
+        answer: dict[str, Any] = json.loads(done.stdout) if done.returncode == 0 else {"error": _why(done)}
+    except subprocess.TimeoutExpired:
+        answer = {"error": f"It took more than {_TIMEOUT_SECONDS} s."}
+    if "error" in answer:
+        return [{"batch": batch, "error": answer["error"]} for batch in common["batches"]]
+    batches: list[dict[str, Any]] = answer["batches"]
+    return batches
+
+
+def _why(done: subprocess.CompletedProcess[str]) -> str:
+    if done.returncode < 0:
+        return f"Ended by signal {-done.returncode}; 9 is mostly the system's, short of memory."
+    return (done.stderr.strip().splitlines() or [f"Ended with {done.returncode}."])[-1]
+
+
+def _summary(
+    archive: Path,
+    bundle: Bundle,
+    machine: Machine,
+    pictures: Pictures,
+    answers: Answers,
+    seconds: float,
+    rounds: int,
+) -> Bench:
+    runs, failed = [], []
+    for (setting, batch), said in answers.items():
+        error = next((one["error"] for one in said if "error" in one), None)
+        if error is None:
+            runs.append({**_named(setting, batch), **_figures(said)})
+        else:
+            failed.append({**_named(setting, batch), "reason": error})
+    runs.sort(key=lambda run: -run["images_per_s"])
+    now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    stored = write_entry(archive, bundle, machine, runs, now) if runs else Stored()
+    device = "cpu" if machine.gpu is None else "cuda"
+    best = best_run(stored.runs, usable_variants(bundle, device))
+    return Bench(machine, pictures, tuple(runs), tuple(failed), stored, best, seconds, rounds)
+
+
+def _named(setting: Setting, batch: int) -> dict[str, Any]:
+    return {
+        "backend": setting.variant.backend,
+        "precision": setting.variant.precision,
+        "threads": setting.threads,
+        "sessions": setting.sessions,
+        "batch": batch,
+    }
+
+
+def _figures(rounds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The rounds of one setting and batch size in one; medians, so that one disturbed round does not count."""
+    latencies = [took for one in rounds for took in one["latencies_ms"]]
+    speeds = [one["images_per_s"] for one in rounds]
+    return {
+        "latency_ms_p50": round(float(np.percentile(latencies, 50)), 3),
+        "latency_ms_p99": round(float(np.percentile(latencies, 99)), 3),
+        "images_per_s": round(statistics.median(speeds), 3),
+        "images_per_s_low": round(min(speeds), 3),
+        "images_per_s_high": round(max(speeds), 3),
+        "page_faults_per_image": _median(rounds, "page_faults_per_image"),
+        "peak_rss_mib": _median(rounds, "peak_rss_mib"),
+        "calls": len(latencies),
+    }
+
+
+def _median(rounds: Sequence[Mapping[str, Any]], key: str) -> float | None:
+    values = [one[key] for one in rounds if one[key] is not None]
+    return round(statistics.median(values), 2) if values else None

@@ -1,0 +1,171 @@
+"""Sessions: how many run at once, what they answer, and why these."""
+
+import shutil
+import threading
+import time
+from dataclasses import replace
+
+import anyio
+import pytest
+import torch
+
+from boxwright.machine import describe_machine
+from boxwright.runtime import ConfigError, Predictor, Variant, open_bundle
+from boxwright.serving.bench_store import write_entry
+from boxwright.serving.engine import Engine, load_models
+from exported import with_export
+
+
+@pytest.fixture(autouse=True)
+def torchs_threads():
+    """PyTorch's number of threads is the process's: other tests count on theirs."""
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def pictures(demo_data):
+    return [path.read_bytes() for path in sorted((demo_data / "valid").glob("*.jpg"))]
+
+
+def ask_all(engine, pictures):
+    """Answers in order; all are asked at once."""
+    (model,) = engine.models.values()
+    answers = [None] * len(pictures)
+
+    async def ask(index, picture):
+        answers[index] = await engine.predict(model, picture)
+
+    async def run():
+        async with anyio.create_task_group() as group:
+            for index, picture in enumerate(pictures):
+                group.start_soon(ask, index, picture)
+
+    anyio.run(run)
+    return answers
+
+
+class Counting:
+    """A backend that counts how many of its kind run, and stays until as many as wanted do."""
+
+    def __init__(self, backend, seen, wanted):
+        self.backend, self.seen, self.wanted = backend, seen, wanted
+
+    def detect(self, canvases):
+        with self.seen["changed"]:
+            self.seen["running"] += 1
+            self.seen["most"] = max(self.seen["most"], self.seen["running"])
+            self.seen["changed"].notify_all()
+            self.seen["changed"].wait_for(lambda: self.seen["most"] >= self.wanted, timeout=10)
+        time.sleep(0.02)  # time for one too many to come in
+        found = self.backend.detect(canvases)
+        with self.seen["changed"]:
+            self.seen["running"] -= 1
+        return found
+
+
+@pytest.mark.parametrize("sessions", [1, 2, 3])
+def test_as_many_run_at_once_as_there_are_sessions(mar, pictures, sessions):
+    engine = Engine(load_models([mar], backend="torch", sessions=sessions))
+    seen = {"running": 0, "most": 0, "changed": threading.Condition()}
+    for predictor in engine.models["tiny"].opened.predictors:
+        counting = Counting(predictor.chosen.backend, seen, wanted=sessions)
+        predictor.chosen = replace(predictor.chosen, backend=counting)
+    ask_all(engine, pictures[:8])
+    assert seen["most"] == sessions
+    assert seen["running"] == 0
+
+
+def test_two_sessions_answer_as_the_predictor_does(mar, pictures):
+    engine = Engine(load_models([mar], threads=1, sessions=2))
+    predictor = Predictor(mar, threads=1)
+    expected = [predictor(picture).to_answer(predictor.spec.class_names) for picture in pictures]
+    assert any(expected)
+    assert ask_all(engine, pictures) == expected
+
+
+def test_a_session_that_failed_takes_the_next_picture(mar, pictures):
+    engine = Engine(load_models([mar]))
+    model = engine.models["tiny"]
+    with pytest.raises(TypeError):
+        model.detect(None)
+    assert len(ask_all(engine, pictures[:2])) == 2
+
+
+def test_openvinos_sessions_start_together(mar, pictures, tmp_path):
+    archive = with_export(mar, tmp_path / "a.mar", "openvino-fp32")
+    for _ in range(3):  # two first uses at the same time once waited for each other for ever
+        engine = Engine(load_models([archive], backend="openvino", threads=1, sessions=2))
+        assert all(len(answer) == 2 for answer in ask_all(engine, pictures))
+
+
+def opened(archive, **asked):
+    (model,) = load_models([archive], **asked).values()
+    return model.opened
+
+
+@pytest.fixture
+def stored(mar, tmp_path):
+    """An archive whose best is stored: two sessions in OpenVINO; then torch."""
+    archive = with_export(mar, tmp_path / "tiny.mar", "openvino-fp32")
+    base = {"batch": 1, "latency_ms_p50": 10.0, "precision": "fp32"}
+    runs = [
+        {**base, "backend": "openvino", "threads": 1, "sessions": 2, "images_per_s": 30.0},
+        {**base, "backend": "openvino", "threads": 2, "sessions": 1, "images_per_s": 20.0},
+        {**base, "backend": "torch", "threads": 1, "sessions": 1, "images_per_s": 10.0},
+        {**base, "backend": "openvino", "precision": "int8", "threads": 1, "sessions": 1, "images_per_s": 99.0},
+    ]
+    write_entry(archive, open_bundle(archive), describe_machine(), runs, "2026-01-01T00:00:00+00:00")
+    return archive
+
+
+def test_the_stored_best_of_what_was_proved_is_opened(stored):
+    model = opened(stored)
+    assert model.setting == "openvino-fp32, 1 thread x 2 sessions"
+    assert model.reason == "stored by boxwright bench, 30.0 pictures/s."
+    assert [predictor.chosen.variant for predictor in model.predictors] == [Variant("openvino")] * 2
+    assert model.predictors[0].chosen.backend is not model.predictors[1].chosen.backend
+
+
+@pytest.mark.parametrize(
+    ("asked", "setting", "reason"),
+    [
+        ({"sessions": 1}, "openvino-fp32, 2 threads x 1 session", "the best of what was asked for, 20.0"),
+        ({"backend": "torch"}, "torch-fp32, 1 thread x 1 session", "the best of what was asked for, 10.0"),
+        ({"backend": "torch", "threads": 1, "sessions": 2}, "torch-fp32, 1 thread x 2 sessions", "as asked for."),
+        (
+            {"backend": "openvino", "precision": "fp32", "threads": 2, "sessions": 1},
+            "openvino-fp32, 2 threads x 1 session",
+            "as asked for.",
+        ),
+    ],
+)
+def test_what_is_asked_for_is_kept(stored, asked, setting, reason):
+    model = opened(stored, **asked)
+    assert model.setting == setting
+    assert reason in model.reason
+
+
+def test_of_another_archive_nothing_is_used(stored, mar):
+    shutil.copy(mar, stored)
+    assert opened(stored).reason == "the only one that is proved and can run here."
+
+
+def test_nothing_stored_leaves_it_to_the_warm_up(mar, tmp_path):
+    archive = with_export(mar, tmp_path / "a.mar", "onnxruntime-fp32", "openvino-fp32")
+    model = opened(archive, sessions=2)
+    assert model.reason.startswith("fastest at warm-up (")
+    assert len({predictor.chosen.variant for predictor in model.predictors}) == 1
+
+
+def test_a_broken_file_is_told_and_the_archive_served(mar, tmp_path):
+    archive = shutil.copy(mar, tmp_path / "tiny.mar")
+    (tmp_path / "tiny.bench.json").write_text("nonsense")
+    (note,) = opened(archive).notes
+    assert note.endswith("tiny.bench.json is ignored: it is not JSON.")
+
+
+def test_an_unknown_backend_is_named(mar):
+    with pytest.raises(ConfigError, match="caffe"):
+        load_models([mar], backend="caffe")
