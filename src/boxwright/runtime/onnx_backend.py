@@ -41,6 +41,7 @@ class OnnxBackend:
             self._session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime's own classes share no base
             raise ArchiveError(f"{source}: cannot be read by onnxruntime: {error}.", "Write it again.") from error
+        self._session._model_bytes = None  # the whole file, kept in case another provider were asked for
 
     def detect(self, canvases: np.ndarray) -> List[Detections]:
         """Detect on a batch; see ``Backend.detect``."""

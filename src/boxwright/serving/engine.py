@@ -13,7 +13,7 @@ from typing import Any
 import anyio
 
 from boxwright.runtime import Predictor, ServingError, open_bundle
-from boxwright.runtime.memory import keep_freed_memory
+from boxwright.runtime.memory import keep_freed_memory, return_freed_memory
 
 __all__ = ["QUEUE_SIZE", "Busy", "Engine", "ServedModel", "load_models"]
 
@@ -63,6 +63,7 @@ def load_models(archives: Iterable[Path], device: str = "cpu") -> dict[str, Serv
             raise ServingError(f"{path}: a model named {name!r} is given twice.", "Serve one of them.")
         started = datetime.datetime.now(datetime.UTC)
         models[name] = ServedModel(name, bundle.version, path.name, Predictor(bundle, device=device), started)
+    return_freed_memory()
     if not models:
         raise ServingError("There is nothing to serve.", "Give one or more .mar archives.")
     return models
