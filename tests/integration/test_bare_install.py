@@ -1,4 +1,4 @@
-"""What `pip install boxwright` gives, without extras: an environment of its own, made by the steps of docker/Dockerfile."""
+"""What `pip install boxwright` gives, without extras: an environment made by the steps of docker/Dockerfile."""
 
 import json
 import os
