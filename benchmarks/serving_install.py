@@ -281,9 +281,9 @@ def _percentile(rounds: Sequence[Round], percent: int) -> str:
 def _compare(first: Sequence[Any], second: Sequence[Any]) -> None:
     """Whether both servers found the same."""
     largest, boxes = 0.0, 0
-    for ours, theirs in zip(first, second, strict=True):
+    for number, (ours, theirs) in enumerate(zip(first, second, strict=True), start=1):
         if [list(one) for one in ours] != [list(one) for one in theirs]:
-            raise SystemExit(f"The servers disagree: {ours} and {theirs}.")
+            raise SystemExit(f"\nPicture {number}: {len(ours)} and {len(theirs)} boxes, or of other classes.")
         for one, other in zip(map(_numbers, ours), map(_numbers, theirs), strict=True):
             largest = max(largest, *(abs(a - b) for a, b in zip(one, other, strict=True)))
             boxes += 1
