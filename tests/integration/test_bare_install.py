@@ -38,8 +38,10 @@ def mar(run, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def bare(tmp_path_factory):
-    """A Python environment with the bare install."""
-    return carry_out(BUILD, tmp_path_factory.mktemp("bare"))
+    """A Python environment with the bare install, and an empty home beside it."""
+    folder = tmp_path_factory.mktemp("bare")
+    (folder / "home").mkdir()
+    return carry_out(BUILD, folder)
 
 
 @pytest.fixture(scope="module")
@@ -54,8 +56,12 @@ def command(bare):
 
 
 def environment(bare):
-    hidden = ("PYTHONPATH", "VIRTUAL_ENV")
-    return {**{key: value for key, value in os.environ.items() if key not in hidden}, "PATH": f"{bare}/bin"}
+    hidden = ("ORT_DISABLE_TELEMETRY", "PYTHONPATH", "VIRTUAL_ENV")
+    return {
+        **{key: value for key, value in os.environ.items() if key not in hidden},
+        "PATH": f"{bare}/bin",
+        "HOME": str(bare.parent / "home"),
+    }
 
 
 @contextmanager
@@ -140,6 +146,12 @@ def test_it_serves_in_little_memory(served, odd_pictures):
     resident = int(re.search(r"VmRSS:\s+(\d+) kB", Path(f"/proc/{process.pid}/status").read_text())[1]) * 1024
     print(f"{resident / MEGABYTE:.0f} MB")
     assert resident <= 250 * MEGABYTE  # torch alone takes more
+
+
+def test_it_leaves_nothing_at_home(served, bare, odd_pictures):
+    _, url = served
+    ask(url, odd_pictures[0])
+    assert list((bare.parent / "home").rglob("*")) == []  # onnxruntime's telemetry would keep its queue there
 
 
 def test_the_health_check_tells_a_server_from_none(served, bare):
