@@ -17,6 +17,7 @@ lint: $(VENV)/.dev
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
+	$(VENV)/bin/hadolint docker/*Dockerfile
 
 # The pages are tested in a real one; without any, Debian's is installed.
 browser:

@@ -136,7 +136,6 @@ def evaluate(
     progress: Callable[[int, int], object] | None = None,
 ) -> Evaluation:
     """Measure a run or an archive on a split; see ``boxwright.evaluation.evaluate``."""
-    require_train_extra()
     from .evaluation import evaluate as run_evaluation
 
     return run_evaluation(source, data, split, threshold=threshold, device=device, progress=progress)
@@ -151,8 +150,6 @@ def compare(
     progress: Callable[[int, int], object] | None = None,
 ) -> tuple[tuple[Contender, ...], tuple[Comparison, ...]]:
     """Compare every further run with the first, on the same pictures; see ``boxwright.evaluation.compare``."""
-    if data is not None:
-        require_train_extra()
     from .evaluation.compare import compare as run_comparison
 
     return run_comparison(sources, data, split, device=device, progress=progress)
@@ -298,4 +295,4 @@ def require_train_extra() -> None:
     """
     missing = [name for name in ("torch", "torchvision", "lightning") if find_spec(name) is None]
     if missing:
-        raise MissingDependency(f"Training and measuring need {', '.join(missing)}.", "pip install 'boxwright[train]'")
+        raise MissingDependency(f"This part of boxwright needs {', '.join(missing)}.", "pip install 'boxwright[train]'")

@@ -22,7 +22,15 @@ def torchserve(mar: Path, folder: Path, batch_size: int):
 
     Fails, rather than skips, where Java or TorchServe is missing.
     """
-    program = Path(sys.executable).with_name("torchserve")
+    with launched(mar, folder, batch_size) as (process, url, management):
+        _wait_until_ready(f"{management}/models/{mar.stem}", process, folder / "output.txt")
+        yield url
+
+
+@contextmanager
+def launched(mar: Path, folder: Path, batch_size: int, program: Path | None = None):
+    """Start it; yields process, prediction URL and management URL at once, before any of them answers."""
+    program = program or Path(sys.executable).with_name("torchserve")
     assert program.exists(), "TorchServe is not installed: pip install 'boxwright[torchserve]'"
     assert shutil.which("java"), "TorchServe needs Java 17 on the PATH"
     ports = _free_ports(5)
@@ -48,8 +56,7 @@ def torchserve(mar: Path, folder: Path, batch_size: int):
             start_new_session=True,
         )
     try:
-        _wait_until_ready(f"http://127.0.0.1:{ports[1]}/models/{mar.stem}", process, folder / "output.txt")
-        yield f"http://127.0.0.1:{ports[0]}/predictions/{mar.stem}"
+        yield process, f"http://127.0.0.1:{ports[0]}/predictions/{mar.stem}", f"http://127.0.0.1:{ports[1]}"
     finally:
         os.killpg(process.pid, signal.SIGTERM)  # the session is ours: server and workers
         try:

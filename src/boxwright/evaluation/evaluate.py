@@ -86,6 +86,7 @@ def evaluate(
         ConfigError: the threshold is outside [0, 1].
         ContractError: the data has other classes.
         DataError: the data cannot be read.
+        MissingDependency: nothing that is installed can run the model.
     """
     given = None if threshold is None else OperatingPoint(threshold, objective="given")
     started = time.perf_counter()

@@ -1,11 +1,11 @@
-"""Keeps glibc from giving large blocks back to the kernel between pictures."""
+"""When glibc gives memory back to the kernel: once a model is loaded, and not between pictures."""
 
 from __future__ import annotations
 
 import ctypes
 import sys
 
-__all__ = ["keep_freed_memory"]
+__all__ = ["keep_freed_memory", "return_freed_memory"]
 
 # glibc's malloc.h
 _M_TRIM_THRESHOLD = -1
@@ -31,3 +31,17 @@ def keep_freed_memory() -> bool:
     settings = ((_M_MMAP_MAX, 0), (_M_TRIM_THRESHOLD, 2**31 - 1), (_M_TOP_PAD, 64 * 1024**2))
     taken = [bool(mallopt(option, value)) for option, value in settings]
     return all(taken)
+
+
+def return_freed_memory() -> bool:
+    """Give back what loading a model took and no longer needs: copies of its weights, several times their size.
+
+    Returns:
+        Whether anything was given back; False where the C library is not glibc.
+    """
+    if not sys.platform.startswith("linux"):
+        return False
+    try:
+        return bool(ctypes.CDLL("libc.so.6").malloc_trim(0))
+    except (OSError, AttributeError):
+        return False

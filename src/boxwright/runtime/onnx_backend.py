@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import List, Optional
+import os
+from typing import Any, List, Optional
 
 import numpy as np
 
 from .detections import Detections
 from .errors import ArchiveError
 
-__all__ = ["INPUT", "OUTPUTS", "OnnxBackend", "detections_of_padded"]
+__all__ = ["INPUT", "OUTPUTS", "OnnxBackend", "detections_of_padded", "load_onnxruntime"]
 
 INPUT = "images"
 """The graph's input: uint8 [N, 3, H, W], RGB, a canvas as ``preprocess`` makes it."""
@@ -17,6 +18,18 @@ INPUT = "images"
 OUTPUTS = ("boxes", "scores", "labels")
 """Its outputs: float32 [N, D, 4] xyxy in canvas pixels, float32 [N, D] in [0, 1], int64 [N, D] class indices 0..K-1,
 best first; where a picture has fewer than D detections, the rest has score and label -1."""
+
+
+def load_onnxruntime() -> Any:
+    """Import onnxruntime without its telemetry.
+
+    Its wheels (1.31 does) report to Microsoft what is run, and keep a device id under ``~/.cache``, if they are not told
+    otherwise before they are imported. Set ``ORT_DISABLE_TELEMETRY=0`` to let them.
+    """
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+    import onnxruntime
+
+    return onnxruntime
 
 
 class OnnxBackend:
@@ -32,8 +45,7 @@ class OnnxBackend:
     """
 
     def __init__(self, graph: bytes, source: str, threads: Optional[int] = None) -> None:
-        import onnxruntime
-
+        onnxruntime = load_onnxruntime()
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads or 0
         options.log_severity_level = 3  # errors; warnings are about shapes that it infers later
@@ -41,6 +53,7 @@ class OnnxBackend:
             self._session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime's own classes share no base
             raise ArchiveError(f"{source}: cannot be read by onnxruntime: {error}.", "Write it again.") from error
+        self._session._model_bytes = None  # the whole file, kept in case another provider were asked for
 
     def detect(self, canvases: np.ndarray) -> List[Detections]:
         """Detect on a batch; see ``Backend.detect``."""

@@ -14,7 +14,7 @@ import numpy as np
 
 from boxwright.machine import cores
 from boxwright.runtime import Detections, Placement, Predictor, ServingError, open_bundle
-from boxwright.runtime.memory import keep_freed_memory
+from boxwright.runtime.memory import keep_freed_memory, return_freed_memory
 
 from .opening import Asked, Opened, open_predictors
 
@@ -105,6 +105,7 @@ def load_models(
         started = datetime.datetime.now(datetime.UTC)
         opened = open_predictors(path, bundle, device, asked)
         models[name] = ServedModel(name, bundle.version, path.name, opened, started)
+    return_freed_memory()
     if not models:
         raise ServingError("There is nothing to serve.", "Give one or more .mar archives.")
     return models

@@ -32,7 +32,6 @@ def evaluate(
     from boxwright import api
     from boxwright.cli.figures import print_evaluation
 
-    api.require_train_extra()
     require_file_name("--json", json_file)
     require_file_name("--html", html)
     console = make_console()

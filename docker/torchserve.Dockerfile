@@ -1,0 +1,16 @@
+# Serves the same archives with TorchServe 0.12, its last release; see docs/docker.md.
+#
+#   docker build --file docker/torchserve.Dockerfile --tag boxwright-torchserve .
+#   docker run --rm --publish 127.0.0.1:8080:8080 --volume "$PWD/model-store:/models:ro" boxwright-torchserve
+#
+# All archives in /models are served. TorchServe runs the Python code in an archive: mount only your own.
+
+FROM pytorch/torchserve:0.12.0-cpu
+COPY docker/torchserve.properties /home/model-server/boxwright.properties
+EXPOSE 8080
+HEALTHCHECK --interval=30s --timeout=5s --start-period=60s \
+    CMD ["python", "-c", "from urllib.request import urlopen; urlopen('http://127.0.0.1:8080/ping', timeout=4)"]
+# --disable-token-auth: whoever reaches the port may ask for predictions, as with boxwright serve. With tokens, TorchServe
+# writes new ones to key_file.json in the container at each start, and every request needs one, /ping among them.
+ENTRYPOINT ["torchserve", "--start", "--foreground", "--ncs", "--disable-token-auth", \
+    "--ts-config", "/home/model-server/boxwright.properties"]
