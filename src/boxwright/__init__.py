@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from .api import compare as compare
     from .api import convert as convert
     from .api import evaluate as evaluate
+    from .api import evaluate_endpoint as evaluate_endpoint
     from .api import repair as repair
     from .api import report as report
     from .api import resume as resume
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from .data import Inspection as Inspection
     from .evaluation import Evaluation as Evaluation
     from .evaluation.compare import Contender as Contender
+    from .evaluation.endpoint import EndpointEvaluation as EndpointEvaluation
     from .metrics import Figures as Figures
     from .metrics.comparison import Comparison as Comparison
     from .runtime import ArchiveError as ArchiveError
@@ -68,6 +70,7 @@ _HOMES = {
     "Inspection": "data",
     "Comparison": "metrics.comparison",
     "Contender": "evaluation.compare",
+    "EndpointEvaluation": "evaluation.endpoint",
     "Evaluation": "evaluation",
     "Figures": "metrics",
     "MissingDependency": "runtime",
@@ -88,6 +91,7 @@ _HOMES = {
     "convert": "api",
     "repair": "api",
     "evaluate": "api",
+    "evaluate_endpoint": "api",
     "report": "api",
     "resume": "api",
     "serve": "api",

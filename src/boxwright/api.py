@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from .data.conversion import Conversion
     from .evaluation import Evaluation
     from .evaluation.compare import Contender
+    from .evaluation.endpoint import EndpointEvaluation
     from .metrics.comparison import Comparison
     from .runtime import ModelSpec
     from .training import RunResult
@@ -27,6 +28,7 @@ __all__ = [
     "compare",
     "convert",
     "evaluate",
+    "evaluate_endpoint",
     "repair",
     "report",
     "require_train_extra",
@@ -136,6 +138,22 @@ def evaluate(
     return run_evaluation(source, data, split, threshold=threshold, device=device, progress=progress)
 
 
+def evaluate_endpoint(
+    source: str | Path,
+    data: str | Path,
+    split: str = "valid",
+    *,
+    url: str,
+    tolerance: float | None = None,
+    device: str = "cpu",
+    progress: Callable[[int, int], object] | None = None,
+) -> EndpointEvaluation:
+    """Hold a running endpoint to the figures of a run or an archive; see ``boxwright.evaluation.endpoint``."""
+    from .evaluation.endpoint import evaluate_endpoint as run_evaluation
+
+    return run_evaluation(source, data, split, url=url, tolerance=tolerance, device=device, progress=progress)
+
+
 def compare(
     sources: Sequence[str | Path],
     data: str | Path | None = None,
@@ -200,12 +218,35 @@ def report(run: str | Path, data: str | Path | None = None) -> Path:
 
 
 def archive(
-    run: str | Path, *, name: str | None = None, version: str = "1.0", store: str | Path = "model-store"
+    run: str | Path,
+    *,
+    name: str | None = None,
+    version: str = "1.0",
+    store: str | Path = "model-store",
+    gate: bool = False,
+    data: str | Path | None = None,
+    say: Callable[[str], object] | None = None,
+    progress: Callable[[int, int], object] | None = None,
 ) -> Path:
-    """Pack a run into ``STORE/NAME.mar``; see ``boxwright.archiving.archive``."""
+    """Pack a run into ``STORE/NAME.mar``; see ``boxwright.archiving.archive``.
+
+    With ``gate`` the archive is served on loopback first, and released only if it answers the validation
+    pictures of ``data`` as the model did in training; see ``boxwright.serving.gate.release``.
+    """
     from .archiving import archive as write_archive
 
-    return write_archive(run, name=name, version=version, store=store)
+    def write(folder: Path) -> Path:
+        return write_archive(run, name=name, version=version, store=folder)
+
+    if not gate:
+        return write(Path(store))
+    from .serving.gate import release
+
+    released, report = release(write, Path(run), Path(store), None if data is None else Path(data), progress)
+    if say:
+        for line in report.lines:
+            say(line)
+    return released
 
 
 def serve(archives: Iterable[str | Path], host: str = "127.0.0.1", port: int = 8080, device: str = "cpu") -> None:

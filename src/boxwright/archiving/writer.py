@@ -17,6 +17,7 @@ from importlib import resources
 from pathlib import Path
 
 from boxwright.config import NAME_PATTERN
+from boxwright.evaluation.operating import with_reported
 from boxwright.runtime import ArchiveError, ConfigError, ModelSpec, open_bundle
 from boxwright.runtime.bundle import CHECKSUMS, MANIFEST, SPEC, WEIGHTS
 
@@ -77,7 +78,8 @@ def archive(
         ConfigError: a name or version that cannot stand in a URL.
     """
     bundle = open_bundle(run)
-    return write_archive(replace(bundle.spec, name=name or bundle.spec.name), bundle.weights, version, store)
+    spec = with_reported(bundle.spec, Path(run))
+    return write_archive(replace(spec, name=name or spec.name), bundle.weights, version, store)
 
 
 def write_archive(

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from boxwright.terminal import make_console, progress
+
 from .options import DeviceOption, JsonOption, Source, ThresholdOption, require_file_name, write_json
 
 if TYPE_CHECKING:
@@ -21,11 +23,24 @@ def archive(
     name: Annotated[str | None, typer.Option(help="Model name in the URL; the run's by default.")] = None,
     version: Annotated[str, typer.Option(help="Model version.")] = "1.0",
     store: Annotated[Path, typer.Option(help="Folder for the archive.")] = Path("model-store"),
+    gate: Annotated[
+        bool, typer.Option("--gate", help="Serve it first, and release it only if it answers as in training.")
+    ] = False,
+    data: Annotated[
+        Path | None, typer.Option("--data", help="For --gate: the folder with valid/, if it has moved since training.")
+    ] = None,
 ) -> None:
     """Pack a run into a .mar for 'boxwright serve' and for TorchServe."""
     from boxwright import api
+    from boxwright.runtime import ConfigError
 
-    typer.echo(f"Archive: {api.archive(run, name=name, version=version, store=store)}")
+    if data is not None and not gate:
+        raise ConfigError("--data is for --gate.", "Give both, or neither.")
+    with progress(make_console(), "gate") as advance:
+        mar = api.archive(
+            run, name=name, version=version, store=store, gate=gate, data=data, say=typer.echo, progress=advance
+        )
+    typer.echo(f"Archive: {mar}")
 
 
 def predict(
