@@ -8,8 +8,9 @@ from __future__ import annotations
 import base64
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -154,8 +155,9 @@ class Client:
             )
 
 
-def open_client(url: str, name: str, class_names: Sequence[str], timeout: float = TIMEOUT) -> Client:
-    """The client for a URL.
+@contextmanager
+def open_client(url: str, name: str, class_names: Sequence[str], timeout: float = TIMEOUT) -> Iterator[Client]:
+    """The client for a URL, its connections open for the time of the block.
 
     Args:
         url: one of ``FORMS``; a server's alone is asked for ``/predictions/NAME``, else for ``/v2/models/NAME``.
@@ -168,14 +170,14 @@ def open_client(url: str, name: str, class_names: Sequence[str], timeout: float 
         ServingError: no server answers.
     """
     parts = split_url(url, FORMS)
-    http = Http(parts, timeout)
-    path = parts.path.rstrip("/") or _find(http, name)
-    protocol = next((one for one, pattern in _PROTOCOLS.items() if pattern.fullmatch(path)), None)
-    if protocol is None:
-        raise ConfigError(f"Endpoint {url!r} names no model.", f"Give {FORMS}.")
-    if protocol == "v2" and not path.endswith("/infer"):
-        path += "/infer"
-    return Client(f"{http.base}{path}", path + _query(parts), protocol, tuple(class_names), http)
+    with closing(Http(parts, timeout)) as http:
+        path = parts.path.rstrip("/") or _find(http, name)
+        protocol = next((one for one, pattern in _PROTOCOLS.items() if pattern.fullmatch(path)), None)
+        if protocol is None:
+            raise ConfigError(f"Endpoint {url!r} names no model.", f"Give {FORMS}.")
+        if protocol == "v2" and not path.endswith("/infer"):
+            path += "/infer"
+        yield Client(f"{http.base}{path}", path + _query(parts), protocol, tuple(class_names), http)
 
 
 def _find(http: Http, name: str) -> str:

@@ -61,6 +61,12 @@ class Http:
         self.base = f"{parts.scheme}://{parts.netloc}"
         self._parts, self._timeout = parts, timeout
         self._own = threading.local()
+        self._every: list[HTTPConnection] = []
+
+    def close(self) -> None:
+        """Close the connections of all threads."""
+        for connection in self._every:
+            connection.close()
 
     def request(self, method: str, path: str, body: bytes | None = None, **headers: str) -> Reply:
         """One request; repeated a few times where the server says 503 and when to come back.
@@ -110,6 +116,7 @@ class Http:
             kind = HTTPSConnection if self._parts.scheme == "https" else HTTPConnection
             assert self._parts.hostname is not None, "split_url makes sure of it"
             self._own.connection = kind(self._parts.hostname, self._parts.port, timeout=self._timeout)
+            self._every.append(self._own.connection)
         connection: HTTPConnection = self._own.connection
         return connection
 

@@ -148,13 +148,13 @@ def evaluate_endpoint(
         ServingError: the endpoint cannot be reached, or gives no answers.
     """
     spec = open_bundle(source).spec
-    client = open_client(url, spec.name, spec.class_names)
     if split not in SPLITS:
         raise DataError(f"There is no split {split!r}.", f"Use {', '.join(SPLITS)}.")
-    records = read_split(Path(data), split, spec.classes)
-    started = time.perf_counter()
-    answers = client.ask_all([record.path for record in records.pictures], progress)
-    seconds = time.perf_counter() - started
+    with open_client(url, spec.name, spec.class_names) as client:
+        records = read_split(Path(data), split, spec.classes)
+        started = time.perf_counter()
+        answers = client.ask_all([record.path for record in records.pictures], progress)
+        seconds = time.perf_counter() - started
     unknown = _unknown(client, answers)
     answered = SplitResults.of(records, Path(data) / split, spec.class_names, answered_detections(answers))
     thresholds = np.array(spec.operating_point.thresholds(spec.class_names))

@@ -163,9 +163,11 @@ def check_archive(mar: Path, run: Path, data: Path | None = None, progress: Prog
     spec = open_bundle(mar).spec
     thresholds = np.array(spec.operating_point.thresholds(spec.class_names))
     wanted = tuple(one.above(thresholds) for one in expected.found)
-    with background_server([mar]) as base:
-        client = open_client(f"{base}/predictions/{spec.name}", spec.name, spec.class_names)
-        protocol = open_client(f"{base}/v2/models/{spec.name}", spec.name, spec.class_names)
+    with (
+        background_server([mar]) as base,
+        open_client(f"{base}/predictions/{spec.name}", spec.name, spec.class_names) as client,
+        open_client(f"{base}/v2/models/{spec.name}", spec.name, spec.class_names) as protocol,
+    ):
         variant = protocol.platform()
         slack = STRICT if variant.endswith("-fp32") else LOOSE
         answers = client.ask_all([folder / name for name in expected.file_names], progress)
