@@ -5,6 +5,7 @@ import json
 import pytest
 from torchserve import torchserve
 
+from boxwright import evaluate_endpoint
 from command_line import boxwright
 
 
@@ -34,3 +35,11 @@ def test_a_model_that_is_not_there_is_said(url, mar, demo_data):
     assert done.returncode == 2
     assert "answered 404" in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+def test_behind_its_kserve_envelope_as_well(mar, demo_data, tmp_path):
+    with torchserve(mar, tmp_path, 1, "service_envelope=kserve") as url:
+        endpoint = url.replace("/predictions/", "/v1/models/") + ":predict"
+        found = evaluate_endpoint(mar, demo_data, url=endpoint)
+    assert found.failures == ()
+    assert found.figures == found.reference

@@ -17,8 +17,8 @@ READY_SECONDS = 180
 
 
 @contextmanager
-def torchserve(mar: Path, folder: Path, batch_size: int):
-    """Serve one archive; yields its prediction URL when a worker is READY.
+def torchserve(mar: Path, folder: Path, batch_size: int, *settings: str):
+    """Serve one archive, with more lines for its settings file; yields its prediction URL when a worker is READY.
 
     Fails, rather than skips, where Java or TorchServe is missing.
     """
@@ -27,7 +27,7 @@ def torchserve(mar: Path, folder: Path, batch_size: int):
     assert shutil.which("java"), "TorchServe needs Java 17 on the PATH"
     ports = _free_ports(5)
     config = folder / "config.properties"
-    config.write_text(_properties(mar, ports, batch_size))
+    config.write_text(_properties(mar, ports, batch_size) + "".join(f"{line}\n" for line in settings))
     (folder / "tmp").mkdir()
     environment = {
         **os.environ,

@@ -149,6 +149,27 @@ def test_exif_alone_is_caught_by_the_probes_alone(small, demo_data, tmp_path, pl
     assert differing == {f"as PNG with EXIF orientation {turn}" for turn in range(2, 9)}
 
 
+def test_what_cannot_be_served_is_not_released(small, demo_data, tmp_path, monkeypatch):
+    def broken(predictor, prepared):
+        raise RuntimeError("out of luck")
+
+    monkeypatch.setattr(Predictor, "detect", broken)
+    with pytest.raises(OutOfTolerance, match=r"small: the gate stays shut.*every picture with an error, the first 503"):
+        gated(small, demo_data, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_picture_that_is_refused_is_named(small, demo_data, tmp_path, monkeypatch):
+    decode, refused = preprocess.decode, (demo_data / "valid" / "shapes_0003.jpg").read_bytes()
+
+    def picky(source, *limits):
+        return decode(b"" if source == refused else source, *limits)
+
+    monkeypatch.setattr(preprocess, "decode", picky)
+    with pytest.raises(OutOfTolerance, match=r"Refused: picture 'shapes_0003\.jpg' with 415: .* \(1 in all\)"):
+        gated(small, demo_data, tmp_path)
+
+
 def test_a_store_that_was_not_there_is_not_left_behind(small, demo_data, tmp_path, plant):
     plant("classes shifted by one")
     with pytest.raises(OutOfTolerance):

@@ -233,11 +233,18 @@ def _reference(
         if kept.split == answered.split and kept.file_names == answered.file_names:
             kept = replace(answered, found=kept.found)  # held to the same boxes, should these have changed since
             return reported_figures(kept, thresholds), f"{source / RESULTS}", kept
-    reported = spec.measured.get(answered.split, {}).get("reported")
-    if isinstance(reported, Mapping) and reported.get("images") == len(answered.file_names):
-        return reported, f"{source}", None
+    measured = spec.measured.get(answered.split, {})
+    if isinstance(measured.get("reported"), Mapping) and _measured_on(measured, answered):
+        return measured["reported"], f"{source}", None
     local, _ = detect_split(source, data, answered.split, device=device)
     return reported_figures(local, thresholds), f"{source}, run here", local
+
+
+def _measured_on(document: Mapping[str, Any], answered: SplitResults) -> bool:
+    """Whether the figures are of as many pictures, and as many boxes of each class: else it is other data."""
+    boxes = dict(zip(answered.class_names, answered.matches().boxes_per_class.tolist(), strict=True))
+    recorded = {name: row.get("boxes") for name, row in document.get("per_class", {}).items()}
+    return document.get("images") == len(answered.file_names) and recorded == boxes
 
 
 def _worst(expected: SplitResults, answered: SplitResults, thresholds: NDArray[np.float64]) -> PictureDifference | None:

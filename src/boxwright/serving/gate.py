@@ -23,8 +23,17 @@ from boxwright.evaluation.compare import read_run
 from boxwright.evaluation.endpoint import COMPARED, answered_detections, apart, tolerance_of
 from boxwright.evaluation.operating import reported_figures
 from boxwright.evaluation.results import SplitResults
-from boxwright.runtime import ArchiveError, ConfigError, DataError, Detections, OutOfTolerance, open_bundle
+from boxwright.runtime import (
+    ArchiveError,
+    ConfigError,
+    DataError,
+    Detections,
+    OutOfTolerance,
+    ServingError,
+    open_bundle,
+)
 
+from .app import MAX_BODY
 from .probes import grey_pair, plain_pixels, probes_of
 from .server import background_server
 
@@ -32,6 +41,9 @@ __all__ = ["GateReport", "check_archive", "release"]
 
 PROBED = 3
 """Validation pictures that are encoded anew in other formats."""
+
+_SHUT = "the gate stays shut, the archive was not released."
+_LARGEST = MAX_BODY * 3 // 4 - 1024  # what the server accepts, in base64 as well
 
 Progress = Callable[[int, int], object]
 
@@ -114,7 +126,7 @@ class GateReport:
         """
         if self.failures:
             raise OutOfTolerance(
-                f"{self.model}: the gate stays shut, the archive was not released. {' '.join(self.failures)}",
+                f"{self.model}: {_SHUT} {' '.join(self.failures)}",
                 "The endpoint would not give the figures seen in training.",
             )
 
@@ -145,7 +157,7 @@ def release(
         store.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(prefix=".gate-", dir=store) as aside:
             staged = write(Path(aside))
-            report = check_archive(staged, run, data, progress)
+            report = _checked(staged, run, data, progress)
             report.require()
             staged.replace(store / staged.name)
     except OSError as error:
@@ -154,6 +166,13 @@ def release(
         if made and store.is_dir() and not any(store.iterdir()):
             store.rmdir()
     return store / staged.name, report
+
+
+def _checked(staged: Path, run: Path, data: Path | None, progress: Progress | None) -> GateReport:
+    try:
+        return check_archive(staged, run, data, progress)
+    except ServingError as error:  # what cannot be served is not let out either
+        raise OutOfTolerance(f"{staged.stem}: {_SHUT} {error.message}", error.remedy) from error
 
 
 def check_archive(mar: Path, run: Path, data: Path | None = None, progress: Progress | None = None) -> GateReport:
@@ -208,21 +227,26 @@ class _Probing:
         self.refused: list[str] = []
 
     def probe(self, path: Path, expected: Detections) -> None:
-        """All probes of one picture, which has these detections."""
-        self._compare(f"{path.name} in protocol v2", expected, self._protocol.ask(path.read_bytes()))
+        """All probes of one picture, which has these detections; those too large to post are left out."""
+        self._compare(f"{path.name} in protocol v2", path.read_bytes(), expected, self._protocol)
         upright = plain_pixels(path)
         if upright is None:
             return
         for one in probes_of(upright):
-            self._compare(f"{path.name} {one.name}", expected, self._client.ask(one.encoded))
+            self._compare(f"{path.name} {one.name}", one.encoded, expected, self._client)
         shallow, deep = grey_pair(upright)
+        if len(shallow.encoded) > _LARGEST:
+            return
         answer = self._client.ask(shallow.encoded)
         if isinstance(answer, Refusal):
             self.refused += _refused([f"{path.name} {shallow.name}"], [answer])
         else:
-            self._compare(f"{path.name} {deep.name}", answer.detections, self._client.ask(deep.encoded))
+            self._compare(f"{path.name} {deep.name}", deep.encoded, answer.detections, self._client)
 
-    def _compare(self, name: str, expected: Detections, answer: Answer | Refusal) -> None:
+    def _compare(self, name: str, encoded: bytes, expected: Detections, client: Client) -> None:
+        if len(encoded) > _LARGEST:
+            return
+        answer = client.ask(encoded)
         if isinstance(answer, Refusal):
             self.refused += _refused([name], [answer])
             return

@@ -13,6 +13,7 @@ from PIL import Image, ImageOps
 __all__ = ["Probe", "grey_pair", "plain_pixels", "probes_of"]
 
 _ORIENTATION = 0x0112
+_WEBP_SIDE = 16383  # of the format
 # How an upright picture is stored under each orientation of EXIF 2.32: the inverse of what a viewer does.
 _STORED = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -56,8 +57,12 @@ def probes_of(upright: Image.Image) -> list[Probe]:
         ),
         Probe("as opaque RGBA", _encoded(opaque, "PNG")),
         Probe("as BMP", _encoded(upright, "BMP")),
-        Probe("as lossless WebP", _encoded(upright, "WEBP", lossless=True)),
+        *([Probe("as lossless WebP", _encoded(upright, "WEBP", lossless=True))] if _fits_webp(upright) else []),
     ]
+
+
+def _fits_webp(image: Image.Image) -> bool:
+    return max(image.size) <= _WEBP_SIDE
 
 
 def grey_pair(upright: Image.Image) -> tuple[Probe, Probe]:
