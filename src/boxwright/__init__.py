@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from .api import compare as compare
     from .api import convert as convert
     from .api import evaluate as evaluate
+    from .api import evaluate_endpoint as evaluate_endpoint
     from .api import inspect as inspect
     from .api import repair as repair
     from .api import report as report
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from .data import Inspection as Inspection
     from .evaluation import Evaluation as Evaluation
     from .evaluation.compare import Contender as Contender
+    from .evaluation.endpoint import EndpointEvaluation as EndpointEvaluation
     from .metrics import Figures as Figures
     from .metrics.comparison import Comparison as Comparison
     from .runtime import ArchiveError as ArchiveError
@@ -76,6 +78,7 @@ _HOMES = {
     "Inspection": "data",
     "Comparison": "metrics.comparison",
     "Contender": "evaluation.compare",
+    "EndpointEvaluation": "evaluation.endpoint",
     "Evaluation": "evaluation",
     "Figures": "metrics",
     "MissingDependency": "runtime",
@@ -100,6 +103,7 @@ _HOMES = {
     "repair": "api",
     "evaluate": "api",
     "inspect": "api",
+    "evaluate_endpoint": "api",
     "report": "api",
     "resume": "api",
     "serve": "api",

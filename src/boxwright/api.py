@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from .data.conversion import Conversion
     from .evaluation import Evaluation
     from .evaluation.compare import Contender
+    from .evaluation.endpoint import EndpointEvaluation
     from .export.exports import Progress
     from .metrics.comparison import Comparison
     from .runtime import ModelSpec
@@ -32,6 +34,7 @@ __all__ = [
     "compare",
     "convert",
     "evaluate",
+    "evaluate_endpoint",
     "inspect",
     "repair",
     "report",
@@ -141,6 +144,22 @@ def evaluate(
     return run_evaluation(source, data, split, threshold=threshold, device=device, progress=progress)
 
 
+def evaluate_endpoint(
+    source: str | Path,
+    data: str | Path,
+    split: str = "valid",
+    *,
+    url: str,
+    tolerance: float | None = None,
+    device: str = "cpu",
+    progress: Callable[[int, int], object] | None = None,
+) -> EndpointEvaluation:
+    """Hold a running endpoint to the figures of a run or an archive; see ``boxwright.evaluation.endpoint``."""
+    from .evaluation.endpoint import evaluate_endpoint as run_evaluation
+
+    return run_evaluation(source, data, split, url=url, tolerance=tolerance, device=device, progress=progress)
+
+
 def compare(
     sources: Sequence[str | Path],
     data: str | Path | None = None,
@@ -211,23 +230,43 @@ def archive(
     precisions: Sequence[str] = ("fp32",),
     data: str | Path | None = None,
     tolerance: float | None = None,
+    gate: bool = False,
+    say: Callable[[str], object] | None = None,
     progress: Progress | None = None,
 ) -> Path:
-    """Pack a run into ``STORE/NAME.mar``, its exports proved; see ``boxwright.archiving.archive``."""
+    """Pack a run into ``STORE/NAME.mar``, its exports proved; see ``boxwright.archiving.archive``.
+
+    With ``gate`` the archive is served on loopback first, and released only if it answers the validation
+    pictures of ``data`` as the model did in training; see ``boxwright.serving.gate.release``.
+    """
     if precisions:
         require_train_extra()
     from .archiving import archive as write_archive
 
-    return write_archive(
-        run,
-        name=name,
-        version=version,
-        store=store,
-        precisions=precisions,
-        data=data,
-        tolerance=tolerance,
-        progress=progress,
-    )
+    folder = None if data is None else Path(data)
+
+    def write(place: Path) -> Path:
+        return write_archive(
+            run,
+            name=name,
+            version=version,
+            store=place,
+            precisions=precisions,
+            data=folder,
+            tolerance=tolerance,
+            progress=progress,
+        )
+
+    if not gate:
+        return write(Path(store))
+    from .serving.gate import release
+
+    advance = None if progress is None else partial(progress, "gate")
+    released, report = release(write, Path(run), Path(store), folder, advance)
+    if say:
+        for line in report.lines:
+            say(line)
+    return released
 
 
 def inspect(mar: str | Path) -> ArchiveContents:

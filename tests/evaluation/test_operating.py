@@ -2,11 +2,12 @@ import json
 
 import numpy as np
 import pytest
-from made import CLASSES, made_results
+from made import CLASSES, made_results, made_run
 
 from boxwright.evaluation import SplitResults
-from boxwright.evaluation.operating import measured_spec
-from boxwright.metrics import GroundTruth, fbeta_at, fbeta_curve
+from boxwright.evaluation.operating import measured_spec, with_reported
+from boxwright.evaluation.results import RESULTS
+from boxwright.metrics import GroundTruth, fbeta_at, fbeta_curve, measure
 from boxwright.metrics.objective import Objective
 from boxwright.runtime import ConfigError, Detections, InputSpec, ModelSpec
 
@@ -31,6 +32,30 @@ def test_the_specification_gets_the_point_its_intervals_and_the_figures_there():
     assert measured["intervals"]["per_class"]["dog"]["map"][0] < measured["per_class"]["dog"]["map"]
     assert ModelSpec.from_json(spec.to_json()).operating_point == point
     assert json.loads(spec.to_json())["measured"]["valid"]["images"] == 60
+
+
+@pytest.mark.parametrize("by_class", [False, True])
+def test_the_figures_of_what_is_reported_are_there_too(by_class):
+    """By definition F2, precision and recall at the operating point are the same; mAP misses the fainter detections."""
+    results = made_results(0.8)
+    spec = measured_spec(SPEC, results, Objective.parse("f2"), by_class)
+    measured = spec.measured["valid"]
+    reported = measured["reported"]
+    for figure in ("f2", "f2_macro", "precision", "recall", "images"):
+        assert reported[figure] == measured[figure]
+    cut = [one.above(spec.operating_point.thresholds(("cat", "dog"))) for one in results.found]
+    assert sum(map(len, cut)) < sum(map(len, results.found))
+    assert reported["map"] == measure(results.truths, cut, 2).map
+    assert reported["map"] <= measured["map"]
+
+
+def test_an_older_run_gets_them_from_its_detections(tmp_path):
+    run = made_run(tmp_path / "run", made_results(0.8), "old")
+    spec = ModelSpec.load(run / "spec.json")
+    reported = spec.measured["valid"].pop("reported")
+    assert with_reported(spec, run).measured["valid"]["reported"] == reported
+    (run / RESULTS).unlink()
+    assert with_reported(spec, run) is spec
 
 
 def test_classes_with_boxes_enough_have_thresholds_of_their_own():

@@ -17,25 +17,25 @@ READY_SECONDS = 180
 
 
 @contextmanager
-def torchserve(mar: Path, folder: Path, batch_size: int):
-    """Serve one archive; yields its prediction URL when a worker is READY.
+def torchserve(mar: Path, folder: Path, batch_size: int, *settings: str):
+    """Serve one archive, with more lines for its settings file; yields its prediction URL when a worker is READY.
 
     Fails, rather than skips, where Java or TorchServe is missing.
     """
-    with launched(mar, folder, batch_size) as (process, url, management):
+    with launched(mar, folder, batch_size, settings=settings) as (process, url, management):
         _wait_until_ready(f"{management}/models/{mar.stem}", process, folder / "output.txt")
         yield url
 
 
 @contextmanager
-def launched(mar: Path, folder: Path, batch_size: int, program: Path | None = None):
+def launched(mar: Path, folder: Path, batch_size: int, program: Path | None = None, settings: tuple[str, ...] = ()):
     """Start it; yields process, prediction URL and management URL at once, before any of them answers."""
     program = program or Path(sys.executable).with_name("torchserve")
     assert program.exists(), "TorchServe is not installed: pip install 'boxwright[torchserve]'"
     assert shutil.which("java"), "TorchServe needs Java 17 on the PATH"
     ports = _free_ports(5)
     config = folder / "config.properties"
-    config.write_text(_properties(mar, ports, batch_size))
+    config.write_text(_properties(mar, ports, batch_size) + "".join(f"{line}\n" for line in settings))
     (folder / "tmp").mkdir()
     environment = {
         **os.environ,

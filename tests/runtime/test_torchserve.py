@@ -1,3 +1,5 @@
+import base64
+
 import pytest
 
 from boxwright.runtime import Predictor
@@ -37,3 +39,13 @@ def test_a_bad_picture_does_not_hurt_its_batchmates(handler, run, demo_data):
 def test_any_form_field_will_do(handler, run, demo_data):
     picture = next((demo_data / "test").glob("*.jpg")).read_bytes()
     assert handler([{"picture": picture}], Context(run)) == handler([{"body": bytearray(picture)}], Context(run))
+
+
+def test_base64_is_read_and_other_text_is_refused(handler, run, demo_data):
+    """As TorchServe's kserve envelope hands on what clients of KServe send."""
+    picture = next((demo_data / "test").glob("*.jpg")).read_bytes()
+    text = base64.b64encode(picture).decode()
+    context = Context(run)
+    answers = handler([{"b64": text}, {"data": text}, {"body": "hello, world"}, {"body": "ü"}], context)
+    assert answers[0] == answers[1] == handler([{"body": picture}], context)[0]
+    assert context.statuses == {2: 415, 3: 415}

@@ -16,6 +16,7 @@ from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 
+from boxwright.evaluation.operating import with_reported
 from boxwright.export.exports import Progress, make_exports, variants_of
 from boxwright.runtime import ArchiveError, ConfigError, ModelSpec, open_bundle
 from boxwright.runtime.bundle import CHECKSUMS, INDEX_TO_NAME, MANIFEST, NAME_PATTERN, SPEC, WEIGHTS, index_to_name
@@ -98,7 +99,8 @@ def archive(
             Path(run), variants_of(precisions), None if data is None else Path(data), tolerance, progress
         )
         bundle, members = exports.bundle, dict(exports.members)
-    spec = replace(bundle.spec, name=name or bundle.spec.name)
+    spec = with_reported(bundle.spec, Path(run))
+    spec = replace(spec, name=name or spec.name)
     return write_archive(spec, bundle.weights, version, store, members)
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from boxwright.evaluation import Evaluation
 from boxwright.evaluation.compare import Contender
+from boxwright.evaluation.endpoint import EndpointEvaluation
 from boxwright.metrics.comparison import Comparison, Difference
 from boxwright.metrics.objective import MIN_BOXES
 from boxwright.reporting.headline import HEADLINE
@@ -20,7 +21,23 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-__all__ = ["comparison_document", "print_comparisons", "print_evaluation", "print_operating_point"]
+__all__ = [
+    "comparison_document",
+    "print_comparisons",
+    "print_endpoint_evaluation",
+    "print_evaluation",
+    "print_operating_point",
+]
+
+_ANSWERED = {
+    "map": "mAP",
+    "map_50": "mAP50",
+    "map_75": "mAP75",
+    "f2": "F2",
+    "f2_macro": "F2, mean of classes",
+    "precision": "precision",
+    "recall": "recall",
+}
 
 
 def print_evaluation(console: Console, evaluation: Evaluation) -> None:
@@ -42,6 +59,23 @@ def print_evaluation(console: Console, evaluation: Evaluation) -> None:
         cells = (shown(row[key]) for key in ("map", "map_50", "f2", "precision", "recall"))
         table.add_row(name, str(row["boxes"]), *cells)
     console.print(table)
+
+
+def print_endpoint_evaluation(console: Console, evaluation: EndpointEvaluation) -> None:
+    """Figures of the answers beside the model's."""
+    from rich.table import Table
+
+    figures, reference = evaluation.figures, evaluation.reference
+    used = measured_at(evaluation.spec.operating_point, evaluation.spec.class_names)
+    pictures = f"{figures['images']} pictures of {evaluation.split}"
+    console.print(f"{evaluation.url}: {pictures} in {evaluation.seconds:.1f} s, {used}")
+    table = Table("of what is reported", "endpoint", "model", "difference", box=None)
+    for key, title in _ANSWERED.items():
+        one, other = figures.get(key), reference.get(key)
+        difference = "-" if one is None or other is None else f"{one - other:+.6f}"
+        table.add_row(title, shown(one), shown(other), difference)
+    console.print(table)
+    console.print(f"The model's figures are from {evaluation.reference_from}; tolerance {evaluation.tolerance:g}")
 
 
 def print_operating_point(console: Console, spec: ModelSpec) -> None:

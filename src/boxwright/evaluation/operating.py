@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,9 +18,11 @@ from boxwright.metrics.objective import Choice, Objective, choose
 from boxwright.runtime import ConfigError, ModelSpec, OperatingPoint
 from boxwright.runtime.bundle import RUN_SPEC
 
-from .results import SplitResults
+from .results import RESULTS, SplitResults
 
-__all__ = ["interval_document", "measured_spec", "write_spec"]
+__all__ = ["interval_document", "measured_spec", "reported_figures", "with_reported", "write_spec"]
+
+_REPORTED = ("map", "map_50", "map_75", "f2", "f2_macro", "precision", "recall", "images")
 
 
 def measured_spec(spec: ModelSpec, results: SplitResults, objective: Objective, by_class: bool = False) -> ModelSpec:
@@ -43,7 +45,34 @@ def measured_spec(spec: ModelSpec, results: SplitResults, objective: Objective, 
         point = _measured_by_class(point, objective, matches, figures, measured)
     document = figures.to_document(results.class_names)
     document["intervals"] = interval_document(measured, results.class_names)
+    document["reported"] = reported_figures(results, thresholds)
     return replace(spec, operating_point=point, measured={**spec.measured, results.split: document})
+
+
+def reported_figures(results: SplitResults, thresholds: NDArray[np.float64]) -> dict[str, Any]:
+    """Figures of what an endpoint can show, for JSON: of the detections from the thresholds on alone.
+
+    F2, precision and recall are those of all detections; mAP is lower, since it also ranks fainter ones.
+
+    Args:
+        results: on a split.
+        thresholds: float64 [K], lowest reported score of each class.
+    """
+    cut = replace(results, found=tuple(one.above(thresholds) for one in results.found))
+    document = figures_of(cut.matches(), thresholds).to_document(results.class_names)
+    return {name: document[name] for name in _REPORTED}
+
+
+def with_reported(spec: ModelSpec, run: Path) -> ModelSpec:
+    """The specification with its ``reported`` figures, where an older run lacks them and keeps its detections."""
+    if not (run / RESULTS).is_file():
+        return spec
+    results = SplitResults.load(run / RESULTS)
+    document = spec.measured.get(results.split)
+    if not isinstance(document, Mapping) or "reported" in document or results.class_names != spec.class_names:
+        return spec
+    reported = reported_figures(results, np.array(spec.operating_point.thresholds(spec.class_names)))
+    return replace(spec, measured={**spec.measured, results.split: {**document, "reported": reported}})
 
 
 def _measured_by_class(

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from boxwright.runtime import Detections
 
-__all__ = ["LEAST_SCORE", "Agreement", "PictureAgreement", "agreement", "compare_picture"]
+__all__ = ["LEAST_SCORE", "Agreement", "PictureAgreement", "agreement", "compare_picture", "partners"]
 
 LEAST_SCORE = 0.05
 """Fainter detections of the reference are not looked for."""
@@ -93,19 +93,25 @@ def agreement(reference: Sequence[Detections], found: Sequence[Detections]) -> A
 def compare_picture(reference: Detections, found: Detections) -> PictureAgreement:
     """Give every detection of the reference, best first, the free one of its class that overlaps it most."""
     reference = reference.above(LEAST_SCORE)
+    pairs = partners(reference, found)
+    edges = [float(np.abs(reference.boxes[row] - found.boxes[partner]).max()) for row, partner, _ in pairs]
+    scores = [float(abs(reference.scores[row] - found.scores[partner])) for row, partner, _ in pairs]
+    overlap = [one for _, _, one in pairs]
+    equal = sum(iou > _SAME_BOX and score < _SAME_SCORE for iou, score in zip(overlap, scores, strict=True))
+    return PictureAgreement(len(reference), len(pairs), equal, max(edges, default=0.0), max(scores, default=0.0))
+
+
+def partners(reference: Detections, found: Detections) -> list[tuple[int, int, float]]:
+    """Pairs of one class with an IoU above .5, each detection in one at most: rows of both sides, and the IoU."""
     overlaps = _overlaps(reference, found)
     pairs = []
     for row in range(len(reference)):
         partner = int(overlaps[row].argmax()) if len(found) else -1
         if partner < 0 or overlaps[row, partner] <= _SAME_OBJECT:
             continue
-        pairs.append((row, partner, overlaps[row, partner]))
+        pairs.append((row, partner, float(overlaps[row, partner])))
         overlaps[:, partner] = 0.0
-    edges = [float(np.abs(reference.boxes[row] - found.boxes[partner]).max()) for row, partner, _ in pairs]
-    scores = [float(abs(reference.scores[row] - found.scores[partner])) for row, partner, _ in pairs]
-    overlap = [float(one) for _, _, one in pairs]
-    equal = sum(iou > _SAME_BOX and score < _SAME_SCORE for iou, score in zip(overlap, scores, strict=True))
-    return PictureAgreement(len(reference), len(pairs), equal, max(edges, default=0.0), max(scores, default=0.0))
+    return pairs
 
 
 def _overlaps(first: Detections, second: Detections) -> NDArray[np.float64]:

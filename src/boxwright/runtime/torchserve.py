@@ -6,6 +6,7 @@ boxes. Needs what TorchServe's image has: torch, torchvision, Pillow, numpy.
 
 from __future__ import annotations
 
+import base64
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 from .errors import PictureError, UnsupportedPicture
@@ -65,11 +66,20 @@ def _picture_bytes(request: Dict[str, Any]) -> bytes:
         body = request.get("data")
     if body is None and len(request) == 1:
         body = next(iter(request.values()))
+    if isinstance(body, str):  # behind TorchServe's kserve envelope: {"b64": ...}
+        body = _from_base64(body)
     if not isinstance(body, (bytes, bytearray)):  # TorchServe has parsed JSON or decoded text
         raise UnsupportedPicture(
             "The request holds no picture.", "Send one as the body, or as a form file named 'data'."
         )
     return bytes(body)
+
+
+def _from_base64(text: str) -> Optional[bytes]:
+    try:
+        return base64.b64decode(text, validate=True)
+    except ValueError:  # any other text: TorchServe decodes what says that it is one
+        return None
 
 
 def _device(gpu_id: Optional[int]) -> str:

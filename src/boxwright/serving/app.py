@@ -23,6 +23,7 @@ from starlette.requests import ClientDisconnect
 
 from boxwright.runtime import PictureError
 
+from . import v2
 from .engine import Busy, Engine, ServedModel
 
 __all__ = ["MAX_BODY", "create_app"]
@@ -71,7 +72,10 @@ def create_app(engine: Engine, max_body: int = MAX_BODY) -> FastAPI:
 
     @app.exception_handler(HTTPException)
     async def no_route(request: Request, error: HTTPException) -> Response:
-        return _error(_unrouted(error.status_code, request.url.path))
+        refusal = _unrouted(error.status_code, request.url.path)
+        if request.url.path.startswith(v2.PREFIX + "/"):
+            return v2.error(refusal.status, refusal.message)
+        return _error(refusal)
 
     @app.exception_handler(ClientDisconnect)
     async def gone(request: Request, error: ClientDisconnect) -> Response:
@@ -80,6 +84,8 @@ def create_app(engine: Engine, max_body: int = MAX_BODY) -> FastAPI:
     @app.exception_handler(Exception)
     async def fault(request: Request, error: Exception) -> Response:
         return _error(_Refusal(500, "InternalServerException", "Internal error; see the server's log."))
+
+    v2.add_inference_protocol(app, engine, max_body)
 
     @app.get("/ping")
     async def ping() -> Response:

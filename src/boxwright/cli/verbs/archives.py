@@ -36,6 +36,9 @@ def archive(
     tolerance: Annotated[
         float | None, typer.Option(min=0.0, help="Of mAP and F2; .0005 in fp32, .002 in bf16, .01 in int8 by default.")
     ] = None,
+    gate: Annotated[
+        bool, typer.Option("--gate", help="Serve it first, and release it only if it answers as in training.")
+    ] = False,
     inspect: Annotated[bool, typer.Option("--inspect", help="Verify a .mar and say what it holds.")] = False,
     json_file: JsonOption = None,
 ) -> None:
@@ -55,7 +58,7 @@ def archive(
     with stages(console) as advance:
         mar = api.archive(
             run, name=name, version=version, store=store, precisions=precisions, data=data, tolerance=tolerance,
-            progress=advance,
+            gate=gate, say=console.print, progress=advance,
         )  # fmt: skip
     print_proofs(console, mar)
     console.print(f"Archive: {mar}")

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from boxwright.terminal import make_console, progress
 
 from .options import DataOption, DeviceOption, JsonOption, Source, ThresholdOption, require_file_name, write_json
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 __all__ = ["compare", "evaluate", "report", "threshold"]
 
@@ -27,14 +31,27 @@ def evaluate(
     device: DeviceOption = "cpu",
     json_file: JsonOption = None,
     html: HtmlOption = None,
+    endpoint: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="Post the pictures to this endpoint, and hold it to the model's figures."),
+    ] = None,
+    tolerance: Annotated[
+        float | None,
+        typer.Option(min=0.0, max=1.0, help="For --endpoint: largest difference of mAP and F2; 0.0005 for fp32."),
+    ] = None,
 ) -> None:
-    """Measure a run or an archive on a split, with intervals."""
+    """Measure a run or an archive on a split, with intervals; or an endpoint against it."""
     from boxwright import api
     from boxwright.cli.figures import print_evaluation
 
     require_file_name("--json", json_file)
     require_file_name("--html", html)
+    _require_fitting(endpoint, {"--threshold": threshold, "--html": html}, {"--tolerance": tolerance})
     console = make_console()
+    if endpoint is not None:
+        _evaluate_endpoint(console, source, data, split, endpoint, tolerance, device, json_file)
+        return
+    api.require_train_extra()
     with progress(console, "evaluate") as advance:
         evaluation = api.evaluate(source, data, split, threshold=threshold, device=device, progress=advance)
     if json_file:
@@ -44,6 +61,38 @@ def evaluate(
 
         report_evaluation(evaluation, data, html, source)
     print_evaluation(console, evaluation)
+
+
+def _require_fitting(endpoint: str | None, without: Mapping[str, object], only_with: Mapping[str, object]) -> None:
+    from boxwright.runtime import ConfigError
+
+    others, how = (only_with, "needs") if endpoint is None else (without, "does not go with")
+    for option, value in others.items():
+        if value is not None:
+            raise ConfigError(f"{option} {how} --endpoint.", "See boxwright evaluate --help.")
+
+
+def _evaluate_endpoint(
+    console: Console,
+    source: Path,
+    data: Path,
+    split: str,
+    url: str,
+    tolerance: float | None,
+    device: str,
+    json_file: Path | None,
+) -> None:
+    from boxwright import api
+    from boxwright.cli.figures import print_endpoint_evaluation
+
+    with progress(console, "post") as advance:
+        evaluation = api.evaluate_endpoint(
+            source, data, split, url=url, tolerance=tolerance, device=device, progress=advance
+        )
+    if json_file:
+        write_json(json_file, evaluation.to_document())
+    print_endpoint_evaluation(console, evaluation)
+    evaluation.require()
 
 
 def compare(

@@ -1,0 +1,277 @@
+"""The Open Inference Protocol, version 2 (KServe's, Triton's), with its binary tensor extension.
+
+One input, ``image`` BYTES [1]: an encoded picture, in JSON as base64, else raw. Four outputs: ``boxes``
+FP32 [n, 4] xyxy in pixels of the picture, ``scores`` FP32 [n], ``labels`` INT64 [n], ``label_names``
+BYTES [n]. Translation only; pictures go to the same engine as TorchServe's calls.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import logging
+import struct
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version as version_of
+from typing import Any
+
+import numpy as np
+from fastapi import FastAPI, Request, Response
+
+from boxwright.runtime import PictureError
+
+from .engine import Busy, Engine, ServedModel
+
+__all__ = ["PREFIX", "add_inference_protocol", "error"]
+
+PREFIX = "/v2"
+_LENGTH = "Inference-Header-Content-Length"
+_INPUT = {"name": "image", "datatype": "BYTES", "shape": [1]}
+_OUTPUTS = {
+    "boxes": ("FP32", "<f4", [-1, 4]),
+    "scores": ("FP32", "<f4", [-1]),
+    "labels": ("INT64", "<i8", [-1]),
+    "label_names": ("BYTES", None, [-1]),
+}
+_WINDOW_BITS = 47  # zlib's: gzip or zlib, told apart by the header
+_log = logging.getLogger(__name__)
+
+
+class _ProtocolError(Exception):
+    """An answer of this protocol's error shape."""
+
+    def __init__(self, status: int, message: str, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(message)
+        self.status, self.message, self.headers = status, message, headers
+
+
+@dataclass(frozen=True)
+class _Call:
+    """What a client asks for.
+
+    Attributes:
+        picture: encoded bytes.
+        id: to be repeated in the answer, or None.
+        binary: names of the outputs in the order of the answer, and whether each is to be raw.
+    """
+
+    picture: bytes
+    id: str | None
+    binary: Mapping[str, bool]
+
+
+def error(status: int, message: str, headers: Mapping[str, str] | None = None) -> Response:
+    """``{"error": message}``."""
+    return _json({"error": message}, status, headers)
+
+
+def add_inference_protocol(app: FastAPI, engine: Engine, max_body: int) -> None:
+    """Add the protocol's calls to an application.
+
+    Args:
+        app: the application.
+        engine: its models.
+        max_body: largest accepted request body in bytes, also when unpacked.
+    """
+
+    @app.exception_handler(_ProtocolError)
+    async def refuse(request: Request, refusal: _ProtocolError) -> Response:
+        return error(refusal.status, refusal.message, refusal.headers)
+
+    @app.get(PREFIX)
+    async def server() -> Response:
+        return _json({"name": "boxwright", "version": version_of("boxwright"), "extensions": ["binary_tensor_data"]})
+
+    @app.get(f"{PREFIX}/health/live")
+    async def live() -> Response:
+        return _json({"live": True})
+
+    @app.get(f"{PREFIX}/health/ready")
+    async def ready() -> Response:
+        return _json({"ready": True})
+
+    for path in (f"{PREFIX}/models/{{name}}", f"{PREFIX}/models/{{name}}/versions/{{version}}"):
+        _add_model_calls(app, engine, max_body, path)
+
+
+def _add_model_calls(app: FastAPI, engine: Engine, max_body: int, path: str) -> None:
+    @app.get(path)
+    async def describe(name: str, version: str | None = None) -> Response:
+        return _json(_description(_find(engine, name, version)))
+
+    @app.get(f"{path}/ready")
+    async def model_ready(name: str, version: str | None = None) -> Response:
+        return _json({"name": _find(engine, name, version).name, "ready": True})
+
+    @app.post(f"{path}/infer")
+    async def infer(request: Request, name: str, version: str | None = None) -> Response:
+        model = _find(engine, name, version)
+        try:
+            with engine.place(model):
+                call = _read_call(request, await _body(request, max_body))
+                return _answer(model, call, await _predict(engine, model, call.picture))
+        except Busy:
+            message = f"Model {model.name!r} has {engine.queue_size} requests waiting already. Try again later."
+            raise _ProtocolError(503, message, {"Retry-After": "1"}) from None
+
+
+def _find(engine: Engine, name: str, version: str | None) -> ServedModel:
+    model = engine.models.get(name)
+    if model is None:
+        raise _ProtocolError(404, f"Model not found: {name}")
+    if version not in (None, model.version):
+        raise _ProtocolError(404, f"Model version: {version} does not exist for model: {name}")
+    return model
+
+
+def _description(model: ServedModel) -> dict[str, Any]:
+    outputs = [{"name": name, "datatype": kind, "shape": shape} for name, (kind, _, shape) in _OUTPUTS.items()]
+    return {
+        "name": model.name,
+        "versions": [model.version],
+        "platform": str(model.predictor.chosen.variant),
+        "inputs": [_INPUT],
+        "outputs": outputs,
+    }
+
+
+async def _predict(engine: Engine, model: ServedModel, picture: bytes) -> list[dict[str, Any]]:
+    try:
+        return await engine.predict(model, picture)
+    except PictureError as refused:
+        raise _ProtocolError(refused.http_status, str(refused)) from None
+    except Exception:  # whatever fails inside a network must not end the server
+        _log.exception("model %s failed", model.name)
+        raise _ProtocolError(503, "Prediction failed") from None
+
+
+async def _body(request: Request, max_body: int) -> bytes:
+    encoding = request.headers.get("content-encoding", "identity").lower()
+    if encoding not in ("identity", "gzip", "deflate"):
+        raise _ProtocolError(415, f"Content-Encoding {encoding!r} is not understood. Use gzip or deflate.")
+    chunks, size = [], 0
+    async for chunk in request.stream():
+        size += len(chunk)
+        _require_size(size, max_body)
+        chunks.append(chunk)
+    body = b"".join(chunks)
+    return body if encoding == "identity" else _unpacked(body, max_body)
+
+
+def _unpacked(body: bytes, max_body: int) -> bytes:
+    unpacker = zlib.decompressobj(_WINDOW_BITS)
+    try:
+        unpacked = unpacker.decompress(body, max_body + 1)
+    except zlib.error as broken:
+        raise _ProtocolError(400, f"The body cannot be unpacked: {broken}.") from None
+    _require_size(len(unpacked), max_body)
+    if not unpacker.eof:
+        raise _ProtocolError(400, "The body cannot be unpacked: it ends too early.")
+    return unpacked
+
+
+def _require_size(size: int, max_body: int) -> None:
+    if size > max_body:
+        raise _ProtocolError(413, f"The request body is larger than {max_body} bytes.")
+
+
+def _read_call(request: Request, body: bytes) -> _Call:
+    length = request.headers.get(_LENGTH, str(len(body)))
+    if not (length.isascii() and length.isdigit()) or int(length) > len(body):
+        raise _ProtocolError(400, f"{_LENGTH} {length!r} is no number up to the size of the body.")
+    if int(length) == 0 and body:  # the whole body is the one input's data
+        return _Call(body, None, dict.fromkeys(_OUTPUTS, False))
+    try:
+        document = json.loads(body[: int(length)])
+        return _Call(_picture(document, body[int(length) :]), _id(document), _wanted(document))
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as malformed:
+        reason = f"key {malformed} is missing" if isinstance(malformed, KeyError) else str(malformed)
+        raise _ProtocolError(400, f"The request is malformed: {reason}.") from None
+
+
+def _id(document: Mapping[str, Any]) -> str | None:
+    given = document.get("id")
+    return None if given is None else str(given)
+
+
+def _picture(document: Mapping[str, Any], raw: bytes) -> bytes:
+    tensors = document["inputs"]
+    if len(tensors) != 1 or tensors[0]["name"] != "image":
+        raise ValueError("there is one input, image")
+    (tensor,) = tensors
+    if tensor["datatype"] != "BYTES" or any(axis != 1 for axis in tensor["shape"]):
+        raise ValueError("input image is BYTES of shape [1], an encoded picture")
+    size = tensor.get("parameters", {}).get("binary_data_size")
+    if size is not None:
+        return _element(raw, size)
+    elements = tensor["data"]
+    while isinstance(elements, list) and len(elements) == 1:
+        (elements,) = elements
+    if not isinstance(elements, str):
+        raise ValueError("data of image is one text, the picture in base64")
+    try:
+        return base64.b64decode(elements, validate=True)
+    except binascii.Error as broken:
+        raise ValueError(f"data of image is not base64: {broken}") from None
+
+
+def _element(raw: bytes, size: Any) -> bytes:
+    """The one element of a raw BYTES tensor: its length as uint32, little-endian, then its bytes."""
+    if size != len(raw) or size < 4 or struct.unpack_from("<I", raw)[0] != size - 4:
+        raise ValueError("the raw data of image is not one element of binary_data_size bytes")
+    return raw[4:]
+
+
+def _wanted(document: Mapping[str, Any]) -> Mapping[str, bool]:
+    every = bool(document.get("parameters", {}).get("binary_data_output", False))
+    named = document.get("outputs") or [{"name": name} for name in _OUTPUTS]
+    wanted = {one["name"]: bool(one.get("parameters", {}).get("binary_data", every)) for one in named}
+    unknown = sorted(set(wanted) - set(_OUTPUTS))
+    if unknown:
+        raise ValueError(f"there is no output {unknown[0]!r}, but {', '.join(_OUTPUTS)}")
+    return wanted
+
+
+def _answer(model: ServedModel, call: _Call, found: Sequence[Mapping[str, Any]]) -> Response:
+    values = _values(found, model.predictor.spec.class_names)
+    outputs, raws = [], []
+    for name, binary in call.binary.items():
+        datatype, kind, shape = _OUTPUTS[name]
+        output = {"name": name, "datatype": datatype, "shape": [len(found), *shape[1:]]}
+        if binary:
+            raws.append(_raw(values[name], kind))
+            outputs.append({**output, "parameters": {"binary_data_size": len(raws[-1])}})
+        else:
+            outputs.append({**output, "data": values[name]})
+    document = {"model_name": model.name, "model_version": model.version, "outputs": outputs}
+    if call.id is not None:
+        document["id"] = call.id
+    if not raws:
+        return _json(document)
+    header = json.dumps(document).encode()
+    return Response(header + b"".join(raws), media_type="application/octet-stream", headers={_LENGTH: str(len(header))})
+
+
+def _values(found: Sequence[Mapping[str, Any]], names: Sequence[str]) -> dict[str, list[Any]]:
+    """By output, flat: the engine's answer, ``[{name: [x1, y1, x2, y2], "score": s}]``, in columns."""
+    labels = [names.index(name) for item in found for name in item if name != "score"]
+    return {
+        "boxes": [edge for item, label in zip(found, labels, strict=True) for edge in item[names[label]]],
+        "scores": [item["score"] for item in found],
+        "labels": labels,
+        "label_names": [names[label] for label in labels],
+    }
+
+
+def _raw(values: Sequence[Any], kind: str | None) -> bytes:
+    if kind is not None:
+        return np.asarray(values, kind).tobytes()
+    encoded = [text.encode() for text in values]
+    return b"".join(struct.pack("<I", len(one)) + one for one in encoded)
+
+
+def _json(document: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    return Response(json.dumps(document), status, headers, "application/json")
