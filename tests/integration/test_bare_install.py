@@ -8,32 +8,19 @@ import subprocess
 import urllib.error
 import urllib.request
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from dockerfile import REPOSITORY, carry_out, health_check, only, stages
 
-from boxwright.archiving.writer import write_archive
 from boxwright.data import read_split
 from boxwright.evaluation import SplitResults
-from boxwright.export.onnx import export_onnx
 from boxwright.metrics.figures import figures_of
-from boxwright.runtime import Predictor, open_bundle
-from boxwright.runtime.torch_backend import TorchBackend
+from boxwright.runtime import Predictor
 
 BUILD, IMAGE = stages(REPOSITORY / "docker" / "Dockerfile")
 MEGABYTE = 1_000_000
-
-
-@pytest.fixture(scope="module")
-def mar(run, tmp_path_factory):
-    """The run's archive with its export."""
-    bundle = open_bundle(run)
-    graph = export_onnx(TorchBackend(bundle)._network, bundle.spec)
-    spec = replace(bundle.spec, exports={"onnxruntime-fp32": {"member": "model.onnx"}})
-    return write_archive(spec, bundle.weights, store=tmp_path_factory.mktemp("store"), extra={"model.onnx": graph})
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,11 @@
 import subprocess
 import sys
 
+import numpy as np
+
+from boxwright.runtime import open_bundle
 from boxwright.runtime.memory import keep_freed_memory, return_freed_memory
+from boxwright.runtime.onnx_backend import OnnxBackend
 
 LEAST = 100_000  # kB that must come back of the 200 MB the program below frees
 
@@ -32,3 +36,11 @@ def test_elsewhere_nothing_happens(monkeypatch):
     monkeypatch.setattr(sys, "platform", "darwin")
     assert not keep_freed_memory()
     assert not return_freed_memory()
+
+
+def test_a_loaded_graph_is_not_kept_as_bytes(mar):
+    graph = open_bundle(mar).read("model.onnx")
+    before = sys.getrefcount(graph)
+    backend = OnnxBackend(graph, "tiny.mar")
+    assert sys.getrefcount(graph) == before
+    assert len(backend.detect(np.zeros((1, 3, 192, 192), np.uint8))) == 1

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import onnx
 
-from boxwright.runtime.onnx_backend import INPUT
+from boxwright.runtime.onnx_backend import INPUT, load_onnxruntime
 
 from .graph import PREFIX
 
@@ -34,6 +34,7 @@ def quantize(graph: bytes, canvases: Sequence[np.ndarray]) -> bytes:
     Returns:
         The ONNX file.
     """
+    load_onnxruntime()
     from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
 
     model = onnx.load_from_string(graph)

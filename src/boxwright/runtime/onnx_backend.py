@@ -23,8 +23,8 @@ best first; where a picture has fewer than D detections, the rest has score and 
 def load_onnxruntime() -> Any:
     """Import onnxruntime without its telemetry.
 
-    Its wheels (1.31 does) report to Microsoft what is run, and keep a device id under ``~/.cache``, if they are not
-    told otherwise before they are imported. Set ``ORT_DISABLE_TELEMETRY=0`` to let them.
+    Its wheels (1.31 for one) report to Microsoft what is run, and keep a device id under ``~/.cache``, unless they are
+    told not to before they are imported. Set ``ORT_DISABLE_TELEMETRY=0`` to let them.
     """
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     import onnxruntime
