@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from .api import convert as convert
     from .api import evaluate as evaluate
     from .api import evaluate_endpoint as evaluate_endpoint
+    from .api import export as export
     from .api import inspect as inspect
     from .api import repair as repair
     from .api import report as report
@@ -102,6 +103,7 @@ _HOMES = {
     "convert": "api",
     "repair": "api",
     "evaluate": "api",
+    "export": "api",
     "inspect": "api",
     "evaluate_endpoint": "api",
     "report": "api",

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .evaluation.compare import Contender
     from .evaluation.endpoint import EndpointEvaluation
     from .export.exports import Progress
+    from .export.proof import Proof
     from .metrics.comparison import Comparison
     from .runtime import ModelSpec
     from .serving.bench import Bench
@@ -35,6 +36,7 @@ __all__ = [
     "convert",
     "evaluate",
     "evaluate_endpoint",
+    "export",
     "inspect",
     "repair",
     "report",
@@ -267,6 +269,24 @@ def archive(
         for line in report.lines:
             say(line)
     return released
+
+
+def export(
+    run: str | Path,
+    to: str,
+    out: str | Path,
+    *,
+    precision: str = "fp32",
+    data: str | Path | None = None,
+    tolerance: float | None = None,
+    progress: Progress | None = None,
+) -> Proof:
+    """Write a run's network to a file, proved equal; see ``boxwright.export.files.export``."""
+    require_train_extra()
+    from .export.files import export as write_export
+
+    folder = None if data is None else Path(data)
+    return write_export(Path(run), to, Path(out), precision, folder, tolerance, progress)
 
 
 def inspect(mar: str | Path) -> ArchiveContents:

@@ -45,6 +45,7 @@ for verb in (
     measuring.compare,
     measuring.threshold,
     measuring.report,
+    archives.export,
     archives.archive,
     archives.adopt,
     serving.predict,

@@ -13,7 +13,7 @@ from .verbs.options import shown
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["print_proofs"]
+__all__ = ["print_proofs", "proof_line"]
 
 
 def print_proofs(console: Console, mar: Path) -> None:

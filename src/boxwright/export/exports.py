@@ -20,7 +20,7 @@ from boxwright.runtime.bundle import WEIGHTS
 
 from .proof import Proof, prove
 
-__all__ = ["CALIBRATION_PICTURES", "Exports", "Progress", "data_folder", "make_exports", "variants_of"]
+__all__ = ["CALIBRATION_PICTURES", "Exports", "Progress", "data_folder", "graphs", "make_exports", "variants_of"]
 
 CALIBRATION_PICTURES = 64
 """Of the training split, spread over it, that the ranges of INT8 are taken from."""
@@ -89,7 +89,7 @@ def make_exports(
     trained, spec = read_run(run)
     folder = data_folder(run, data)
     bundle = open_bundle(run)
-    members = _files(bundle, {one.member for one in variants} - {WEIGHTS}, folder, progress)
+    members = graphs(bundle, {one.member for one in variants} - {WEIGHTS}, folder, progress)
     bundle = bundle.with_members(members)
     proofs = []
     for variant in variants:
@@ -119,7 +119,15 @@ def data_folder(run: Path, data: Path | None) -> Path:
     return folder
 
 
-def _files(bundle: Bundle, wanted: set[str], data: Path, progress: Progress | None) -> dict[str, bytes]:
+def graphs(bundle: Bundle, wanted: set[str], data: Path, progress: Progress | None) -> dict[str, bytes]:
+    """A model's ONNX files by member name; the quantised one comes with the one it was made from.
+
+    Args:
+        bundle: the model.
+        wanted: members, ``model.onnx`` and ``model.int8.onnx``; without any, nothing is done.
+        data: folder with the training split, for calibration.
+        progress: for long work.
+    """
     if not wanted:
         return {}
     from boxwright.runtime.torch_backend import load_network

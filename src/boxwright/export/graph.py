@@ -1,11 +1,12 @@
 """Writes ONNX nodes in Python, onto a graph that an exporter made.
 
-Values are onnx_ir's; every node and value written here has a name that begins with ``detect/``, by which
-runtimes that compute in lower precision keep out (see ``boxwright.runtime.openvino_backend``).
+Values are onnx_ir's; every node and value written here has a name that begins with ``detect/``, and the layers that the
+networks' answers come from get one that begins with ``exact/``: by these names quantisation keeps out of both.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -13,10 +14,30 @@ import onnx_ir as ir
 from numpy.typing import ArrayLike, DTypeLike
 from onnx_ir.tape import Tape
 
-__all__ = ["PREFIX", "GraphWriter"]
+from boxwright.runtime.onnx_backend import EXACT
+
+__all__ = ["PREFIX", "GraphWriter", "name_last_layers"]
 
 PREFIX = "detect/"
 """Of the names of all that is written here."""
+
+_LAYERS = ("Conv", "Gemm", "MatMul")
+
+
+def name_last_layers(answers: Iterable[ir.Value]) -> None:
+    """Give the layers that answers come from, and what lies between, names that begin with ``exact/``.
+
+    Their outputs are box offsets and scores: rounded to 8 bits they would be ranked by chance.
+    """
+    for answer in answers:
+        node = answer.producer()
+        if node is None or (node.name or "").startswith(EXACT):
+            continue
+        node.name = f"{EXACT}{node.name}"
+        for value in node.outputs:
+            value.name = f"{EXACT}{value.name}"
+        if node.op_type not in _LAYERS:
+            name_last_layers(value for value in node.inputs if value is not None)
 
 
 class GraphWriter:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import onnx
 
-from boxwright.runtime.onnx_backend import INPUT, load_onnxruntime
+from boxwright.runtime.onnx_backend import EXACT, INPUT, load_onnxruntime
 
 from .graph import PREFIX
 
@@ -38,7 +38,8 @@ def quantize(graph: bytes, canvases: Sequence[np.ndarray]) -> bytes:
     from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
 
     model = onnx.load_from_string(graph)
-    nodes = [node.name for node in model.graph.node if node.op_type in _QUANTISED and not node.name.startswith(PREFIX)]
+    layers = [node.name for node in model.graph.node if node.op_type in _QUANTISED]
+    nodes = [name for name in layers[1:] if not name.startswith((PREFIX, EXACT))]  # the first sees the picture itself
     with tempfile.TemporaryDirectory() as folder, _quiet():
         out = Path(folder) / "int8.onnx"
         quantize_static(
@@ -51,6 +52,7 @@ def quantize(graph: bytes, canvases: Sequence[np.ndarray]) -> bytes:
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
             calibrate_method=CalibrationMethod.MinMax,
+            extra_options={"CalibMovingAverage": True},
         )
         return out.read_bytes()
 

@@ -13,7 +13,7 @@ from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.ssd import SSD
 
 from .boxes import NOTHING, best_of_classes, clip, decode
-from .graph import GraphWriter
+from .graph import GraphWriter, name_last_layers
 
 __all__ = ["SingleStageNetworks", "SingleStagePlan", "write_single_stage"]
 
@@ -79,6 +79,7 @@ def write_single_stage(graph: ir.Graph, plan: SingleStagePlan) -> dict[str, ir.V
         ``boxes``, ``scores`` and ``labels``; see ``best_of_classes``.
     """
     write, network = GraphWriter(graph), plan.network
+    name_last_layers(graph.outputs)
     logits, regression = graph.outputs
     coder = network.box_coder
     moved = decode(write, regression, write.constant(plan.anchors), coder.weights, coder.bbox_xform_clip)

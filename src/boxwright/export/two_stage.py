@@ -22,7 +22,7 @@ from torchvision.models.detection.faster_rcnn import FasterRCNN
 from torchvision.models.detection.image_list import ImageList
 
 from .boxes import NOTHING, best_of_classes, clip, decode, survivors, without_small
-from .graph import GraphWriter
+from .graph import GraphWriter, name_last_layers
 
 __all__ = ["TwoStageNetworks", "TwoStagePlan", "write_two_stage"]
 
@@ -143,6 +143,7 @@ def write_two_stage(graph: ir.Graph, plan: TwoStagePlan) -> dict[str, ir.Value]:
     """
     write = GraphWriter(graph)
     outputs = list(graph.outputs)
+    name_last_layers(outputs[plan.pools :])
     pools, levels = plan.pools, len(plan.anchors)
     features, objectness = outputs[: len(plan.scales)], outputs[pools : pools + levels]
     deltas, (logits, regression) = outputs[pools + levels : pools + 2 * levels], outputs[-2:]

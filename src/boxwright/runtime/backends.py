@@ -14,7 +14,17 @@ from .bundle import WEIGHTS, Bundle
 from .detections import Detections
 from .errors import ConfigError, MissingDependency
 
-__all__ = ["BACKENDS", "PRECISIONS", "Backend", "Chosen", "Variant", "candidates", "open_backend", "usable_variants"]
+__all__ = [
+    "BACKENDS",
+    "PRECISIONS",
+    "Backend",
+    "Chosen",
+    "Variant",
+    "candidates",
+    "open_backend",
+    "require_installed",
+    "usable_variants",
+]
 
 BACKENDS = ("onnxruntime", "openvino", "torch", "torch-compile")
 PRECISIONS = ("fp32", "bf16", "int8")
@@ -144,7 +154,7 @@ def candidates(bundle: Bundle, backend: str = "auto", precision: str = "auto", d
     _require_known("backend", backend, BACKENDS)
     _require_known("precision", precision, PRECISIONS)
     if backend != "auto":
-        _require_installed(backend)
+        require_installed(backend)
     found = [
         one
         for one in usable_variants(bundle, device)
@@ -173,7 +183,12 @@ def _installed(backend: str) -> bool:
     return find_spec(_PACKAGES[backend]) is not None
 
 
-def _require_installed(backend: str) -> None:
+def require_installed(backend: str) -> None:
+    """Nothing, where a backend's package is installed.
+
+    Raises:
+        MissingDependency: it is not.
+    """
     if not _installed(backend):
         extra = _EXTRAS.get(backend, "boxwright[train]")
         raise MissingDependency(f"Backend {backend!r} needs {_PACKAGES[backend]}.", f"pip install '{extra}'")

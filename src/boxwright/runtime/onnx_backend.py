@@ -10,10 +10,13 @@ import numpy as np
 from .detections import Detections
 from .errors import ArchiveError
 
-__all__ = ["INPUT", "OUTPUTS", "OnnxBackend", "detections_of_padded", "load_onnxruntime"]
+__all__ = ["EXACT", "INPUT", "OUTPUTS", "OnnxBackend", "detections_of_padded", "load_onnxruntime"]
 
 INPUT = "images"
 """The graph's input: uint8 [N, 3, H, W], RGB, a canvas as ``preprocess`` makes it."""
+
+EXACT = "exact/"
+"""Begins the names of the networks' last layers, which lower precisions leave in fp32."""
 
 OUTPUTS = ("boxes", "scores", "labels")
 """Its outputs: float32 [N, D, 4] xyxy in canvas pixels, float32 [N, D] in [0, 1], int64 [N, D] class indices 0..K-1,

@@ -1,4 +1,4 @@
-"""``boxwright archive`` and ``boxwright adopt``."""
+"""``boxwright archive``, ``boxwright export`` and ``boxwright adopt``."""
 
 from __future__ import annotations
 
@@ -13,9 +13,12 @@ from boxwright.terminal import make_console, stages
 
 from .options import JsonOption, require_file_name, write_json
 
-__all__ = ["adopt", "archive"]
+__all__ = ["adopt", "archive", "export"]
 
 NameOption = Annotated[str | None, typer.Option(help="Model name in the URL; by default as it was.")]
+ToleranceOption = Annotated[
+    float | None, typer.Option(min=0.0, help="Of mAP and F2; .0005 in fp32, .002 in bf16, .01 in int8 by default.")
+]
 StoreOption = Annotated[Path, typer.Option(help="Folder for the archive.")]
 
 
@@ -33,9 +36,7 @@ def archive(
     data: Annotated[
         Path | None, typer.Option("--data", help="Folder with the pictures, if it has moved since training.")
     ] = None,
-    tolerance: Annotated[
-        float | None, typer.Option(min=0.0, help="Of mAP and F2; .0005 in fp32, .002 in bf16, .01 in int8 by default.")
-    ] = None,
+    tolerance: ToleranceOption = None,
     gate: Annotated[
         bool, typer.Option("--gate", help="Serve it first, and release it only if it answers as in training.")
     ] = False,
@@ -72,6 +73,27 @@ def _inspect(mar: Path, json_file: Path | None) -> None:
     if json_file:
         write_json(json_file, contents.to_document())
     print_contents(make_console(), contents)
+
+
+def export(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder.")],
+    to: Annotated[str, typer.Option(help="state-dict, onnx or openvino.")],
+    out: Annotated[Path, typer.Option(help="The file: .pth, .onnx, or .xml with a .bin beside it.")],
+    precision: Annotated[str, typer.Option(help="fp32, or int8 for onnx and openvino.")] = "fp32",
+    data: Annotated[
+        Path | None, typer.Option("--data", help="Folder with the pictures, if it has moved since training.")
+    ] = None,
+    tolerance: ToleranceOption = None,
+) -> None:
+    """Write a run's network to a file, proved equal to the trained model on validation pictures."""
+    from boxwright import api
+    from boxwright.cli.exports import proof_line
+
+    console = make_console()
+    with stages(console) as advance:
+        proof = api.export(run, to, out, precision=precision, data=data, tolerance=tolerance, progress=advance)
+    console.print(proof_line(str(proof.variant), proof.to_document()))
+    console.print(f"Export: {out}")
 
 
 def adopt(
