@@ -16,7 +16,7 @@ def picture(demo_data):
 def test_help_and_version():
     done = boxwright("--help")
     assert done.returncode == 0
-    verbs = ("check", "convert", "train", "evaluate", "archive", "adopt", "predict", "serve", "models", "demo")
+    verbs = ("check", "train", "evaluate", "archive", "adopt", "predict", "serve", "bench", "models", "demo", "convert")
     assert all(verb in done.stdout for verb in verbs)
     assert boxwright("--version").stdout.startswith("boxwright 0.")
 

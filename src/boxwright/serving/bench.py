@@ -100,11 +100,11 @@ def bench(
         MissingDependency: nothing here can run the model.
     """
     _require_sensible(archive, batches, seconds, rounds)
-    bundle = open_bundle(archive)
+    bundle, machine = open_bundle(archive), describe_machine(device)
     settings = [
         Setting(variant, *split)
         for variant in candidates(bundle, backend, precision, device)
-        for split in splits(describe_machine(device).cores)
+        for split in splits(machine.cores)
     ]
     canvas = bundle.spec.input
     pictures = made_up_pictures(canvas) if data is None else read_pictures(data, canvas)
@@ -114,7 +114,7 @@ def bench(
         np.save(canvases, pictures.canvases)
         common = {"archive": str(archive), "device": device, "batches": sizes, "canvases": str(canvases)}
         answers = _measure(settings, {**common, "seconds": seconds / rounds}, rounds, advance)
-    return _summary(archive, bundle, describe_machine(device), pictures, answers, seconds, rounds)
+    return _summary(archive, bundle, machine, pictures, answers, seconds, rounds)
 
 
 def _require_sensible(archive: Path, batches: Sequence[int], seconds: float, rounds: int) -> None:
