@@ -33,7 +33,18 @@ def benched(mar, demo_data, tmp_path_factory):
     """The trained network itself, on pictures; the archive, what was printed, what was written."""
     folder = tmp_path_factory.mktemp("benched")
     archive = shutil.copy(mar, folder / "tiny.mar")
-    options = ["--seconds", "0.2", "--rounds", "1", "--batch", "1,2", "--json", folder / "bench.json"]
+    options = [
+        "--backend",
+        "torch",
+        "--seconds",
+        "0.2",
+        "--rounds",
+        "1",
+        "--batch",
+        "1,2",
+        "--json",
+        folder / "bench.json",
+    ]
     done = command("bench", archive, "--data", demo_data / "test", *options)
     assert done.returncode == 0, done.stderr
     return archive, done.stdout, json.loads((folder / "bench.json").read_text())
