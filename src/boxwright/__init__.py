@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     from .runtime import OutOfTolerance as OutOfTolerance
     from .runtime import PictureError as PictureError
     from .runtime import PictureTooLarge as PictureTooLarge
+    from .runtime import Prediction as Prediction
     from .runtime import Predictor as Predictor
     from .runtime import ServingError as ServingError
     from .runtime import UnsupportedPicture as UnsupportedPicture
@@ -83,6 +84,7 @@ _HOMES = {
     "OutOfTolerance": "runtime",
     "PictureError": "runtime",
     "PictureTooLarge": "runtime",
+    "Prediction": "runtime",
     "Predictor": "runtime",
     "RunResult": "training",
     "ServingError": "runtime",

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from .data.conversion import Conversion
     from .evaluation import Evaluation
     from .evaluation.compare import Contender
+    from .export.exports import Progress
     from .metrics.comparison import Comparison
     from .runtime import ModelSpec
     from .training import RunResult
@@ -203,12 +204,31 @@ def report(run: str | Path, data: str | Path | None = None) -> Path:
 
 
 def archive(
-    run: str | Path, *, name: str | None = None, version: str = "1.0", store: str | Path = "model-store"
+    run: str | Path,
+    *,
+    name: str | None = None,
+    version: str = "1.0",
+    store: str | Path = "model-store",
+    precisions: Sequence[str] = ("fp32",),
+    data: str | Path | None = None,
+    tolerance: float | None = None,
+    progress: Progress | None = None,
 ) -> Path:
-    """Pack a run into ``STORE/NAME.mar``; see ``boxwright.archiving.archive``."""
+    """Pack a run into ``STORE/NAME.mar``, its exports proved; see ``boxwright.archiving.archive``."""
+    if precisions:
+        require_train_extra()
     from .archiving import archive as write_archive
 
-    return write_archive(run, name=name, version=version, store=store)
+    return write_archive(
+        run,
+        name=name,
+        version=version,
+        store=store,
+        precisions=precisions,
+        data=data,
+        tolerance=tolerance,
+        progress=progress,
+    )
 
 
 def inspect(mar: str | Path) -> ArchiveContents:

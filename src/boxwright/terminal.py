@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.progress import Progress
 
-__all__ = ["make_console", "progress"]
+__all__ = ["make_console", "progress", "stages"]
 
 _PIPE_WIDTH = 140  # tables into files and pipes are not folded to a terminal's 80 columns
 
@@ -38,9 +39,31 @@ def progress(console: Console, text: str) -> Iterator[Callable[[int, int], None]
     if not console.is_terminal:
         yield lambda done, total: None
         return
+    with _bar(console) as bar:
+        task = bar.add_task(text, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+@contextmanager
+def stages(console: Console) -> Iterator[Callable[[str, int, int], None]]:
+    """A bar for work of several parts, gone when all is done; nothing in files and pipes.
+
+    Args:
+        console: to draw on.
+
+    Yields:
+        A function of (what is being done, done, in all).
+    """
+    if not console.is_terminal:
+        yield lambda text, done, total: None
+        return
+    with _bar(console) as bar:
+        task = bar.add_task("", total=None)
+        yield lambda text, done, total: bar.update(task, description=text, completed=done, total=total)
+
+
+def _bar(console: Console) -> Progress:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task(text, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+    return Progress(*columns, console=console, transient=True)

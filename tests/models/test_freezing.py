@@ -36,6 +36,17 @@ def test_stages_freeze_from_the_input_on(architecture, first, last):
     assert all(name.startswith("backbone.body.") for name in frozen_names(network))
 
 
+def test_a_backbone_without_a_neck_freezes_by_stages_too():
+    network = network_of("ssdlite320_mobilenet_v3_large")
+    assert freeze_stages(network, 99) == 0
+    assert freeze_stages(network, 1) > 0
+    names = frozen_names(network)
+    assert any(name.startswith("backbone.features.0.0.") for name in names)
+    assert not any(name.startswith(("backbone.extra", "head", "backbone.features.1.3")) for name in names)
+    freeze_batchnorm(network)
+    assert "backbone.features.1.3.1.weight" in frozen_names(network)
+
+
 def test_resnet_keeps_torchvisions_count():
     network = network_of("fasterrcnn_resnet50_fpn")
     freeze_stages(network, 3)

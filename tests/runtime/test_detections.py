@@ -1,7 +1,15 @@
+import subprocess
+import sys
+
 import numpy as np
 import pytest
+import supervision
+from PIL import Image
+from pycocotools.coco import COCO
 
 from boxwright.runtime import Detections
+
+FOUND = Detections([[10, 20, 50, 80], [0.5, 1.25, 7.5, 9]], [0.75, 0.5], [1, 0])
 
 
 def test_shapes_are_checked_and_named():
@@ -30,3 +38,45 @@ def test_above_takes_a_threshold_for_each_class():
     found = Detections(np.zeros((4, 4)), np.array([0.4, 0.7, 0.6, 0.5], np.float32), [0, 1, 1, 0])
     assert found.above([0.5, 0.65]).scores.tolist() == [np.float32(0.7), 0.5]
     assert len(Detections.empty().above([0.5, 0.65])) == 0
+
+
+def test_coco_results_are_what_pycocotools_loads():
+    results = FOUND.to_coco(7, [3, 12])
+    assert results[0] == {"image_id": 7, "category_id": 12, "bbox": [10.0, 20.0, 40.0, 60.0], "score": 0.75}
+    assert results[1] == {"image_id": 7, "category_id": 3, "bbox": [0.5, 1.25, 7.0, 7.75], "score": 0.5}
+    truth = COCO()
+    truth.dataset = {"images": [{"id": 7}], "annotations": [], "categories": [{"id": 3}, {"id": 12}], "info": {}}
+    truth.createIndex()
+    loaded = truth.loadRes(results)
+    assert [one["area"] for one in loaded.loadAnns(loaded.getAnnIds(catIds=[12]))] == [2400.0]
+
+
+def test_supervision_counts_filters_and_draws_what_was_found():
+    found = FOUND.to_supervision(["fish", "ray"])
+    assert isinstance(found, supervision.Detections)
+    assert found.xyxy.tolist() == FOUND.boxes.tolist()
+    assert found.confidence.tolist() == [0.75, 0.5]
+    assert found.class_id.tolist() == [1, 0]
+    assert found["class_name"].tolist() == ["ray", "fish"]
+    assert found[found["class_name"] == "fish"].xyxy.tolist() == [FOUND.boxes[1].tolist()]
+    canvas = Image.new("RGB", (100, 100))
+    drawn = supervision.LabelAnnotator().annotate(canvas.copy(), found)
+    assert np.asarray(drawn).any()
+
+
+def test_supervision_merges_nothing_with_something():
+    merged = supervision.Detections.merge([Detections.empty().to_supervision([]), FOUND.to_supervision("ab")])
+    assert merged["class_name"].tolist() == ["b", "a"]
+    assert len(Detections.empty().to_supervision([])) == 0
+    assert Detections.empty().to_coco(1, []) == []
+
+
+def test_without_supervision_the_remedy_is_given():
+    code = (
+        "import sys; sys.modules['supervision'] = None\n"
+        "from boxwright.runtime import Detections, MissingDependency\n"
+        "try: Detections.empty().to_supervision([])\n"
+        "except MissingDependency as error: print(error)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert "pip install supervision" in done.stdout, done.stderr

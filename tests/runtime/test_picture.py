@@ -35,7 +35,9 @@ def test_every_exif_orientation_comes_out_upright(orientation):
     stored = gradient() if orientation == 1 else gradient().transpose(undo[orientation])
     exif = Image.Exif()
     exif[ORIENTATION] = orientation
-    assert np.array_equal(decode(encoded(stored, "PNG", exif=exif)), gradient())
+    decoded = decode(encoded(stored, "PNG", exif=exif))
+    assert np.array_equal(decoded, gradient())
+    assert np.array_equal(decode(decoded), gradient())  # not turned once more
 
 
 def test_damaged_exif_shows_the_pixels_as_stored():
@@ -130,3 +132,23 @@ def test_damage_never_gives_another_error(data):
         assert decode(bytes(whole), max_pixels=10**6).mode == "RGB"
     except PictureError as error:
         assert str(error)
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ("http://127.0.0.1:9/a.jpg", "urls=True"),
+        (".", r"Is a directory\. Predictor\.predict takes folders"),
+        ("nothing.jpg", r"No such file or directory\. Check the path"),
+        (None, "NoneType is nothing that holds a picture"),
+        (3, "int is nothing that holds a picture"),
+    ],
+)
+def test_what_is_no_picture_is_told_what_to_be(source, said):
+    with pytest.raises(PictureError, match=said):
+        decode(source)
+
+
+def test_bytes_are_called_what_the_caller_calls_them():
+    with pytest.raises(UnsupportedPicture, match=r"^Picture #3 is not a JPEG"):
+        decode(b"hello", name="#3")

@@ -10,12 +10,13 @@ import datetime
 import hashlib
 import json
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 
+from boxwright.export.exports import Progress, make_exports, variants_of
 from boxwright.runtime import ArchiveError, ConfigError, ModelSpec, open_bundle
 from boxwright.runtime.bundle import CHECKSUMS, INDEX_TO_NAME, MANIFEST, NAME_PATTERN, SPEC, WEIGHTS, index_to_name
 
@@ -58,25 +59,58 @@ class Model:
 
 
 def archive(
-    run: str | Path, *, name: str | None = None, version: str = "1.0", store: str | Path = "model-store"
+    run: str | Path,
+    *,
+    name: str | None = None,
+    version: str = "1.0",
+    store: str | Path = "model-store",
+    precisions: Sequence[str] = ("fp32",),
+    data: str | Path | None = None,
+    tolerance: float | None = None,
+    progress: Progress | None = None,
 ) -> Path:
-    """Write ``STORE/NAME.mar`` from a run folder.
+    """Write ``STORE/NAME.mar`` from a run folder, with exports that were proved on validation pictures.
 
     Args:
-        run: folder of a run with ``spec.json`` and ``model_state_dict.pth``.
+        run: folder of a run with ``spec.json``, ``model_state_dict.pth`` and ``detections.npz``.
         name: of the model, in its URL; the run's by default.
         version: of the model.
         store: folder for the archive, made if missing; an archive of the same name is replaced.
+        precisions: to export to and prove, of ``fp32``, ``bf16`` and ``int8``, in every runtime installed here; without
+            any, only torch can run the archive.
+        data: folder with the pictures; where the run's settings say by default.
+        tolerance: largest accepted difference of mAP and F2; by precision by default, see ``TOLERANCES``.
+        progress: called with what is being done, how much is done, how much there is.
 
     Returns:
         Path of the archive, read back and verified.
 
     Raises:
         ArchiveError: the run folder holds no finished model.
-        ConfigError: a name or version that cannot stand in a URL.
+        ConfigError: a name or version that cannot stand in a URL, or an unknown precision.
+        DataError: the pictures are not there.
+        OutOfTolerance: an export gives other figures than the trained model.
     """
-    bundle = open_bundle(run)
-    return write_archive(replace(bundle.spec, name=name or bundle.spec.name), bundle.weights, version, store)
+    bundle, members = open_bundle(run), {}
+    require_url_names(name or bundle.spec.name, version)
+    if precisions:
+        exports = make_exports(
+            Path(run), variants_of(precisions), None if data is None else Path(data), tolerance, progress
+        )
+        bundle, members = exports.bundle, dict(exports.members)
+    spec = replace(bundle.spec, name=name or bundle.spec.name)
+    return write_archive(spec, bundle.weights, version, store, members)
+
+
+def require_url_names(name: str, version: str) -> None:
+    """Nothing, where a model's name and version can stand in a URL.
+
+    Raises:
+        ConfigError: they cannot.
+    """
+    for what, text in (("name", name), ("version", version)):
+        if not NAME_PATTERN.fullmatch(text):
+            raise ConfigError(f"Model {what} {text!r} does not fit.", "Use letters, digits, '_', '-' and '.'.")
 
 
 def write_archive(
@@ -104,9 +138,7 @@ def write_archive(
             does not read back.
         ConfigError: a name or version that cannot stand in a URL.
     """
-    for what, text in (("name", spec.name), ("version", version)):
-        if not NAME_PATTERN.fullmatch(text):
-            raise ConfigError(f"Model {what} {text!r} does not fit.", "Use letters, digits, '_', '-' and '.'.")
+    require_url_names(spec.name, version)
     target = Path(store) / f"{spec.name}.mar"
     _write_atomically(target, _members(spec, weights, version, extra or {}))
     return target

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 import warnings
 
@@ -14,6 +15,8 @@ def main() -> None:
     """Run the command line. Exit codes: 0 done, 1 the answer is no, 2 could not be done, 130 interrupted."""
     from boxwright.runtime.errors import BoxwrightError
 
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="backslashreplace")  # a file name may be no Unicode
     warnings.filterwarnings("ignore", module="PIL")  # what matters of it has a finding or an error of ours
     try:
         app()

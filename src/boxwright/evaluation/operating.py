@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from boxwright.metrics import Figures, Matches, fbeta_at
 from boxwright.metrics.bootstrap import Intervals, intervals
@@ -90,16 +91,31 @@ def interval_document(measured: Intervals, names: Sequence[str]) -> dict[str, An
 
 
 def _point(choice: Choice, objective: Objective, results: SplitResults, by_class: bool) -> OperatingPoint:
+    scores = [one.scores.astype(np.float64) for one in results.found]
+    labels = [one.labels for one in results.found]
+    every, label_of = np.concatenate([np.zeros(0), *scores]), np.concatenate([np.zeros(0, np.int64), *labels])
+    per_class = {
+        results.class_names[label]: _between(threshold, every[label_of == label])
+        for label, threshold in choice.per_class.items()
+    }
     return OperatingPoint(
-        threshold=choice.threshold,
+        threshold=_between(choice.threshold, every),
         objective=str(objective),
         value=_null_if_nan(choice.value),
         split=results.split,
         interval=_ends(choice.interval),
         value_interval=_ends(choice.value_interval),
-        per_class={results.class_names[label]: threshold for label, threshold in choice.per_class.items()},
+        per_class=per_class,
         by_class=by_class,
     )
+
+
+def _between(threshold: float, scores: NDArray[np.float64]) -> float:
+    """Halfway from a threshold down to the next score, or to 0: it reports the same detections.
+
+    A threshold that is a score loses its own detection wherever another runtime rounds that score down.
+    """
+    return float((threshold + scores[scores < threshold].max(initial=0.0)) / 2)
 
 
 def _ends(interval: Interval | None) -> tuple[float, float] | None:

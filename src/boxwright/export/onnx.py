@@ -11,6 +11,7 @@ from typing import Any
 
 import onnx_ir as ir
 import torch
+from onnx_ir.passes.common import RemoveUnusedNodesPass
 from onnxscript.rewriter import rewrite
 from onnxscript.rewriter.rules.common import fuse_batchnorm_into_conv_rule, fuse_batchnorm_into_gemm_rule
 from torch import nn
@@ -78,7 +79,8 @@ def _traced(module: nn.Module, example: tuple[torch.Tensor, ...], free: tuple[st
     assert program is not None, "with dynamo=True the exporter answers with a program"
     model = program.model
     for value in model.graph.inputs:
-        assert value.shape is not None and not isinstance(value.shape[0], int), f"{value.name} lost its free size"
+        assert value.shape is not None, f"{value.name} has a shape"
+        assert not isinstance(value.shape[0], int), f"{value.name} lost its free size"
     return rewrite(model, pattern_rewrite_rules=[fuse_batchnorm_into_conv_rule, fuse_batchnorm_into_gemm_rule])
 
 
@@ -108,8 +110,6 @@ def _finish(model: ir.Model, outputs: dict[str, ir.Value]) -> None:
         value.name, value.dtype = name, kinds[name]
         graph.outputs.append(value)
     graph.sort()
-    from onnx_ir.passes.common import RemoveUnusedNodesPass
-
     RemoveUnusedNodesPass()(model)
 
 

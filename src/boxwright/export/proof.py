@@ -68,10 +68,13 @@ class Proof:
         """
         if self.difference <= self.tolerance:
             return
+        fp32 = self.variant.precision == "fp32"
         raise OutOfTolerance(
             f"{self.variant}: mAP {self.map:.4f} instead of {self.map_before:.4f}, F2 {self.f2:.4f} instead of "
             f"{self.f2_before:.4f}: beyond {self.tolerance:g}. Picture {self.worst_picture!r} differs most.",
-            "Leave this precision out, calibrate on more pictures, or give a wider --tolerance.",
+            "Choose the threshold anew (boxwright threshold), or give a wider --tolerance."
+            if fp32
+            else "Leave this precision out, or give a wider --tolerance.",
         )
 
     def to_document(self) -> dict[str, Any]:

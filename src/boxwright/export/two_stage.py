@@ -254,7 +254,7 @@ def _detections(
     logits: ir.Value,
     regression: ir.Value,
 ) -> dict[str, ir.Value]:
-    """As ``RoIHeads.postprocess_detections``; logits [N P, K+1] and regression [N P, 4(K+1)] in the proposals' order."""
+    """As ``RoIHeads.postprocess_detections``; logits [N P, K+1], regression [N P, 4(K+1)], in the proposals' order."""
     heads, count = plan.network.roi_heads, plan.proposals
     classes = int(plan.network.roi_heads.box_predictor.cls_score.out_features) - 1
     likely = write.slice(write("Softmax", logits, axis=-1), 1, classes + 1, -1)

@@ -22,7 +22,7 @@ from .errors import (
     UnsupportedPicture,
 )
 from .picture import PictureSource, decode
-from .predictor import Predictor
+from .predictor import Prediction, Predictor
 from .preprocess import Placement, postprocess, preprocess
 from .spec import ClassEntry, InputSpec, ModelSpec, OperatingPoint
 
@@ -46,6 +46,7 @@ __all__ = [
     "PictureSource",
     "PictureTooLarge",
     "Placement",
+    "Prediction",
     "Predictor",
     "ServingError",
     "UnsupportedPicture",

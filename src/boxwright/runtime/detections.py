@@ -7,6 +7,8 @@ from typing import Any, Dict, List, Sequence, Union
 
 import numpy as np
 
+from .errors import MissingDependency
+
 __all__ = ["Detections"]
 
 
@@ -80,3 +82,35 @@ class Detections:
             {names[int(label)]: [float(edge) for edge in box], "score": float(score)}
             for box, score, label in zip(self.boxes, self.scores, self.labels)
         ]
+
+    def to_coco(self, image_id: int, category_ids: Sequence[int]) -> List[Dict[str, Any]]:
+        """COCO results: ``[{"image_id", "category_id", "bbox": [x, y, width, height], "score"}]``, in pixels.
+
+        Args:
+            image_id: of the picture, in the data set's JSON.
+            category_ids: by class index: ``[entry.id for entry in spec.classes]``.
+        """
+        edges = self.boxes.astype(np.float64)
+        corners_and_sizes = np.hstack([edges[:, :2], edges[:, 2:] - edges[:, :2]])
+        return [
+            {"image_id": image_id, "category_id": category_ids[int(label)], "bbox": box, "score": float(score)}
+            for box, score, label in zip(corners_and_sizes.tolist(), self.scores, self.labels)
+        ]
+
+    def to_supervision(self, names: Sequence[str]) -> Any:
+        """The same as ``supervision.Detections``, with ``data["class_name"]`` str [n].
+
+        Args:
+            names: class names by index.
+
+        Raises:
+            MissingDependency: supervision is not installed.
+        """
+        try:
+            import supervision
+        except ImportError as error:
+            raise MissingDependency("'supervision' is not installed.", "pip install supervision") from error
+        class_names = np.array([names[int(label)] for label in self.labels], dtype=str)
+        return supervision.Detections(
+            xyxy=self.boxes, confidence=self.scores, class_id=self.labels, data={"class_name": class_names}
+        )

@@ -38,6 +38,7 @@ SIDEWAYS = (5, 6, 7, 8)
 """EXIF orientations that swap width and height."""
 
 _ORIENTATION_TAG = 0x0112
+_TURNING_NOTES = ("exif", "Raw profile type exif", "XML:com.adobe.xmp", "xmp")  # where Pillow looks for the tag
 # EXIF 2.32, section 4.6.4, tag 274: what undoes each stored orientation.
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -50,7 +51,7 @@ _UPRIGHT = {
 }
 
 
-def decode(source: PictureSource, max_pixels: int = MAX_PIXELS) -> Image.Image:
+def decode(source: PictureSource, max_pixels: int = MAX_PIXELS, name: Optional[str] = None) -> Image.Image:
     """Decode one picture: first frame, EXIF orientation applied, RGB with 8 bits a channel.
 
     Transparency is laid over white, as picture viewers and annotation tools show it. 16-bit greys
@@ -60,6 +61,7 @@ def decode(source: PictureSource, max_pixels: int = MAX_PIXELS) -> Image.Image:
         source: a path, the encoded bytes, a Pillow picture, or a uint8 array [height, width, 3]
             in RGB order or [height, width] in grey.
         max_pixels: largest accepted width x height.
+        name: what errors call it; its path by default.
 
     Returns:
         A Pillow picture of mode ``RGB``.
@@ -67,15 +69,20 @@ def decode(source: PictureSource, max_pixels: int = MAX_PIXELS) -> Image.Image:
     Raises:
         UnsupportedPicture: not JPEG, PNG, WebP or BMP.
         PictureTooLarge: more than ``max_pixels`` pixels by its header.
-        PictureError: missing, broken or truncated.
+        PictureError: missing, broken or truncated, or none of the above.
     """
     if isinstance(source, np.ndarray):
         return _from_array(source)
     if isinstance(source, Image.Image):
-        return _upright_rgb(source, "the picture")
+        return _upright_rgb(source, name or "the picture")
     if isinstance(source, (bytes, bytearray, memoryview)):
-        return _from_bytes(bytes(source), "the picture", max_pixels)
-    return _from_bytes(_read(source), f"{os.fspath(source)!r}", max_pixels)
+        return _from_bytes(bytes(source), name or "the picture", max_pixels)
+    if isinstance(source, (str, os.PathLike)):
+        return _from_bytes(_read(source), name or f"{os.fspath(source)!r}", max_pixels)
+    raise PictureError(
+        f"{type(source).__name__} is nothing that holds a picture.",
+        "Give a path, the file's bytes, a Pillow picture, or a uint8 array.",
+    )
 
 
 def _read(path: Union[str, os.PathLike[str]]) -> bytes:
@@ -83,8 +90,11 @@ def _read(path: Union[str, os.PathLike[str]]) -> bytes:
         with open(path, "rb") as file:
             return file.read()
     except OSError as error:
+        name = os.fspath(path)
+        remedy = "Predictor.predict takes folders, and URLs with urls=True."
+        plain = "://" not in name and not isinstance(error, IsADirectoryError)
         raise PictureError(
-            f"Picture {os.fspath(path)!r} cannot be read: {error.strerror}.", "Check the path."
+            f"Picture {name!r} cannot be read: {error.strerror}.", "Check the path." if plain else remedy
         ) from error
 
 
@@ -148,7 +158,12 @@ def _upright_rgb(image: Image.Image, name: str) -> Image.Image:
         image = _to_rgb(image)
     except Exception as error:  # Pillow's plugins raise whatever their decoders run into
         raise _broken(name, error) from error
-    return image.transpose(_UPRIGHT[turn]) if turn in _UPRIGHT else image
+    if turn not in _UPRIGHT:
+        return image
+    upright = image.transpose(_UPRIGHT[turn])
+    for key in _TURNING_NOTES:  # or whoever decodes the result would turn it once more
+        upright.info.pop(key, None)
+    return upright
 
 
 def orientation(image: Image.Image) -> int:

@@ -3,18 +3,40 @@
 from __future__ import annotations
 
 import os
-from typing import Iterable, Iterator, List, Optional, Sequence, Tuple, Union
+from dataclasses import dataclass
+from typing import Iterator, List, Optional, Sequence, Tuple, Union
 
 import numpy as np
+from PIL import Image
 
 from .backends import open_backend
 from .bundle import Bundle, open_bundle
 from .detections import Detections
 from .picture import MAX_PIXELS, PictureSource
 from .preprocess import Placement, postprocess, preprocess
+from .sources import Sources, read_sources
 from .spec import ModelSpec, OperatingPoint
 
-__all__ = ["Predictor"]
+__all__ = ["Prediction", "Predictor"]
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """What was found in one picture, and where the picture comes from.
+
+    Attributes:
+        source: path or URL; ``#3`` for the third source, if it has no name.
+        detections: at the threshold, best first, in pixels of ``image``.
+        image: the picture, upright, mode ``RGB``. Whoever keeps a prediction keeps it.
+        frame: its number in the video, from 0; None outside videos.
+        seconds: since the beginning of the video; None outside videos.
+    """
+
+    source: str
+    detections: Detections
+    image: Image.Image
+    frame: Optional[int] = None
+    seconds: Optional[float] = None
 
 
 class Predictor:
@@ -67,9 +89,26 @@ class Predictor:
         """
         return self.report(self.detect([self.prepare(picture)])[0])
 
-    def predict(self, pictures: Iterable[PictureSource]) -> Iterator[Detections]:
-        """Detections of many pictures, lazily and in order; see ``__call__``."""
-        return (self(picture) for picture in pictures)
+    def predict(self, sources: Sources, *, urls: bool = False, every: int = 1) -> Iterator[Detections]:
+        """Detections of many pictures, lazily and in order; see ``stream``, which also says where each is from."""
+        return (one.detections for one in self.stream(sources, urls=urls, every=every))
+
+    def stream(self, sources: Sources, *, urls: bool = False, every: int = 1) -> Iterator[Prediction]:
+        """What is found in pictures, folders and videos, lazily and in order; one picture is held at a time.
+
+        Args:
+            sources: one or many: paths of pictures, of folders (their pictures, by name, not those in
+                subfolders) or of videos (their frames), URLs, and all that ``__call__`` takes.
+            urls: whether URLs are fetched.
+            every: takes every so many frames of a video.
+
+        Raises:
+            PictureError: a source cannot be used; raised when it is its turn.
+            ConfigError: a URL without ``urls``; ``every`` is not positive.
+            MissingDependency: a video without OpenCV.
+        """
+        pictures = read_sources(sources, urls=urls, every=every)
+        return (Prediction(one.source, self(one.image), one.image, one.frame, one.seconds) for one in pictures)
 
     def prepare(self, picture: PictureSource, max_pixels: int = MAX_PIXELS) -> Tuple[np.ndarray, Placement]:
         """Decode and place one picture on this model's canvas; see ``preprocess``."""

@@ -15,7 +15,7 @@ from .errors import ArchiveError, ConfigError, MissingDependency, ModelError
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["TorchBackend"]
+__all__ = ["TorchBackend", "load_network"]
 
 
 class TorchBackend:
@@ -40,7 +40,7 @@ class TorchBackend:
             raise MissingDependency("Running this model needs PyTorch.", "pip install 'boxwright[train]'") from error
         self._torch = torch
         self._device = self._checked_device(device)
-        self._network = _load_network(bundle).to(self._device).eval()
+        self._network = load_network(bundle).to(self._device).eval()
         self._precision = precision
         if precision == "int8":
             raise ConfigError("PyTorch runs no int8 here.", "Use --backend onnxruntime or openvino.")
@@ -77,7 +77,12 @@ class TorchBackend:
         return bf16_networks(self._network)
 
 
-def _load_network(bundle: Bundle) -> nn.Module:
+def load_network(bundle: Bundle) -> nn.Module:
+    """The trained network of a bundle, on the CPU, in training mode.
+
+    Raises:
+        ArchiveError: the weights are not a plain state dict, or do not fit the architecture.
+    """
     import torch
 
     from .networks import build_network

@@ -10,9 +10,11 @@ from typing import Annotated, Any
 import typer
 
 __all__ = [
+    "BackendOption",
     "DataOption",
     "DeviceOption",
     "JsonOption",
+    "PrecisionOption",
     "Source",
     "ThresholdOption",
     "require_file_name",
@@ -28,6 +30,11 @@ ThresholdOption = Annotated[
     float | None, typer.Option(min=0.0, max=1.0, help="Lowest score; the model's operating point by default.")
 ]
 DeviceOption = Annotated[str, typer.Option(help="cpu or cuda:0.")]
+BackendOption = Annotated[
+    str,
+    typer.Option("--backend", help="onnxruntime, openvino, torch or torch-compile; auto: the fastest proved equal."),
+]
+PrecisionOption = Annotated[str, typer.Option("--precision", help="fp32, bf16 or int8; auto: with --backend.")]
 
 
 def require_file_name(option: str, path: Path | None) -> None:

@@ -8,7 +8,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .options import DeviceOption, JsonOption, Source, ThresholdOption, require_file_name, write_json
+from boxwright.terminal import make_console, progress
+
+from .options import (
+    BackendOption,
+    DeviceOption,
+    JsonOption,
+    PrecisionOption,
+    Source,
+    ThresholdOption,
+    require_file_name,
+    write_json,
+)
 
 if TYPE_CHECKING:
     from boxwright.serving.engine import Engine
@@ -18,19 +29,30 @@ __all__ = ["predict", "serve"]
 
 def predict(
     source: Source,
-    pictures: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Pictures, or folders of them.")],
+    pictures: Annotated[
+        list[str], typer.Argument(metavar="PATH...", help="Pictures, folders of them, videos; URLs with --urls.")
+    ],
     threshold: ThresholdOption = None,
-    out: Annotated[Path | None, typer.Option(help="Folder for the pictures with their boxes drawn.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for the pictures and videos with their boxes drawn.")] = None,
+    urls: Annotated[bool, typer.Option("--urls", help="Fetch pictures given as http:// or https://.")] = False,
+    every: Annotated[int, typer.Option(min=1, metavar="N", help="Of a video, take each Nth frame.")] = 1,
+    backend: BackendOption = "auto",
+    precision: PrecisionOption = "auto",
     device: DeviceOption = "cpu",
     json_file: JsonOption = None,
 ) -> None:
-    """Detect on pictures."""
-    from boxwright.cli.prediction import predict_files
+    """Detect on pictures and videos."""
+    from boxwright.cli.prediction import plan, predict_all, quiet_video_library
     from boxwright.runtime import Predictor
 
     require_file_name("--json", json_file)
-    predictor = Predictor(source, threshold=threshold, device=device)
-    results, failed = predict_files(predictor, pictures, out, typer.echo)
+    quiet_video_library()
+    tasks = plan(pictures, out, urls=urls)
+    predictor = Predictor(source, threshold=threshold, backend=backend, precision=precision, device=device)
+    typer.echo(f"Backend {predictor.chosen.reason}", err=True)
+    console = make_console()
+    with progress(console, "predict") as advance:
+        results, failed = predict_all(predictor, tasks, console.out, advance, urls=urls, every=every)
     if json_file:
         write_json(json_file, results)
     for error in failed:

@@ -1,0 +1,93 @@
+import numpy as np
+import onnx
+import pytest
+import torch
+from networks import canvases, opinionated, spec_of
+
+from boxwright.export.onnx import export_onnx
+from boxwright.metrics.agreement import agreement
+from boxwright.models import CATALOGUE
+from boxwright.runtime.networks import detections_from_output
+from boxwright.runtime.onnx_backend import INPUT, OUTPUTS, OnnxBackend
+from boxwright.runtime.openvino_backend import OpenVinoBackend
+
+SIDE = 128
+
+
+@pytest.mark.parametrize("architecture", sorted(CATALOGUE))
+def test_every_architecture_is_the_same_in_every_runtime(architecture):
+    """A batch of two, so that pictures are kept apart; the largest of the boxes and scores decide, not a mean."""
+    spec = spec_of(architecture, SIDE)
+    network, pictures = opinionated(spec), canvases(2, SIDE)
+    graph = export_onnx(network, spec)
+    with torch.inference_mode():
+        eager = [detections_from_output(one) for one in network(torch.from_numpy(pictures))]
+    assert min(len(one) for one in eager) >= 20
+    for backend in (OnnxBackend(graph, "made"), OpenVinoBackend(graph, "made")):
+        found = agreement(eager, backend.detect(pictures))
+        assert found.detections >= 20
+        assert found.equal == found.detections, (architecture, type(backend).__name__, found)
+
+
+@pytest.fixture(scope="module")
+def tiny():
+    spec = spec_of("fasterrcnn_tiny_fpn", SIDE)
+    return spec, opinionated(spec)
+
+
+@pytest.fixture(scope="module")
+def graph(tiny):
+    return export_onnx(tiny[1], tiny[0])
+
+
+def test_the_graph_says_what_it_takes_and_gives(graph):
+    model = onnx.load_from_string(graph)
+    onnx.checker.check_model(model)
+    (image,) = model.graph.input
+    assert image.name == INPUT
+    sizes = [one.dim_value or one.dim_param for one in image.type.tensor_type.shape.dim]
+    assert isinstance(sizes[0], str)
+    assert sizes[1:] == [3, SIDE, SIDE]
+    assert tuple(one.name for one in model.graph.output) == OUTPUTS
+
+
+def test_the_same_network_gives_the_same_bytes_and_nothing_of_this_machine(tiny, graph):
+    assert export_onnx(tiny[1], tiny[0]) == graph
+    for trace in (b"site-packages", b".py", b"/home", b"/root", b"stack_trace"):
+        assert trace not in graph
+
+
+def test_batches_of_any_size_give_each_picture_its_own(graph):
+    backend, pictures = OnnxBackend(graph, "made"), canvases(5, SIDE)
+    singly = [backend.detect(one[None])[0] for one in pictures]
+    found = agreement(singly, backend.detect(pictures))
+    assert found.equal == found.detections > 50
+
+
+def test_a_picture_without_detections_is_empty(tiny):
+    spec, _ = tiny
+    shy = opinionated(spec)
+    torch.nn.init.zeros_(shy.roi_heads.box_predictor.cls_score.weight)
+    with torch.no_grad():
+        shy.roi_heads.box_predictor.cls_score.bias.copy_(torch.tensor([20.0, 0, 0, 0]))
+    graph = export_onnx(shy, spec)
+    for backend in (OnnxBackend(graph, "made"), OpenVinoBackend(graph, "made")):
+        assert [len(one) for one in backend.detect(canvases(2, SIDE))] == [0, 0]
+
+
+def test_the_mode_of_the_network_is_restored(tiny):
+    spec, network = tiny
+    network.train()
+    try:
+        export_onnx(network, spec)
+        assert network.training
+    finally:
+        network.eval()
+
+
+def test_boxes_stay_on_the_canvas(graph):
+    for one in OnnxBackend(graph, "made").detect(canvases(3, SIDE)):
+        assert one.boxes.min() >= 0
+        assert one.boxes.max() <= SIDE
+        assert set(np.unique(one.labels)) <= {0, 1, 2}
+        assert np.all(np.diff(one.scores) <= 0)
