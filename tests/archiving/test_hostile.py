@@ -19,6 +19,11 @@ from command_line import boxwright as command
 from hostile_archives import HOSTILE, listed, packed, reason, small_members, snapshot
 
 MUTATIONS = 400
+VERBS = (
+    ["predict", "{}", "../in/picture.png"],
+    ["serve", "{}", "--port", "0"],
+    ["archive", "--inspect", "{}"],
+)
 
 
 @pytest.fixture(scope="module")
