@@ -7,6 +7,7 @@ import re
 import sys
 
 import pytest
+from PIL import Image
 from rich.console import Console
 
 import boxwright
@@ -18,6 +19,11 @@ from command_line import boxwright as command
 from hostile_archives import HOSTILE, listed, packed, reason, small_members, snapshot
 
 MUTATIONS = 400
+VERBS = (
+    ["predict", "{}", "../in/picture.png"],
+    ["serve", "{}", "--port", "0"],
+    ["archive", "--inspect", "{}"],
+)
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +36,7 @@ def place(tmp_path, monkeypatch):
     """A working folder of one's own, temporary files included; the archive goes into ``in``."""
     for name in ("in", "cwd", "tmp"):
         (tmp_path / name).mkdir()
-    (tmp_path / "in" / "neighbour.txt").write_text("untouched")
+    Image.new("RGB", (64, 64)).save(tmp_path / "in" / "picture.png")
     monkeypatch.chdir(tmp_path / "cwd")
     monkeypatch.setenv("TMPDIR", str(tmp_path / "tmp"))
     return tmp_path
@@ -44,7 +50,11 @@ def assert_refused(mar, place, monkeypatch, capsys, match):
             way(mar)
         assert len(str(caught.value).splitlines()) == 1
         assert re.search(match, str(caught.value)), str(caught.value)
-    for verb in (["predict", mar, "x.jpg"], ["serve", mar, "--port", 0], ["archive", "--inspect", mar]):
+    for verb in (
+        ["predict", mar, place / "in" / "picture.png"],
+        ["serve", mar, "--port", 0],
+        ["archive", "--inspect", mar],
+    ):
         monkeypatch.setattr(sys, "argv", ["boxwright", *map(str, verb)])
         with pytest.raises(SystemExit) as left:
             main()
@@ -74,7 +84,9 @@ def test_the_good_archive_they_are_made_of_is_accepted(members, tmp_path):
     assert {member.name for member in boxwright.inspect(mar).members} == set(members) - {"MAR-INF/SHA256SUMS"}
 
 
-@pytest.mark.parametrize("verb", [["predict", "{}", "x.jpg"], ["serve", "{}"], ["archive", "--inspect", "{}"]])
+@pytest.mark.parametrize(
+    "verb", [["predict", "{}", "../in/picture.png"], ["serve", "{}"], ["archive", "--inspect", "{}"]]
+)
 def test_the_command_says_one_line_and_no_traceback(members, place, verb):
     mar = place / "in" / "hostile.mar"
     mar.write_bytes(HOSTILE["pickle with code"](members, place / "canary"))
