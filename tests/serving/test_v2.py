@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from boxwright.runtime import Predictor
 from boxwright.serving.app import create_app
 from boxwright.serving.engine import Engine, load_models
 
@@ -47,8 +46,8 @@ def picture(engine, demo_data):
 
 
 @pytest.fixture(scope="module")
-def found(mar, picture):
-    detections = Predictor(mar)(picture)
+def found(engine, picture):
+    detections = engine.models["tiny"].predictor(picture)
     assert len(detections) > 1
     return detections
 
