@@ -1,4 +1,4 @@
-"""Triton's own client against our server."""
+"""Triton's own client against our server; the server may have chosen another backend than the test."""
 
 import numpy as np
 import pytest
@@ -45,8 +45,8 @@ def test_it_sees_a_server_that_lives_with_a_model(client):
 def test_raw_tensors_as_it_sends_and_wants_them(client, picture, found, compression):
     answer = client.infer("tiny", [tensor(picture)], request_compression_algorithm=compression, request_id="1")
     assert len(found) > 1
-    assert np.array_equal(answer.as_numpy("boxes"), found.boxes)
-    assert np.array_equal(answer.as_numpy("scores"), found.scores)
+    assert answer.as_numpy("boxes") == pytest.approx(found.boxes, abs=1e-3)
+    assert answer.as_numpy("scores") == pytest.approx(found.scores, abs=1e-5)
     assert np.array_equal(answer.as_numpy("labels"), found.labels)
     names = [text.decode() for text in answer.as_numpy("label_names")]
     assert names == [("circle", "square", "triangle")[label] for label in found.labels]
@@ -56,8 +56,8 @@ def test_raw_tensors_as_it_sends_and_wants_them(client, picture, found, compress
 def test_json_outputs_where_it_asks_for_them(client, picture, found):
     wanted = [triton.InferRequestedOutput("boxes", binary_data=False), triton.InferRequestedOutput("scores")]
     answer = client.infer("tiny", [tensor(picture)], outputs=wanted)
-    assert np.array_equal(answer.as_numpy("boxes").reshape(-1, 4), found.boxes)
-    assert np.array_equal(answer.as_numpy("scores"), found.scores)
+    assert answer.as_numpy("boxes").reshape(-1, 4) == pytest.approx(found.boxes, abs=1e-3)
+    assert answer.as_numpy("scores") == pytest.approx(found.scores, abs=1e-5)
     assert answer.as_numpy("labels") is None
 
 
