@@ -63,7 +63,7 @@ def test_predict_writes_coco_results_and_pictures(mar, picture, tmp_path):
 
 def test_archive_says_where(run, tmp_path):
     done = boxwright("archive", run, "--store", tmp_path)
-    assert done.stdout.strip() == f"Archive: {tmp_path / 'tiny.mar'}"
+    assert done.stdout.splitlines()[-1] == f"Archive: {tmp_path / 'tiny.mar'}"
 
 
 def test_one_bad_picture_does_not_stop_the_others(mar, picture, tmp_path):

@@ -26,7 +26,8 @@ def test_every_architecture_is_the_same_in_every_runtime(architecture):
     for backend in (OnnxBackend(graph, "made"), OpenVinoBackend(graph, "made")):
         found = agreement(eager, backend.detect(pictures))
         assert found.detections >= 20
-        assert found.equal == found.detections, (architecture, type(backend).__name__, found)
+        assert found.matched >= 0.99 * found.detections, (architecture, type(backend).__name__, found)
+        assert found.equal >= 0.99 * found.detections, (architecture, type(backend).__name__, found)
 
 
 @pytest.fixture(scope="module")

@@ -34,31 +34,27 @@ def test_the_proof_stands_in_the_specification(exports):
     assert document["tolerance"] == 0.0005
 
 
-class Shifted:
-    """A backend that is wrong on some pictures: boxes beside the objects."""
+class Elsewhere:
+    """A backend that is wrong: its boxes are where no object is."""
 
-    def __init__(self, backend, wrong):
-        self.backend, self.wrong, self.calls = backend, wrong, 0
+    def __init__(self, backend):
+        self.backend = backend
 
     def detect(self, canvases):
-        found = self.backend.detect(canvases)
-        self.calls += 1
-        if self.calls - 1 not in self.wrong:
-            return found
-        return [Detections(one.boxes + np.float32(60), one.scores, one.labels) for one in found]
+        corner = np.array([190, 190, 191, 191], np.float32)
+        return [Detections(0 * one.boxes + corner, one.scores, one.labels) for one in self.backend.detect(canvases)]
 
 
 def test_another_model_is_refused_and_the_worst_picture_named(run, exports, demo_data):
     trained, spec = read_run(run)
-    counts = [len(one.above(0.3)) for one in trained.found]
-    wrong = int(np.argmax(counts))
+    counts = [len(one.above(0.05)) for one in trained.found]
     variant = Variant("onnxruntime")
     backend = open_backend(exports.bundle, "onnxruntime", "fp32").backend
-    proof = prove(Shifted(backend, {wrong}), variant, spec, trained, demo_data / "valid")
-    assert proof.worst_picture == trained.file_names[wrong]
+    proof = prove(Elsewhere(backend), variant, spec, trained, demo_data / "valid")
+    assert proof.worst_picture == trained.file_names[int(np.argmax(counts))]
     with pytest.raises(OutOfTolerance, match=proof.worst_picture):
         proof.require()
-    assert proof.agreement.matched < proof.agreement.detections
+    assert proof.agreement.matched == 0
     replace(proof, tolerance=1.0).require()
 
 

@@ -108,6 +108,7 @@ def _finish(model: ir.Model, outputs: dict[str, ir.Value]) -> None:
     for name in OUTPUTS:
         value = outputs[name]
         value.name, value.dtype = name, kinds[name]
+        value.shape = ir.Shape(("pictures", "detections", 4) if name == "boxes" else ("pictures", "detections"))
         graph.outputs.append(value)
     graph.sort()
     RemoveUnusedNodesPass()(model)

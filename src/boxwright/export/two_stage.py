@@ -179,7 +179,9 @@ def _candidates(
     offsets = write.gather_rows(deltas, places)
     moved = decode(write, offsets, own, rpn.box_coder.weights, rpn.box_coder.bbox_xform_clip)
     boxes = clip(write, moved, plan.height, plan.width)
-    scores = without_small(write, write("Sigmoid", best), boxes, rpn.min_size)
+    likely = write("Sigmoid", best)
+    scores = write.where(write("GreaterOrEqual", likely, write.constant(rpn.score_thresh)), likely, NOTHING)
+    scores = without_small(write, scores, boxes, rpn.min_size)
     missing = plan.candidates - count
     return _filled(write, boxes, [0, missing, 0], 0.0), _filled(write, scores, [0, missing], NOTHING)
 
