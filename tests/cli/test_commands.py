@@ -47,10 +47,10 @@ def test_evaluate_prints_and_writes(run, demo_data, tmp_path):
 
 def test_predict_writes_coco_results_and_pictures(mar, picture, tmp_path):
     files = ["--json", tmp_path / "p.json", "--out", tmp_path / "drawn"]
-    done = boxwright("predict", mar, picture.parent, "--threshold", 0.05, *files)
+    done = boxwright("predict", mar, picture.parent, "--threshold", 0.05, "--backend", "onnxruntime", *files)
     assert done.returncode == 0, done.stderr
     results = json.loads((tmp_path / "p.json").read_text())
-    found = Predictor(mar, threshold=0.05)(picture)
+    found = Predictor(mar, threshold=0.05, backend="onnxruntime")(picture)
     mine = [one for one in results if one["file_name"] == picture.name]
     assert [one["score"] for one in mine] == found.scores.tolist()
     assert set(mine[0]) == {"file_name", "category_id", "class", "bbox", "score"}
