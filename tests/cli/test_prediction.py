@@ -112,8 +112,7 @@ def test_a_broken_video_stops_nothing_else(mar, pictures, tmp_path):
 
 def test_a_terminal_shows_a_bar_with_the_frames_counted(mar, video, pictures):
     shown = on_a_terminal("predict", mar, video, pictures[0], "--every", 2)
-    assert "0/4" in shown  # three of six frames, and a picture
-    assert "4/4" in shown
+    assert "4/4" in shown  # three of six frames, and a picture
     assert f"{video} frame 4 (0.333 s):" in shown
 
 

@@ -127,12 +127,13 @@ def _point(choice: Choice, objective: Objective, results: SplitResults, by_class
         results.class_names[label]: _between(threshold, every[label_of == label])
         for label, threshold in choice.per_class.items()
     }
+    threshold, interval = _between(choice.threshold, every), _ends(choice.interval)
     return OperatingPoint(
-        threshold=_between(choice.threshold, every),
+        threshold=threshold,
         objective=str(objective),
         value=_null_if_nan(choice.value),
         split=results.split,
-        interval=_ends(choice.interval),
+        interval=None if interval is None else (min(interval[0], threshold), interval[1]),  # it holds the threshold
         value_interval=_ends(choice.value_interval),
         per_class=per_class,
         by_class=by_class,
