@@ -51,7 +51,6 @@ def evaluate(
     if endpoint is not None:
         _evaluate_endpoint(console, source, data, split, endpoint, tolerance, device, json_file)
         return
-    api.require_train_extra()
     with progress(console, "evaluate") as advance:
         evaluation = api.evaluate(source, data, split, threshold=threshold, device=device, progress=advance)
     if json_file:
