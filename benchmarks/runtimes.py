@@ -3,7 +3,8 @@
     python benchmarks/runtimes.py --archive MAR --pictures FOLDER [--count 6] [--rounds 3]
 
 "plain" is torchvision's model as a user gets it: eager fp32, torchvision's own transform, the C library's memory
-settings untouched; the same weights, the same canvases. Each measurement is a process of its own; they take turns.
+settings untouched; the same weights, the same canvases. Each measurement is a process of its own, which sees every
+picture once before it counts: a runtime's memory grows until it has seen the picture that needs most. They take turns.
 The floor is the network's FLOPs over the processor's peak, measured by a convolution of 256 channels in the same run.
 """
 
@@ -17,12 +18,13 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from boxwright.export.proof import TOLERANCES
 from boxwright.runtime import Bundle, Variant, open_bundle, preprocess
 from boxwright.runtime.backends import open_backend
 from boxwright.runtime.memory import keep_freed_memory
@@ -43,7 +45,7 @@ def main() -> None:
             rounds[name].append(_in_a_process(options, name))
             print(f"round {number + 1}, {name}: {rounds[name][-1]}", file=sys.stderr, flush=True)
     peaks = _in_a_process(options, "peak")
-    _report(rounds, peaks)
+    _report(rounds, peaks, open_bundle(options.archive).spec.exports)
 
 
 def _options() -> argparse.Namespace:
@@ -75,7 +77,7 @@ def _measure(options: argparse.Namespace) -> dict[str, float]:
     paths = sorted(options.pictures.glob("*.jpg"))[: options.count]
     canvases = [preprocess(path, bundle.spec.input)[0][None] for path in paths]
     detect = _plain(bundle) if options.variant == PLAIN else _backend(bundle, Variant.parse(options.variant))
-    for canvas in canvases[:2]:
+    for canvas in canvases:
         detect(canvas)
     times, faults = [], _faults()
     for canvas in canvases:
@@ -143,11 +145,21 @@ def _peaks(bundle: Bundle) -> dict[str, float]:
     return measured
 
 
-def _report(rounds: dict[str, list[dict[str, float]]], peaks: dict[str, float]) -> None:
+def _report(rounds: dict[str, list[dict[str, float]]], peaks: dict[str, float], proofs: Mapping[str, Any]) -> None:
     floors = {name: 1000 * peaks["gflop"] / peaks[name] for name in ("fp32", "bf16")}
     print(f"{peaks['gflop']:.1f} GFLOP; convolution peak fp32 {peaks['fp32']:.0f}, bf16 {peaks['bf16']:.0f} GFLOP/s; "
           f"floors {floors['fp32']:.1f} and {floors['bf16']:.1f} ms")  # fmt: skip
-    heads = ("runtime", "ms, median (min to max)", "against plain, pair by pair", "of the floor", "faults", "peak MiB")
+    heads = (
+        "runtime",
+        "ms, median (min to max)",
+        "against plain, pair by pair",
+        "of the floor",
+        "faults",
+        "peak MiB",
+        "mAP",
+        "F2",
+        "in budget",
+    )
     print(f"| {' | '.join(heads)} |\n| {' | '.join('---' for _ in heads)} |")
     plain = [one["ms"] for one in rounds[PLAIN]]
     for name, measured in rounds.items():
@@ -158,8 +170,18 @@ def _report(rounds: dict[str, list[dict[str, float]]], peaks: dict[str, float]) 
         print(
             f"| {name} | {statistics.median(times):.1f} ({min(times):.1f} to {max(times):.1f}) "
             f"| {statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f}) | {share} "
-            f"| {max(one['faults'] for one in measured):.0f} | {max(one['peak_mib'] for one in measured):.0f} |"
+            f"| {max(one['faults'] for one in measured):.0f} | {max(one['peak_mib'] for one in measured):.0f} "
+            f"| {_accuracy(name, proofs.get(name))} |"
         )
+
+
+def _accuracy(name: str, proof: Mapping[str, Any] | None) -> str:
+    """By how much mAP and F2 changed on validation, by the archive's proof, and whether that is little enough."""
+    if proof is None:
+        return " | | "
+    changes = [proof[key] - proof[f"{key}_before"] for key in ("map", "f2")]
+    kept = max(map(abs, changes)) <= TOLERANCES[name.rpartition("-")[2]]
+    return f"{changes[0]:+.4f} | {changes[1]:+.4f} | {'yes' if kept else 'no'}"
 
 
 if __name__ == "__main__":

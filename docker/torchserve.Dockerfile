@@ -9,7 +9,8 @@ FROM pytorch/torchserve:0.12.0-cpu
 COPY docker/torchserve.properties /home/model-server/boxwright.properties
 EXPOSE 8080
 HEALTHCHECK --interval=30s --timeout=5s --start-period=60s \
-    CMD ["python", "-c", "from urllib.request import urlopen; urlopen('http://127.0.0.1:8080/ping', timeout=4)"]
+    CMD ["python", "-c", "from urllib.request import ProxyHandler, build_opener; \
+build_opener(ProxyHandler({})).open('http://127.0.0.1:8080/ping', timeout=4)"]
 # --disable-token-auth: whoever reaches the port may ask for predictions, as with boxwright serve. With tokens, TorchServe
 # writes new ones to key_file.json in the container at each start, and every request needs one, /ping among them.
 ENTRYPOINT ["torchserve", "--start", "--foreground", "--ncs", "--disable-token-auth", \

@@ -6,11 +6,13 @@ import json
 import pickle
 import struct
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
-from boxwright.runtime.bundle import CHECKSUMS, INDEX_TO_NAME, MANIFEST, SPEC, WEIGHTS
+from boxwright.runtime import ClassEntry, ModelSpec
+from boxwright.runtime.bundle import CHECKSUMS, INDEX_TO_NAME, MANIFEST, SPEC, WEIGHTS, index_to_name
 
 KINDS = [SPEC, WEIGHTS, MANIFEST, INDEX_TO_NAME, "handler.py", "model.py", "boxwright_runtime/predictor.py"]
 # Where a field lies in the local header and in the directory's record, and its format.
@@ -78,6 +80,21 @@ def pickled_code(canary, modern=False):
     buffer = io.BytesIO()
     torch.save({"weight": Evil(canary)}, buffer, pickle_module=pickle, pickle_protocol=4 if modern else 2)
     return buffer.getvalue()
+
+
+def _legacy(canary):
+    """PyTorch's older format, which it reads wherever a file does not begin as a zip."""
+    buffer = io.BytesIO()
+    torch.save({"weight": Evil(canary)}, buffer, pickle_module=pickle, _use_new_zipfile_serialization=False)
+    return buffer.getvalue()
+
+
+def _classes(members, names):
+    """All documents agree on these classes."""
+    spec = ModelSpec.from_json(members[SPEC])
+    spec = replace(spec, classes=tuple(ClassEntry(number, name) for number, name in enumerate(names, start=1)))
+    label_map = json.dumps(index_to_name(spec)).encode()
+    return packed(listed({**members, SPEC: spec.to_json().encode(), INDEX_TO_NAME: label_map}))
 
 
 def _document(members, name, **changes):
@@ -220,6 +237,10 @@ HOSTILE = {
     "pickle with code": lambda m, c: packed(listed({**m, WEIGHTS: pickled_code(c)})),
     "newer pickle with code": lambda m, c: packed(listed({**m, WEIGHTS: pickled_code(c, modern=True)})),
     "bare pickle with code": lambda m, c: packed(listed({**m, WEIGHTS: pickle.dumps(Evil(c))})),
+    "pickle with code before a zip": lambda m, c: packed(listed({**m, WEIGHTS: _legacy(c) + m[WEIGHTS]})),
+    "no classes": lambda m, c: _classes(m, []),
+    "one class twice": lambda m, c: _classes(m, ["fish", "fish"]),
+    "class score": lambda m, c: _classes(m, ["fish", "score"]),
     "unlisted member": lambda m, c: packed({**m, "evil.py": _code(c)}),
     "listed, not there": lambda m, c: packed(_without(listed({**m, "x": b""}), "x")),
     "checksums malformed": lambda m, c: packed({**m, CHECKSUMS: b"no checksums\n"}),
@@ -275,7 +296,7 @@ REASONS = {
     "encrypted": "'secret' is encrypted",
     "data descriptor": "'later' is not plainly stored",
     "other compression": "not plainly stored",
-    "bomb by ratio": "'bomb' is unsafe: it unpacks to 1000 times",
+    "bomb by ratio": "'bomb' is unsafe: it unpacks to 100 times",
     "bomb in all": "unpacks to more than",
     "overlapping": "'b' overlaps",
     "one in another": "'b' overlaps",
@@ -286,9 +307,13 @@ REASONS = {
     "two sizes": r"'handler\.py' has two headers",
     "two names": "'innocent' has two headers",
     "one name twice": "have one name",
+    "pickle with code before a zip": "not a plain state dict",
     "pickle with code": "ask for 'io open'",
     "newer pickle with code": "ask for 'STACK_GLOBAL'",
     "bare pickle with code": "not a plain state dict",
+    "no classes": "names no classes",
+    "one class twice": "'fish' more than once",
+    "class score": "'score', which is a key of every answer",
     "unlisted member": r"'evil\.py' is not listed",
     "listed, not there": "'x' is missing",
     "checksums": "SHA256SUMS is malformed",

@@ -19,7 +19,7 @@ def make_console() -> Console:
     """A console on standard output that prints names as they are and lines whole."""
     from rich.console import Console
 
-    console = Console(highlight=False, markup=False, soft_wrap=True)
+    console = Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
     if not console.is_terminal:
         console.width = _PIPE_WIDTH
     return console

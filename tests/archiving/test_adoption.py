@@ -2,6 +2,7 @@
 
 import io
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +15,16 @@ from torchvision.models.detection import fasterrcnn_mobilenet_v3_large_320_fpn, 
 import boxwright
 from boxwright.archiving import adoption
 from boxwright.archiving.label_map import classes_of_map
-from boxwright.runtime import ArchiveError, BoxwrightError, ModelError, ModelSpec, Predictor, open_bundle, preprocess
+from boxwright.runtime import (
+    ArchiveError,
+    BoxwrightError,
+    ConfigError,
+    ModelError,
+    ModelSpec,
+    Predictor,
+    open_bundle,
+    preprocess,
+)
 from boxwright.runtime.bundle import MANIFEST
 from boxwright.runtime.networks import build_network, detections_from_output
 from command_line import boxwright as command
@@ -253,6 +263,16 @@ def test_a_bare_manifest_is_enough(old, tmp_path):
     target.write_bytes(packed({**members_of(old), MANIFEST: b'{"model": {}, "createdOn": "yesterday"}'}))
     bundle = open_bundle(boxwright.adopt(target, TINY, store=tmp_path / "store").archive)
     assert (bundle.spec.name, bundle.version) == ("bare", "1.0")
+
+
+def test_an_archive_is_not_replaced_by_its_own_adoption(old, tmp_path):
+    place = shutil.copy(old, tmp_path / "old.mar")
+    before = place.read_bytes()
+    with pytest.raises(
+        ConfigError, match=r"old\.mar: the new archive would replace it\. Give another --store or --name"
+    ):
+        adoption.adopt(place, TINY, store=tmp_path, name="old")
+    assert place.read_bytes() == before
 
 
 def test_files_that_are_no_old_archive_are_refused(old, mar, state, tmp_path):

@@ -1,6 +1,9 @@
 import base64
 import json
 import socket
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -71,10 +74,13 @@ def test_a_bare_url_takes_what_is_there():
     def torchserve(path, headers, body):
         return (200, FOUND, {}) if path == "/predictions/pets" else (404, {}, {})
 
-    def triton(path, headers, body):
+    def kserve(path, headers, body):
         return (200, {"outputs": TENSORS}, {}) if path.startswith("/v2/models/pets") else (404, {}, {})
 
-    for answer in (torchserve, triton):
+    def triton(path, headers, body):
+        return (200, {"outputs": TENSORS}, {}) if path.startswith("/v2/models/pets") else (400, {}, {})
+
+    for answer in (torchserve, kserve, triton):
         for path in ("", "/"):
             assert len(ask(answer, path).detections) == 2
     with pytest.raises(ServingError, match=r"/predictions/pets answered 404: .*Check the model's name"):
@@ -105,6 +111,8 @@ def test_a_class_that_the_model_does_not_know_is_told_apart():
         ("/v2/models/pets", {"outputs": TENSORS[:1]}),
         ("/v2/models/pets", {"outputs": [*TENSORS[:2], {"name": "labels", "data": [1]}]}),
         ("/v2/models/pets", {"outputs": [*TENSORS[:3], {"name": "label_names", "data": ["cat", "dog"]}]}),
+        ("/v2/models/pets", {"outputs": [*TENSORS[:2], {"name": "label_names", "data": [1, 2]}]}),
+        ("/predictions/pets", [{"dog": [1, 2, 3, 4], "score": 87.0}]),
         ("/v2/models/pets", FOUND),
     ],
 )
@@ -114,6 +122,31 @@ def test_nonsense_is_one_sentence_with_its_beginning(path, body):
     ) as told:
         ask(always(200, body), path)
     assert "\n" not in str(told.value)
+
+
+def test_a_redirect_is_named():
+    with pytest.raises(ServingError, match=r"answered 301, a redirect to 'https://other/'\. Give that server's URL"):
+        ask(always(301, b"moved", {"Location": "https://other/"}))
+
+
+def test_an_answer_that_drips_is_given_up():
+    with socket.create_server(("127.0.0.1", 0)) as server, ThreadPoolExecutor(1) as pool:
+        pool.submit(_drip, server)
+        url = f"http://127.0.0.1:{server.getsockname()[1]}/predictions/pets"
+        with (
+            open_client(url, "pets", NAMES, 0.5) as client,
+            pytest.raises(ServingError, match=r"no answer within 0\.5 s"),
+        ):
+            client.ask(b"x")
+
+
+def _drip(server):
+    connection, _ = server.accept()
+    with connection, suppress(OSError):
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
+        for _ in range(1000):
+            connection.sendall(b" ")
+            time.sleep(0.02)
 
 
 def test_an_error_status_is_a_refusal():
@@ -129,7 +162,7 @@ def test_a_busy_server_is_asked_again_when_it_says_so(monkeypatch):
     asked = []
     assert ask(lambda *_: (asked.append(1), (503, b"later", {"Retry-After": "9999"}))[1]).status == 503
     assert len(asked) == 6
-    assert max(waited) == 5.0
+    assert waited[2:] == [5.0] * 5
     asked.clear()
     assert ask(lambda *_: (asked.append(1), (503, b"broken", {}))[1]).status == 503
     assert len(asked) == 1

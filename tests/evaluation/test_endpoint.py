@@ -102,6 +102,18 @@ def test_a_server_that_moves_boxes_is_refused_and_the_worst_picture_named(run, m
             assert wide.figures["f2"] < wide.reference["f2"]
 
 
+def test_a_server_that_reports_from_a_lower_score_is_refused(mar, demo_data):
+    """The figures are the same, cut at the model's threshold as both are."""
+    predictor = Predictor(mar, threshold=0.01)
+    paths = sorted((demo_data / "valid").glob("*.jpg"))
+    found = {path.read_bytes(): predictor(path).to_answer(predictor.spec.class_names) for path in paths}
+    with stub_server(lambda path, headers, body: (200, found[body], {})) as base:
+        told = boxwright.evaluate_endpoint(mar, demo_data, url=f"{base}/predictions/tiny")
+    assert told.figures == pytest.approx(told.reference, abs=1e-4)
+    (failure,) = told.failures
+    assert "detections below the model's threshold were answered" in failure
+
+
 def test_a_refused_picture_is_a_failure_and_named(mar, demo_data, answers):
     def answer(path, headers, body):
         return (503, b"Prediction failed", {}) if body == next(iter(answers)) else (200, answers[body], {})

@@ -10,8 +10,9 @@ from boxwright.runtime.networks import build_network
 CLASSES = (ClassEntry(1, "fish"), ClassEntry(5, "ray"), ClassEntry(6, "eel"))
 
 
-def spec_of(architecture, side):
-    return ModelSpec("made", architecture, CLASSES, find_architecture(architecture).canvas(side, side, "letterbox"))
+def spec_of(architecture, height, width=None):
+    canvas = find_architecture(architecture).canvas(height, width or height, "letterbox")
+    return ModelSpec("made", architecture, CLASSES, canvas)
 
 
 _SPREAD = {"cls_logits": 2.0, "cls_score": 2.0, "bbox_pred": 0.3, "classification_head": 2.0, "regression_head": 0.3}
@@ -21,7 +22,7 @@ def opinionated(spec):
     """A network whose scores and boxes differ from each other, as a trained one's do; new ones give ties."""
     torch.manual_seed(0)
     network = build_network(spec)
-    pictures = torch.from_numpy(canvases(4, spec.input.height))
+    pictures = torch.from_numpy(canvases(4, spec.input.height, spec.input.width))
     _calibrate(network, pictures)
     network.eval()
     for _ in range(2):  # the second time on the boxes that the first gave
@@ -68,7 +69,8 @@ def _calibrate(network, pictures):
         norm.momentum = momentum
 
 
-def canvases(count, side):
-    """Blocks of colour, uint8 [count, 3, side, side]."""
-    blocks = np.random.default_rng(1).integers(0, 256, (count, 3, side // 16, side // 16), np.uint8)
+def canvases(count, height, width=None):
+    """Blocks of colour, uint8 [count, 3, height, width]."""
+    size = (count, 3, height // 16, (width or height) // 16)
+    blocks = np.random.default_rng(1).integers(0, 256, size, np.uint8)
     return np.ascontiguousarray(blocks.repeat(16, axis=2).repeat(16, axis=3))

@@ -64,9 +64,29 @@ def test_lower_precisions_say_how_far_they_are_off(run):
     variants = {str(one.variant) for one in made.proofs}
     assert variants == {"openvino-bf16", "torch-bf16", "onnxruntime-int8", "openvino-int8"}
     for proof in made.proofs:
-        assert proof.agreement.matched > 0.8 * proof.agreement.detections, proof.summary()
+        assert proof.agreement.matched > 0.8 * proof.agreement.detections, proof
     int8 = next(one for one in made.proofs if str(one.variant) == "onnxruntime-int8")
     assert int8.agreement.largest_score_difference > 1e-4  # it is another computation indeed
+
+
+@pytest.mark.parametrize(
+    ("figures", "expected"),
+    [
+        ({"f2": 0.7}, 0.1),
+        ({"map": 0.2}, 0.3),
+        ({"map": float("nan"), "map_before": float("nan")}, 0.0),
+        ({"map": float("nan")}, float("inf")),
+        ({"f2_before": float("nan")}, float("inf")),
+    ],
+)
+def test_either_figure_alone_makes_the_difference(exports, figures, expected):
+    same = replace(exports.proofs[0], map=0.5, map_before=0.5, f2=0.6, f2_before=0.6, tolerance=0.01)
+    assert same.difference == 0
+    changed = replace(same, **figures)
+    assert changed.difference == pytest.approx(expected)
+    if expected:
+        with pytest.raises(OutOfTolerance):
+            changed.require()
 
 
 def test_precisions_are_known():

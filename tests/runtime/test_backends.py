@@ -2,11 +2,12 @@ import hashlib
 from dataclasses import replace
 
 import numpy as np
+import onnx
 import pytest
 import torch
 
 from boxwright.metrics.agreement import agreement
-from boxwright.runtime import ArchiveError, ConfigError, Predictor, Variant, open_bundle
+from boxwright.runtime import ArchiveError, ConfigError, MissingDependency, Predictor, Variant, open_bundle
 from boxwright.runtime.backends import ONNX, open_backend, usable_variants
 
 
@@ -79,6 +80,55 @@ def test_a_graph_that_is_none_is_an_error_of_ours(mar, backend):
     broken = open_bundle(mar).with_members({ONNX: b"no graph"})
     with pytest.raises(ArchiveError, match=r"model\.onnx"):
         Predictor(broken, backend=backend)
+
+
+@pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
+def test_a_graph_that_is_not_the_archives_is_an_error_of_ours(mar, backend):
+    bundle = open_bundle(mar)
+    model = onnx.load_from_string(bundle.read(ONNX))
+    model.graph.output[0].name, model.graph.node[-1].output[0] = "other", "other"
+    changed = [value for node in model.graph.node for value in node.output]
+    if "boxes" in changed:  # the last node may make another output
+        next(node for node in model.graph.node if "boxes" in node.output).output[0] = "other"
+    with pytest.raises(ArchiveError, match=r"no graph of boxwright's|cannot be read"):
+        Predictor(bundle.with_members({ONNX: model.SerializeToString()}), backend=backend)
+
+
+@pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
+def test_a_graph_that_reads_other_files_is_refused(mar, backend, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    bundle = open_bundle(mar)
+    model = onnx.load_from_string(bundle.read(ONNX))
+    tensor = next(one for one in model.graph.initializer if len(one.raw_data) > 1000)
+    (tmp_path / "secret").write_bytes(tensor.raw_data)
+    onnx.external_data_helper.set_external_data(tensor, "secret")
+    tensor.ClearField("raw_data")
+    hostile = bundle.with_members({ONNX: model.SerializeToString()})
+    with pytest.raises(ArchiveError, match=r"model\.onnx: reads files outside the archive"):
+        Predictor(hostile, backend=backend)
+
+
+def test_classes_that_the_model_does_not_have_are_no_answer(mar, pictures):
+    bundle = open_bundle(mar)
+    fewer = replace(bundle, spec=replace(bundle.spec, classes=bundle.spec.classes[:1]))
+    predictor = Predictor(fewer, backend="onnxruntime")
+    with pytest.raises(ArchiveError, match="answers classes that it does not have"):
+        everything(predictor, pictures)
+
+
+def test_a_later_versions_export_is_passed_over(mar):
+    bundle = open_bundle(mar)
+    later = replace(bundle.spec, exports={**bundle.spec.exports, "tensorrt-fp16": {}})
+    assert usable_variants(replace(bundle, spec=later)) == usable_variants(bundle)
+
+
+def test_what_is_proved_and_cannot_run_here_is_said_so(mar):
+    bundle = open_bundle(mar)
+    proved = replace(bundle, spec=replace(bundle.spec, exports={"openvino-int8": {}}))
+    with pytest.raises(MissingDependency, match="openvino-int8: proved, and cannot run here on 'cuda:0'"):
+        open_backend(proved, precision="int8", device="cuda:0")
+    with pytest.raises(ConfigError, match="'openvino' runs on the CPU, not on 'cuda:0'"):
+        open_backend(bundle, "openvino", device="cuda:0")
 
 
 def test_members_from_memory_have_hashes_and_leave_the_others(mar):

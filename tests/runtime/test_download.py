@@ -1,4 +1,7 @@
 import socket
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import pytest
 
@@ -15,6 +18,8 @@ MOVED = {
     "/data": "data:image/png;base64,",
     "/nowhere": "",
     "/space": "/a b.jpg",
+    "/umlaut": "/\N{LATIN SMALL LETTER U WITH DIAERESIS}.jpg".encode().decode("iso-8859-1"),
+    "/broken": "http://[x",
 }
 
 
@@ -25,7 +30,7 @@ def _no_proxy(monkeypatch):
 
 @pytest.fixture
 def web():
-    files = {"/0": b"at last", "/long": b"x" * 1000, "/drip": None, "/a%20b.jpg": b"a b"}
+    files = {"/0": b"at last", "/long": b"x" * 1000, "/drip": None, "/a%20b.jpg": b"a b", "/%C3%BC.jpg": b"u"}
     with web_server(files, MOVED) as (address, _):
         yield address
 
@@ -58,7 +63,7 @@ def test_the_limit_is_of_bytes(web):
 
 
 def test_a_slow_file_is_given_up(web):
-    with pytest.raises(PictureError, match=r"/drip' cannot be fetched: it takes too long"):
+    with pytest.raises(PictureError, match=r"/drip' cannot be fetched: (it takes too long|timed out)"):
         download(f"{web}/drip", seconds=0.3)
 
 
@@ -67,6 +72,33 @@ def test_a_silent_server_is_given_up():
         url = f"http://127.0.0.1:{silent.getsockname()[1]}/a.jpg"
         with pytest.raises(PictureError, match=r"a\.jpg' cannot be fetched: timed out"):
             download(url, seconds=0.3)
+
+
+@pytest.mark.parametrize("said", [b"HTTP/1.1 100 Continue\r\n\r\n", b"HTTP/1.1 200 OK\r\nX: ", b"x"])
+def test_an_answer_that_never_begins_is_given_up(said):
+    """Each byte is a sign of life, and none is the last of the headers."""
+    with socket.create_server(("127.0.0.1", 0)) as server, ThreadPoolExecutor(1) as pool:
+        pool.submit(_talk, server, said)
+        started = time.monotonic()
+        with pytest.raises(PictureError, match=r"a\.jpg' cannot be fetched"):
+            download(f"http://127.0.0.1:{server.getsockname()[1]}/a.jpg", seconds=0.5)
+        assert time.monotonic() - started < 5
+
+
+def _talk(server, said):
+    connection, _ = server.accept()
+    with connection, suppress(OSError):
+        for _ in range(1000):
+            connection.sendall(said)
+            time.sleep(0.02)
+
+
+def test_redirects_that_are_no_url_or_have_no_ascii(web):
+    assert download(f"{web}/umlaut") == b"u"
+    with pytest.raises(PictureError, match=r"it leads to 'http://\[x', which is no URL"):
+        download(f"{web}/broken")
+    with pytest.raises(PictureError, match="cannot be fetched: Invalid IPv6 URL"):
+        download("http://[::1/a.jpg")
 
 
 def test_an_answer_that_is_no_http_is_an_error():

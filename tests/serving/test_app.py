@@ -1,32 +1,10 @@
 import json
 
-import anyio
-import httpx
 import pytest
 
 from boxwright.runtime import Predictor
 from boxwright.serving.app import create_app
 from boxwright.serving.engine import Engine, load_models
-
-
-@pytest.fixture(scope="module")
-def engine(mar):
-    return Engine(load_models([mar]))
-
-
-@pytest.fixture
-def ask(engine):
-    """One request to the application, without a socket."""
-
-    def call(method, path, app=None, **options):
-        async def send():
-            transport = httpx.ASGITransport(app or create_app(engine, max_body=200_000))
-            async with httpx.AsyncClient(transport=transport, base_url="http://server") as client:
-                return await client.request(method, path, **options)
-
-        return anyio.run(send)
-
-    return call
 
 
 @pytest.fixture

@@ -139,7 +139,7 @@ def test_what_cannot_be_measured_is_one_sentence(run, mar, tmp_path):
         ([run], "is a folder"),
         ([tmp_path / "none.mar"], "no such file"),
         ([mar, "--data", tmp_path / "none"], "no such folder"),
-        ([mar, "--data", tmp_path], "no usable pictures"),
+        ([mar, "--data", tmp_path], "no pictures"),
         ([mar, "--batch", "0"], "[0] do not fit"),
         ([mar, "--batch", "1,x"], "'1,x' does not fit"),
         ([mar, "--seconds", "0"], "0.0 seconds"),

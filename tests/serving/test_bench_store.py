@@ -112,6 +112,26 @@ def test_where_nothing_can_be_written_the_cache_folder_is_used(archive, tmp_path
     assert read(archive).path == stored.path
 
 
+def test_what_was_measured_last_counts_wherever_it_lies(archive, monkeypatch):
+    write(archive, a_run(speed=1.0))
+    kept = bench_file(archive).read_bytes()
+    bench_file(archive).unlink()
+    bench_file(archive).mkdir()
+    later = write_entry(archive, open_bundle(archive), MACHINE, (a_run(speed=2.0),), "2026-01-02T00:00:00+00:00")
+    assert later.path.parent.name == "boxwright"
+    bench_file(archive).rmdir()
+    bench_file(archive).write_bytes(kept)
+    assert read(archive).runs == (a_run(speed=2.0),)
+
+
+def test_what_could_not_be_measured_anew_is_no_longer_kept(archive):
+    write(archive, a_run(), a_run(backend="onnxruntime"))
+    failed = {"backend": "torch", "precision": "fp32", "threads": 2, "sessions": 1, "batch": 1, "reason": "no memory"}
+    other = a_run(backend="openvino")
+    kept = write_entry(archive, open_bundle(archive), MACHINE, (other,), WHEN, (failed,))
+    assert kept.runs == (other, a_run(backend="onnxruntime"))
+
+
 def test_nowhere_to_write_is_no_error(archive, tmp_path):
     bench_file(archive).mkdir()
     (tmp_path / "cache").write_text("a file")

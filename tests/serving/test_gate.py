@@ -179,7 +179,7 @@ def test_the_command_ends_with_1_where_the_gate_stays_shut(small, demo_data, tmp
 
 
 def test_what_the_gate_needs_is_said(small, demo_data, tmp_path):
-    with pytest.raises(DataError, match=r"16 pictures are not there, first 'shapes_0000\.jpg'.*--data FOLDER"):
+    with pytest.raises(DataError, match=r"16 of the 16 .* 'shapes_0000\.jpg' among them.*--data FOLDER"):
         gated(small, tmp_path, tmp_path / "store")
     bare = tmp_path / "bare"
     shutil.copytree(small, bare)

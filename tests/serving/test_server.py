@@ -7,10 +7,13 @@ import sys
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 
+import anyio
 import pytest
 
+from boxwright.evaluation.clients import open_client
 from boxwright.runtime import Predictor, ServingError
-from boxwright.serving.engine import load_models
+from boxwright.serving.app import MAX_BODY, create_app
+from boxwright.serving.engine import Engine, load_models
 from boxwright.serving.server import background_server, serve
 
 
@@ -51,6 +54,41 @@ def test_many_at_once_each_get_their_own(base, mar, demo_data):
     with ThreadPoolExecutor(8) as pool:
         answers = list(pool.map(ask, paths))
     assert answers == [predictor(path).to_answer(predictor.spec.class_names) for path in paths]
+
+
+def test_a_body_that_does_not_arrive_gives_its_place_back(mar, monkeypatch):
+    monkeypatch.setattr("boxwright.serving.body.BODY_SECONDS", 0.3)
+    engine = Engine(load_models([mar]), queue_size=1)
+    for path in ("/predictions/tiny", "/v2/models/tiny/infer"):
+        answer = anyio.run(_stalled, create_app(engine), path)
+        assert answer["status"] == 408
+        assert engine.models["tiny"].pending == 0
+
+
+async def _stalled(app, path):
+    """Posts the beginning of a body, and then nothing, until it is answered."""
+    parts, answered = [{"type": "http.request", "body": b"x", "more_body": True}], {}
+
+    async def receive():
+        if parts:
+            return parts.pop()
+        await anyio.sleep(30)
+        return {"type": "http.disconnect"}
+
+    async def send(message):
+        answered.update(message)
+
+    scope = {"type": "http", "method": "POST", "path": path, "query_string": b"", "headers": [], "http_version": "1.1"}
+    await app(
+        {**scope, "scheme": "http", "server": ("here", 80), "client": ("here", 1), "root_path": ""}, receive, send
+    )
+    return answered
+
+
+def test_a_large_body_is_refused_with_words_not_with_a_broken_connection(base):
+    """Over a real socket: the server answers before it has read all, and closes."""
+    with open_client(f"{base}/predictions/tiny", "tiny", ["circle", "square", "triangle"]) as client:
+        assert client.ask(b"0" * (MAX_BODY + 2**22)).status == 413
 
 
 def test_the_command_serves_until_told_to_stop(mar):

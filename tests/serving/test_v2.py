@@ -6,8 +6,6 @@ import json
 import struct
 import zlib
 
-import anyio
-import httpx
 import numpy as np
 import pytest
 
@@ -17,26 +15,6 @@ from boxwright.serving.engine import Engine, load_models
 
 INFER = "/v2/models/tiny/infer"
 LENGTH = "Inference-Header-Content-Length"
-
-
-@pytest.fixture(scope="module")
-def engine(mar):
-    return Engine(load_models([mar]))
-
-
-@pytest.fixture
-def ask(engine):
-    """One request to the application, without a socket."""
-
-    def call(method, path, app=None, **options):
-        async def send():
-            transport = httpx.ASGITransport(app or create_app(engine, max_body=200_000))
-            async with httpx.AsyncClient(transport=transport, base_url="http://server") as client:
-                return await client.request(method, path, **options)
-
-        return anyio.run(send)
-
-    return call
 
 
 @pytest.fixture(scope="module")
@@ -169,6 +147,10 @@ WRONG = [
     (INFER, {"content": b"[" * 100_000}, 400, "malformed"),
     (INFER, {"json": []}, 400, "malformed"),
     (INFER, {"json": {}}, 400, "key 'inputs' is missing"),
+    (INFER, {"json": [1]}, 400, "no object with inputs"),
+    (INFER, {"json": {"inputs": [image(b"x")], "parameters": 1}}, 400, "parameters are no object"),
+    (INFER, {"content": b"x", "headers": {LENGTH: "9" * 5000}}, 400, LENGTH),
+    ("/v2", {"content": b""}, 405, "method is not allowed"),
     (INFER, {"json": {"inputs": []}}, 400, "one input, image"),
     (INFER, {"json": {"inputs": [image(b"x", name="picture")]}}, 400, "one input, image"),
     (INFER, {"json": {"inputs": [image(b"x", datatype="UINT8")]}}, 400, "BYTES of shape [1]"),
@@ -196,6 +178,12 @@ def test_errors_have_the_protocols_shape(ask, path, options, status, said):
     assert response.status_code == status, response.text
     assert response.json().keys() == {"error"}
     assert said in response.json()["error"]
+
+
+def test_parameters_may_be_null(ask, picture):
+    tensor = image(picture, parameters=None)
+    response = ask("POST", INFER, json={"inputs": [tensor], "parameters": None, "outputs": None})
+    assert response.status_code == 200, response.text
 
 
 def test_a_full_queue_says_try_again(ask, engine, picture):

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from boxwright.models import find_architecture
-from boxwright.runtime import ArchiveError, ClassEntry, ModelSpec, OperatingPoint
+from boxwright.runtime import ArchiveError, ClassEntry, ConfigError, ModelSpec, OperatingPoint
 from boxwright.runtime.bundle import INDEX_TO_NAME, MANIFEST, SPEC
 from boxwright.runtime.spec import DEFAULT_THRESHOLD
 from boxwright.runtime.strict_json import parse_json
@@ -115,11 +115,17 @@ def adopt(
         operating_point=OperatingPoint(DEFAULT_THRESHOLD if threshold is None else threshold),
         provenance=_provenance(taken),
     )
+    _require_elsewhere(Path(old), Path(store) / f"{spec.name}.mar")
     network = build_network(spec)
     load_whole(network, state, where)
     weights = _saved(network.state_dict())
     target = write_archive(spec, weights, version or str(taken.model.get("modelVersion", "1.0")), store)
     return Adoption(target, spec, (how_read, _about_threshold(spec), _about_canvas(spec), about_eps))
+
+
+def _require_elsewhere(old: Path, target: Path) -> None:
+    if target.resolve() == old.resolve():
+        raise ConfigError(f"{old}: the new archive would replace it.", "Give another --store or --name.")
 
 
 def _read_old(path: Path) -> _Old:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from boxwright.runtime import ArchiveError, ClassEntry
+from boxwright.runtime.bundle import class_names_fault
 
 __all__ = ["classes_of_map"]
 
@@ -42,17 +43,16 @@ def classes_of_map(document: Any, labels: int, source: str) -> tuple[tuple[Class
         read = "it counts from 1, without the background"
     elif numbers == list(range(labels - 1)) and not _BACKGROUND.fullmatch(names[0]):
         names = {number + 1: name for number, name in names.items()}
-        read = (
-            _ZERO_BASED if isinstance(document, Mapping) else "its order is that of the labels, without the background"
-        )
+        read = _ZERO_BASED if isinstance(document, Mapping) else _IN_ORDER
     else:
         raise ArchiveError(
             f"{source}: {len(names)} names, from {min(numbers, default=0)} to {max(numbers, default=0)}, for a network "
             f"of {labels} labels, the background one of them: which belongs to which cannot be told.",
             _REMEDY,
         )
-    if not names:
-        raise ArchiveError(f"{source}: names no class but the background.", _REMEDY)
+    fault = class_names_fault([names[number] for number in sorted(names)])
+    if fault:
+        raise ArchiveError(f"{source}: {fault}.", _REMEDY)
     return tuple(ClassEntry(number, names[number]) for number in sorted(names)), f"{source}: {read}."
 
 

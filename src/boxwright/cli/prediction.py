@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from PIL import Image
 
@@ -82,8 +82,13 @@ def _targets(sources: Sequence[str], out: Path | None) -> list[Path | None]:
     return targets
 
 
+_LONGEST_NAME = 200  # bytes; file systems take 255
+
+
 def _drawing_name(source: str) -> str:
-    stem = Path(urlsplit(source).path if is_url(source) else source).stem or "picture"
+    path = re.split("[?#]", source)[0].partition("://")[2].partition("/")[2] if is_url(source) else source
+    stem = Path(path).stem or "picture"
+    stem = stem.encode("utf-8", "ignore")[:_LONGEST_NAME].decode("utf-8", "ignore") if is_url(source) else stem
     return f"{stem}.mp4" if is_video(source) else f"{stem}.png"
 
 
@@ -104,6 +109,7 @@ def predict_all(
     *,
     urls: bool,
     every: int,
+    keep: bool,
 ) -> tuple[list[dict[str, Any]], list[PictureError]]:
     """Detect on every source; one that cannot be used does not stop the others.
 
@@ -114,6 +120,7 @@ def predict_all(
         advance: called with (pictures done, pictures in all).
         urls: whether URLs are fetched.
         every: takes every so many frames of a video.
+        keep: whether results are wanted; of a long video they are many.
 
     Returns:
         COCO results with file and class name, boxes [x, y, width, height] in pixels, frame and time in
@@ -130,7 +137,7 @@ def predict_all(
             with _drawing(task, predictor.spec.class_names, every) as draw:
                 for found in predictor.stream(task.source, urls=urls, every=every):
                     say(_text(found, predictor.spec.class_names))
-                    results += _results(found, predictor.spec.classes)
+                    results += _results(found, predictor.spec.classes) if keep else []
                     draw(found)
                     done += 1
                     advance(done, max(done, total))
@@ -150,7 +157,7 @@ def _drawing(task: Task, names: Sequence[str], every: int) -> Iterator[Callable[
     elif task.video is None:
         yield lambda found: drawn(found).save(target)
     else:
-        with VideoWriter(target, task.video.rate / every) as film:
+        with VideoWriter(target, task.video.rate, every) as film:
             yield lambda found: film.add(drawn(found))
 
 

@@ -33,7 +33,7 @@ TIMEOUT = 120.0
 CONCURRENCY = 2
 """Pictures on their way at once: one is decoded while the other is looked at."""
 
-_OK, _NOT_FOUND = 200, 404
+_OK, _NOT_FOUND, _REDIRECTS = 200, 404, range(300, 400)
 _FAR = 1e9
 _PROTOCOLS = {
     "predictions": re.compile(r".*/predictions/[^/]+(/[^/]+)?"),
@@ -90,13 +90,18 @@ class Client:
         """Post one picture.
 
         Raises:
-            ServingError: no server, no such model, or an answer that is none.
+            ServingError: no server, no such model, a redirect, or an answer that is none.
         """
         body, content_type = _REQUESTS[self.protocol](picture)
         reply = self.http.request("POST", self.path, body, Content_Type=content_type)
         if reply.status == _NOT_FOUND:
             raise ServingError(
                 f"{self.url} answered 404: {reply.beginning}", "Check the model's name and version in the URL."
+            )
+        if reply.status in _REDIRECTS:
+            where = reply.headers.get("location", "nowhere")
+            raise ServingError(
+                f"{self.url} answered {reply.status}, a redirect to {where!r}.", "Give that server's URL."
             )
         if reply.status != _OK:
             return Refusal(reply.status, reply.beginning)
@@ -181,10 +186,10 @@ def open_client(url: str, name: str, class_names: Sequence[str], timeout: float 
 
 
 def _find(http: Http, name: str) -> str:
-    other = f"/v2/models/{name}"
-    if http.request("GET", f"/predictions/{name}").status == _NOT_FOUND and http.request("GET", other).status == _OK:
-        return other
-    return f"/predictions/{name}"
+    own, other = f"/predictions/{name}", f"/v2/models/{name}"
+    # Triton answers paths that it has not with 400, and so do we a request without a picture; /ping is TorchServe's
+    strange = http.request("GET", own).status == _NOT_FOUND or http.request("GET", "/ping").status != _OK
+    return other if strange and http.request("GET", other).status == _OK else own
 
 
 def _query(parts: SplitResult) -> str:
@@ -245,6 +250,8 @@ def _of_outputs(document: Any, names: Sequence[str]) -> Answer:
     outputs: dict[str, list[Any]] = {output["name"]: output["data"] for output in document["outputs"]}
     boxes = np.asarray(outputs["boxes"], np.float64).reshape(-1, 4).tolist()
     labels = outputs.get("labels")
+    if not all(isinstance(name, str) for name in outputs.get("label_names") or []):
+        raise ValueError("label_names are no texts")
     labelled = outputs.get("label_names") or [_named(label, names) for label in labels or []]
     for name, label in zip(labelled, labels or [], strict=False):
         if name in names and name != _named(label, names):
@@ -261,6 +268,8 @@ def _answer(rows: Sequence[tuple[str, Any, Any]], names: Sequence[str]) -> Answe
     numbers = np.array([[*box, score] for _, box, score in rows], np.float64).reshape(-1, 5)
     if not (np.abs(numbers) < _FAR).all():
         raise ValueError("a number is none, or no pixel lies there")
+    if not ((numbers[:, 4] >= 0) & (numbers[:, 4] <= 1)).all():
+        raise ValueError("a score is outside 0..1")
     known = np.array([name in index for name, _, _ in rows], bool)
     labels = np.array([index.get(name, -1) for name, _, _ in rows], np.int64)
     detections = Detections(numbers[:, :4], numbers[:, 4], labels).select(known)

@@ -16,7 +16,7 @@ from boxwright.data import SPLITS, read_split
 from boxwright.runtime import ContractError, DataError, Detections, ModelSpec, OutOfTolerance, open_bundle
 from boxwright.runtime.bundle import RUN_SPEC
 
-from .answers import PictureDifference, compare_answer
+from .answers import STRICT, PictureDifference, compare_answer
 from .clients import Answer, Client, Refusal, open_client
 from .compare import read_run
 from .evaluate import Progress, detect_split
@@ -54,6 +54,7 @@ class EndpointEvaluation:
         tolerance: largest accepted difference of mAP and of F2.
         refused: by file name, the pictures that were answered with an error.
         unknown: how many detections were of classes that the model does not know, by name.
+        faint: how many detections lie below the operating point, which a server does not report.
         worst: the picture that differs most; None where it is not known what each should be.
         seconds: from the first picture to the last answer.
     """
@@ -67,6 +68,7 @@ class EndpointEvaluation:
     tolerance: float
     refused: Mapping[str, Refusal]
     unknown: Mapping[str, int]
+    faint: int
     worst: PictureDifference | None
     seconds: float
 
@@ -82,6 +84,8 @@ class EndpointEvaluation:
                 f"{len(self.refused)} of {self.figures['images']} pictures were refused, first {name!r} with "
                 f"{refusal.status}: {refusal.message}"
             )
+        if self.faint:
+            found.append(f"{self.faint} detections below the model's threshold were answered.")
         if self.unknown:
             found.append(f"Classes that the model does not have were answered: {', '.join(sorted(self.unknown))}.")
         return tuple(found)
@@ -111,6 +115,7 @@ class EndpointEvaluation:
             "failures": list(self.failures),
             "refused": {name: [one.status, one.message] for name, one in self.refused.items()},
             "unknown_classes": dict(self.unknown),
+            "below_threshold": self.faint,
             "worst_picture": self.worst.name if self.worst else None,
             "seconds": round(self.seconds, 3),
         }
@@ -169,6 +174,7 @@ def evaluate_endpoint(
         tolerance=tolerance_of(spec) if tolerance is None else tolerance,
         refused={name: one for name, one in zip(answered.file_names, answers, strict=True) if isinstance(one, Refusal)},
         unknown=unknown,
+        faint=sum(_faint(one, thresholds) for one in answered.found),
         worst=_worst(each, answered, thresholds) if each else None,
         seconds=seconds,
     )
@@ -217,6 +223,10 @@ def _unknown(client: Client, answers: Sequence[Answer | Refusal]) -> Mapping[str
             "It serves another model: check the name in the URL.",
         )
     return unknown
+
+
+def _faint(found: Detections, thresholds: NDArray[np.float64]) -> int:
+    return int((found.scores < thresholds[found.labels] - STRICT.score).sum())
 
 
 def _reference(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
@@ -10,17 +9,17 @@ from pathlib import Path
 
 import numpy as np
 
-from boxwright.config import load_config
 from boxwright.data import read_split
 from boxwright.evaluation.compare import read_run
+from boxwright.evaluation.pictures import find_data
 from boxwright.evaluation.results import SplitResults
-from boxwright.runtime import Bundle, ConfigError, DataError, ModelSpec, Variant, open_bundle, preprocess
+from boxwright.runtime import Bundle, ConfigError, ModelSpec, Variant, open_bundle, preprocess
 from boxwright.runtime.backends import ONNX, ONNX_INT8, open_backend
 from boxwright.runtime.bundle import WEIGHTS
 
 from .proof import Proof, prove
 
-__all__ = ["CALIBRATION_PICTURES", "Exports", "Progress", "data_folder", "graphs", "make_exports", "variants_of"]
+__all__ = ["CALIBRATION_PICTURES", "Exports", "Progress", "graphs", "make_exports", "variants_of"]
 
 CALIBRATION_PICTURES = 64
 """Of the training split, spread over it, that the ranges of INT8 are taken from."""
@@ -55,7 +54,7 @@ def variants_of(precisions: Sequence[str]) -> tuple[Variant, ...]:
     """Every installed runtime in these precisions.
 
     Raises:
-        ConfigError: a precision there is not, or that nothing installed runs.
+        ConfigError: a precision there is not.
     """
     variants: list[Variant] = []
     for precision in precisions:
@@ -87,7 +86,7 @@ def make_exports(
         OutOfTolerance: a variant gives other figures than the trained model.
     """
     trained, spec = read_run(run)
-    folder = data_folder(run, data)
+    folder = find_data(run, trained, data)
     bundle = open_bundle(run)
     members = graphs(bundle, {one.member for one in variants} - {WEIGHTS}, folder, progress)
     bundle = bundle.with_members(members)
@@ -98,25 +97,6 @@ def make_exports(
         proofs.append(proof)
     documents = {str(proof.variant): proof.to_document() for proof in proofs}
     return Exports(replace(bundle, spec=replace(spec, exports=documents)), members, tuple(proofs))
-
-
-def data_folder(run: Path, data: Path | None) -> Path:
-    """Where a run's pictures are.
-
-    Raises:
-        DataError: nothing says, or they are not there.
-    """
-    try:
-        folder = load_config(run / "config.yaml").data if data is None else data
-    except ConfigError:
-        folder = None
-    if folder is None or not folder.is_dir():
-        where = f"are no longer at {folder}" if folder else "are nowhere named"
-        raise DataError(
-            f"{run}: an export is proved on validation pictures, and they {where}.",
-            f"Give --data FOLDER: boxwright archive {shlex.quote(str(run))} --data FOLDER",
-        )
-    return folder
 
 
 def graphs(bundle: Bundle, wanted: set[str], data: Path, progress: Progress | None) -> dict[str, bytes]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from boxwright.evaluation.compare import read_run
+from boxwright.evaluation.pictures import find_data
 from boxwright.runtime import Backend, Bundle, ConfigError, Variant, open_bundle
 from boxwright.runtime.backends import ONNX, ONNX_INT8, require_installed
 from boxwright.runtime.bundle import WEIGHTS
@@ -15,7 +16,7 @@ from boxwright.runtime.onnx_backend import OnnxBackend
 from boxwright.runtime.openvino_backend import OpenVinoBackend
 from boxwright.runtime.torch_backend import TorchBackend
 
-from .exports import Progress, data_folder, graphs
+from .exports import Progress, graphs
 from .proof import Proof, prove
 
 __all__ = ["FORMATS", "export"]
@@ -51,17 +52,21 @@ def export(
 
     Raises:
         ConfigError: an unknown format, a precision that it has not, a file name with another suffix.
+        MissingDependency: the format's runtime is not installed.
         ArchiveError: not a finished run.
         DataError: the pictures are not there.
         OutOfTolerance: what was written gives other figures than the trained model.
     """
     _require_sense(to, out, precision)
     trained, spec = read_run(run)
-    folder = data_folder(run, data)
+    folder = find_data(run, trained, data)
     variant = Variant(_BACKENDS[to], precision)
+    require_installed(variant.backend)
+    bundle = open_bundle(run)
     with tempfile.TemporaryDirectory() as place:
-        files, backend = _WRITERS[to](open_bundle(run), variant, folder, Path(place) / out.name, progress)
+        files = _write(bundle, variant, folder, Path(place) / out.name, progress)
         advance = None if progress is None else (lambda done, total: progress(f"prove {to}", done, total))
+        backend = _read(bundle, variant, files)
         proof = prove(backend, variant, spec, trained, folder / trained.split, tolerance, advance)
         proof.require()
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -83,36 +88,27 @@ def _require_sense(to: str, out: Path, precision: str) -> None:
         raise ConfigError(f"--out {out} does not fit {to}:", f"give a file name in {' or '.join(_SUFFIXES[to])}.")
 
 
-def _state_dict(
-    bundle: Bundle, variant: Variant, data: Path, out: Path, progress: Progress | None
-) -> tuple[Sequence[Path], Backend]:
-    out.write_bytes(bundle.weights)
-    return [out], TorchBackend(bundle.with_members({WEIGHTS: out.read_bytes()}))
-
-
-def _onnx(
-    bundle: Bundle, variant: Variant, data: Path, out: Path, progress: Progress | None
-) -> tuple[Sequence[Path], Backend]:
-    out.write_bytes(_graph(bundle, variant, data, progress))
-    return [out], OnnxBackend(out.read_bytes(), str(out))
-
-
-def _openvino(
-    bundle: Bundle, variant: Variant, data: Path, out: Path, progress: Progress | None
-) -> tuple[Sequence[Path], Backend]:
-    require_installed("openvino")
+def _write(bundle: Bundle, variant: Variant, data: Path, out: Path, progress: Progress | None) -> list[Path]:
+    """Write the files of a format, the named one first."""
+    if variant.backend == "torch":
+        out.write_bytes(bundle.weights)
+        return [out]
+    member = ONNX_INT8 if variant.precision == "int8" else ONNX
+    graph = graphs(bundle, {member}, data, progress)[member]
+    if variant.backend == "onnxruntime":
+        out.write_bytes(graph)
+        return [out]
     import openvino
 
-    model = openvino.Core().read_model(_graph(bundle, variant, data, progress))
-    openvino.save_model(model, out, compress_to_fp16=False)
-    weights = out.with_suffix(".bin")
-    return [out, weights], OpenVinoBackend(out.read_bytes(), str(out), weights=weights.read_bytes())
+    openvino.save_model(openvino.Core().read_model(graph), out, compress_to_fp16=False)
+    return [out, out.with_suffix(".bin")]
 
 
-def _graph(bundle: Bundle, variant: Variant, data: Path, progress: Progress | None) -> bytes:
-    member = ONNX_INT8 if variant.precision == "int8" else ONNX
-    return graphs(bundle, {member}, data, progress)[member]
-
-
-_Writer = Callable[[Bundle, Variant, Path, Path, Progress | None], tuple[Sequence[Path], Backend]]
-_WRITERS: dict[str, _Writer] = {"state-dict": _state_dict, "onnx": _onnx, "openvino": _openvino}
+def _read(bundle: Bundle, variant: Variant, files: Sequence[Path]) -> Backend:
+    """Run what was written, not what it was written from."""
+    contents = [file.read_bytes() for file in files]
+    if variant.backend == "torch":
+        return TorchBackend(bundle.with_members({WEIGHTS: contents[0]}))
+    if variant.backend == "onnxruntime":
+        return OnnxBackend(contents[0], str(files[0]))
+    return OpenVinoBackend(contents[0], str(files[0]), precision=variant.precision, weights=contents[1])

@@ -82,15 +82,6 @@ class GraphWriter:
         """Elements ``start`` to before ``end`` of one axis."""
         return self("Slice", value, *(self.shape(one) for one in (start, end, axis, step)))
 
-    def column(self, value: ir.Value, index: int) -> ir.Value:
-        """One element of the last axis, which goes."""
-        return self("Gather", value, self.constant(index, np.int64), axis=-1)
-
-    def stack_columns(self, *columns: ir.Value) -> ir.Value:
-        """Columns side by side, in a new last axis."""
-        added = [self("Unsqueeze", column, self.shape(-1)) for column in columns]
-        return self("Concat", *added, axis=-1)
-
     def gather_rows(self, table: ir.Value, rows: ir.Value) -> ir.Value:
         """Of each picture's table [N, n, …] the rows [N, k] int64: [N, k, …]."""
         return self("GatherND", table, self("Unsqueeze", rows, self.shape(-1)), batch_dims=1)

@@ -148,10 +148,10 @@ def write_two_stage(graph: ir.Graph, plan: TwoStagePlan) -> dict[str, ir.Value]:
     features, objectness = outputs[: len(plan.scales)], outputs[pools : pools + levels]
     deltas, (logits, regression) = outputs[pools + levels : pools + 2 * levels], outputs[-2:]
     proposals, scores = _proposals(write, plan, objectness, deltas)
-    pooled, places = _pooled(write, plan, features, proposals)
+    pooled, boxes, places = _pooled(write, plan, features, proposals)
     graph.inputs[1].replace_all_uses_with(pooled)
-    in_order = [write("Gather", one, places, axis=0) for one in (logits, regression)]
-    return _detections(write, plan, proposals, scores, *in_order)
+    boxes, logits, regression = (write("Gather", one, places, axis=0) for one in (boxes, logits, regression))
+    return _detections(write, plan, write.reshape(boxes, -1, plan.proposals, 4), scores, logits, regression)
 
 
 def _proposals(
@@ -195,27 +195,31 @@ def _filled(write: GraphWriter, value: ir.Value, after: list[int], number: float
 
 def _pooled(
     write: GraphWriter, plan: TwoStagePlan, features: list[ir.Value], proposals: ir.Value
-) -> tuple[ir.Value, ir.Value]:
-    """Pooled boxes [N P, C, S, S], sorted by pyramid level, and where each proposal [N P] stands among them.
+) -> tuple[ir.Value, ir.Value, ir.Value]:
+    """Pooled boxes [N P, C, S, S] by pyramid level, their edges [N P, 4], and where each proposal [N P] is among them.
 
     The box head takes them in any order, so only its small answers are brought back into the proposals' order.
+
+    The edges are brought back too, though the proposals are the same numbers: asked for bf16, OpenVINO computes in it
+    whatever leads to an answer through a network alone, and rounded edges are off by up to two pixels.
     """
     boxes = write.reshape(proposals, -1, 4)
     one, zero = write.constant(1, np.int64), write.constant(0, np.int64)
     rows = write("Range", zero, write("Squeeze", write.slice(write("Shape", boxes), 0, 1, 0)), one)
     pictures = write("Div", rows, write.constant(plan.proposals, np.int64))
     if len(plan.scales) == 1:
-        return _align(write, plan, features[0], boxes, pictures, plan.scales[0]), rows
+        return _align(write, plan, features[0], boxes, pictures, plan.scales[0]), boxes, rows
     level_of = _levels(write, plan, boxes)
-    pooled, sorted_rows = [], []
+    pooled, sorted_boxes, sorted_rows = [], [], []
     for level, (feature, scale) in enumerate(zip(features, plan.scales, strict=True)):
         here = write("Equal", level_of, write.constant(level, np.int64))
         own = write.reshape(write("NonZero", here), -1)
         own_boxes, own_pictures = (write("Gather", table, own, axis=0) for table in (boxes, pictures))
         pooled.append(_align(write, plan, feature, own_boxes, own_pictures, scale))
+        sorted_boxes.append(own_boxes)
         sorted_rows.append(own)
     places = write("ScatterElements", rows, write("Concat", *sorted_rows, axis=0), rows, axis=0)
-    return write("Concat", *pooled, axis=0), places
+    return write("Concat", *pooled, axis=0), write("Concat", *sorted_boxes, axis=0), places
 
 
 def _levels(write: GraphWriter, plan: TwoStagePlan, boxes: ir.Value) -> ir.Value:

@@ -60,7 +60,7 @@ def labels_of_head(state: Mapping[str, Tensor], source: str) -> int:
     """
     for head, times in _HEADS.items():
         sizes = [tensor.numel() for name, tensor in state.items() if name.endswith(head)]
-        if len(sizes) == 1 and sizes[0] % times == 0:
+        if len(sizes) == 1 and sizes[0] % times == 0 and sizes[0] > times:
             return sizes[0] // times
     raise ModelError(f"{source} has no {', and no '.join(_HEADS)}.", "It is no detector of torchvision's layout.")
 

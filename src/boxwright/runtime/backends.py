@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ import numpy as np
 
 from .bundle import WEIGHTS, Bundle
 from .detections import Detections
-from .errors import ConfigError, MissingDependency
+from .errors import ArchiveError, ConfigError, MissingDependency
 
 __all__ = [
     "BACKENDS",
@@ -38,6 +39,8 @@ ONNX_INT8 = "model.int8.onnx"
 _PACKAGES = {"onnxruntime": "onnxruntime", "openvino": "openvino", "torch": "torch", "torch-compile": "torch"}
 _EXTRAS = {"onnxruntime": "boxwright", "openvino": "boxwright[openvino]"}
 _ROUNDS = 3
+# A tensor of ONNX may name a file to be read from: a protobuf string of 8 bytes, its length before it.
+_EXTERNAL_DATA = re.compile(rb"(?:\x08|\x88\x80*\x00)location")
 
 _measuring = threading.Lock()  # two at once would slow each other down
 _choices: Dict[Tuple[Any, ...], Tuple[Variant, str, Mapping[str, float]]] = {}
@@ -137,7 +140,8 @@ def open_backend(
 
 def usable_variants(bundle: Bundle, device: str = "cpu") -> Tuple[Variant, ...]:
     """What ``auto`` chooses from: proved, its member there, its runtime installed; never empty with torch."""
-    proved = [Variant.parse(text) for text in bundle.spec.exports]
+    known = {f"{backend}-{precision}" for backend in BACKENDS for precision in PRECISIONS}
+    proved = [Variant.parse(text) for text in bundle.spec.exports if text in known]  # others are of a later version
     proved = [one for one in proved if one.member in bundle.members]
     trained = Variant("torch")
     everything = [*proved, *([] if trained in proved else [trained])]
@@ -155,6 +159,7 @@ def candidates(bundle: Bundle, backend: str = "auto", precision: str = "auto", d
     _require_known("precision", precision, PRECISIONS)
     if backend != "auto":
         require_installed(backend)
+        _require_device(backend, device)
     found = [
         one
         for one in usable_variants(bundle, device)
@@ -164,6 +169,12 @@ def candidates(bundle: Bundle, backend: str = "auto", precision: str = "auto", d
         return found
     if backend != "auto":  # asked for by name: proved or not
         return [Variant(backend, "fp32" if precision == "auto" else precision)]
+    unusable = [text for text in bundle.spec.exports if text.endswith(f"-{precision}")]
+    if unusable:
+        raise MissingDependency(
+            f"{bundle.source}: {', '.join(unusable)}: proved, and cannot run here on {device!r}.",
+            "Install the runtime, or use the CPU.",
+        )
     if precision != "auto":
         raise ConfigError(
             f"{bundle.source}: no export in {precision} was proved.", f"Archive it with --precision {precision}."
@@ -177,6 +188,11 @@ def candidates(bundle: Bundle, backend: str = "auto", precision: str = "auto", d
 def _require_known(what: str, given: str, known: Tuple[str, ...]) -> None:
     if given != "auto" and given not in known:
         raise ConfigError(f"{what.capitalize()} {given!r} is unknown.", f"Use auto, {', '.join(known)}.")
+
+
+def _require_device(backend: str, device: str) -> None:
+    if device != "cpu" and not backend.startswith("torch"):
+        raise ConfigError(f"Backend {backend!r} runs on the CPU, not on {device!r}.", "Leave --device out.")
 
 
 def _installed(backend: str) -> bool:
@@ -205,15 +221,18 @@ def _open(bundle: Bundle, variant: Variant, device: str, threads: Optional[int])
         compiled = variant.backend == "torch-compile"
         return TorchBackend(bundle, device, precision=variant.precision, compiled=compiled, threads=threads)
     source = f"{bundle.source}: {variant.member}"
+    if variant.backend == "onnxruntime" and variant.precision == "bf16":
+        raise ConfigError("onnxruntime runs no bf16 on the CPU.", "Use --backend openvino or torch.")
+    graph = bundle.read(variant.member)
+    if b"location" in graph and _EXTERNAL_DATA.search(graph):
+        raise ArchiveError(f"{source}: reads files outside the archive.", "Do not use it.")
     if variant.backend == "openvino":
         from .openvino_backend import OpenVinoBackend
 
-        return OpenVinoBackend(bundle.read(variant.member), source, precision=variant.precision, threads=threads)
+        return OpenVinoBackend(graph, source, precision=variant.precision, threads=threads)
     from .onnx_backend import OnnxBackend
 
-    if variant.precision == "bf16":
-        raise ConfigError("onnxruntime runs no bf16 on the CPU.", "Use --backend openvino or torch.")
-    return OnnxBackend(bundle.read(variant.member), source, threads)
+    return OnnxBackend(graph, source, threads)
 
 
 def _fastest_once(bundle: Bundle, variants: List[Variant], device: str, threads: Optional[int]) -> Chosen:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+from collections import Counter
 from dataclasses import dataclass, field, replace
 from io import BytesIO
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterable, Iterator, Mapping, Union
+from typing import Any, Callable, Dict, Iterable, Iterator, Mapping, Optional, Sequence, Union
 
 from .errors import ArchiveError
 from .pickled import refuse_code
@@ -26,6 +27,7 @@ __all__ = [
     "SPEC",
     "WEIGHTS",
     "Bundle",
+    "class_names_fault",
     "index_to_name",
     "open_bundle",
 ]
@@ -116,6 +118,19 @@ def open_bundle(path: Union[str, os.PathLike[str]]) -> Bundle:
     raise ArchiveError(f"{place}: no such file or folder.", "Give a run folder or a .mar archive.")
 
 
+def class_names_fault(names: Sequence[str]) -> Optional[str]:
+    """Why these cannot be the classes of a model, or None: an answer has one key a class beside its score."""
+    if not names:
+        return "names no classes"
+    often = [name for name, count in Counter(names).items() if count > 1]
+    if often:
+        return f"names class {often[0]!r} more than once"
+    if "score" in names:
+        return "names a class 'score', which is a key of every answer"
+    unprintable = [name for name in names if not name.isprintable()]
+    return f"class {unprintable[0]!r} cannot be printed" if unprintable else None
+
+
 def index_to_name(spec: ModelSpec) -> Dict[str, str]:
     """The network's own labels, as torchvision counts them: 0 is the background."""
     return {"0": "__background__", **{str(index): name for index, name in enumerate(spec.class_names, start=1)}}
@@ -196,18 +211,21 @@ def _verified(listed: Mapping[str, str], chunks: Callable[[str], Iterable[bytes]
             digest.update(piece)
             if content is not None:
                 content.write(piece)
+                _require_reasonable(name, content.tell(), source)
         if digest.hexdigest() != expected:
             raise ArchiveError(f"{source}: member {name!r} does not match its SHA-256.", "The archive was altered.")
     return kept
+
+
+def _require_reasonable(name: str, size: int, source: str) -> None:
+    if name in _DOCUMENTS and size > _MAX_DOCUMENT:
+        raise ArchiveError(f"{source}: {name} is larger than {_MAX_DOCUMENT:,} bytes.", "Do not use it.")
 
 
 def _bundle(
     kept: Mapping[str, BytesIO], listed: Mapping[str, str], source: str, fetch: Callable[[str], bytes]
 ) -> Bundle:
     documents = {name: kept[name].getvalue() for name in _DOCUMENTS}
-    for name, text in documents.items():
-        if len(text) > _MAX_DOCUMENT:
-            raise ArchiveError(f"{source}: {name} is larger than {_MAX_DOCUMENT:,} bytes.", "Do not use it.")
     spec = ModelSpec.from_json(documents[SPEC], f"{source}: {SPEC}")
     _require_agreement(spec, documents, source)
     refuse_code(kept[WEIGHTS], source)
@@ -223,9 +241,9 @@ def _require_agreement(spec: ModelSpec, documents: Mapping[str, bytes], source: 
     for what, text in (("name", spec.name), ("version", model.get("modelVersion"))):
         if not isinstance(text, str) or not NAME_PATTERN.fullmatch(text):
             raise ArchiveError(f"{source}: the model's {what} {text!r} cannot stand in a URL.", "Write it again.")
-    unprintable = [name for name in spec.class_names if not name.isprintable()]
-    if unprintable:
-        raise ArchiveError(f"{source}: class {unprintable[0]!r} cannot be printed.", "Do not use it.")
+    fault = class_names_fault(spec.class_names)
+    if fault:
+        raise ArchiveError(f"{source}: {fault}.", "Do not use it.")
     if parse_json(documents[INDEX_TO_NAME], f"{source}: {INDEX_TO_NAME}") != index_to_name(spec):
         raise ArchiveError(f"{source}: {INDEX_TO_NAME} and {SPEC} name different classes.", "The archive was altered.")
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import re
+import socket
 import string
 import time
-from http.client import HTTPException
-from typing import Any, Optional
+from functools import partial
+from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
+from typing import Any, Optional, Type
 from urllib import request
 from urllib.error import HTTPError, URLError
-from urllib.parse import quote, urljoin
+from urllib.parse import quote, urljoin, urlsplit
 
 from .errors import PictureError
 
@@ -49,8 +52,8 @@ def download(url: str, max_bytes: int = MAX_BYTES, seconds: float = SECONDS) -> 
     for _ in range(MAX_REDIRECTS + 1):
         require_web(url, where)
         try:
-            with _opener().open(_request(where), timeout=max(deadline - time.monotonic(), 0.1)) as answer:
-                return _read(answer, url, max_bytes, deadline)
+            with _opener(deadline).open(_request(where), timeout=max(deadline - time.monotonic(), 0.1)) as answer:
+                return _read(answer, url, max_bytes)
         except HTTPError as error:
             where = _next(url, where, error)
         except (OSError, HTTPException, ValueError) as error:
@@ -66,25 +69,84 @@ def require_web(url: str, where: Optional[str] = None) -> None:
         where: it leads; itself by default.
 
     Raises:
-        PictureError: another scheme.
+        PictureError: another scheme, or no URL at all.
     """
     if not _WEB_URL.match(where or url):
         reached = f" leads to {where!r}, which" if where and where != url else ""
         raise PictureError(f"{url!r}{reached} is not on the web.", "Only http:// and https:// can be fetched.")
+    try:
+        urlsplit(where or url)
+    except ValueError as error:
+        raise _failed(url, _reason(error)) from error
 
 
-def _opener() -> request.OpenerDirector:
+def _opener(deadline: float) -> request.OpenerDirector:
     """Without ``urlopen``'s ways to files and FTP, and without its redirects, whose bodies it reads whole."""
     opener = request.OpenerDirector()
     for handler in (
         request.ProxyHandler(),
-        request.HTTPHandler(),
-        request.HTTPSHandler(),
+        _Http(deadline),
+        _Https(deadline),
         request.HTTPDefaultErrorHandler(),
         request.HTTPErrorProcessor(),
     ):
         opener.add_handler(handler)
     return opener
+
+
+class _Http(request.HTTPHandler):
+    """Answers must end before the deadline."""
+
+    def __init__(self, deadline: float) -> None:
+        super().__init__()
+        self._connect = partial(_connection, HTTPConnection, deadline)
+
+    def http_open(self, req: request.Request) -> Any:
+        return self.do_open(self._connect, req)
+
+
+class _Https(request.HTTPSHandler):
+    """Likewise."""
+
+    def __init__(self, deadline: float) -> None:
+        super().__init__()
+        self._connect = partial(_connection, HTTPSConnection, deadline)
+
+    def https_open(self, req: request.Request) -> Any:
+        return self.do_open(self._connect, req)
+
+
+def _connection(kind: Type[HTTPConnection], deadline: float, host: str, **options: Any) -> HTTPConnection:
+    connection = kind(host, **options)
+    connection.response_class = partial(_Answer, deadline=deadline)  # type: ignore[assignment]  # it is only called
+    return connection
+
+
+class _Answer(HTTPResponse):
+    """Is read until a deadline, status line and headers as well; a socket's own timeout begins anew with every byte."""
+
+    def __init__(self, sock: socket.socket, *arguments: Any, deadline: float, **options: Any) -> None:
+        super().__init__(sock, *arguments, **options)
+        self.fp = io.BufferedReader(_InTime(self.fp.detach(), sock, deadline))
+
+
+class _InTime(io.RawIOBase):
+    def __init__(self, raw: io.RawIOBase, sock: socket.socket, deadline: float) -> None:
+        self._raw, self._sock, self._deadline = raw, sock, deadline
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> Optional[int]:
+        left = self._deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("it takes too long")
+        self._sock.settimeout(left)
+        return self._raw.readinto(buffer)
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
 
 
 def _request(url: str) -> request.Request:
@@ -97,10 +159,14 @@ def _next(url: str, where: str, error: HTTPError) -> str:
         target = error.headers.get("Location")
     if error.code not in _REDIRECTS or not target:
         raise _failed(url, f"the server answered {error.code} {error.reason}") from error
-    return urljoin(where, target)
+    try:
+        # http.client reads headers as Latin-1, whatever they were
+        return urljoin(where, quote(target, safe=string.punctuation, encoding="iso-8859-1"))
+    except ValueError as fault:
+        raise _failed(url, f"it leads to {target!r}, which is no URL") from fault
 
 
-def _read(answer: Any, url: str, max_bytes: int, deadline: float) -> bytes:
+def _read(answer: Any, url: str, max_bytes: int) -> bytes:
     body = bytearray()
     while True:
         chunk = answer.read1(_CHUNK)
@@ -109,8 +175,6 @@ def _read(answer: Any, url: str, max_bytes: int, deadline: float) -> bytes:
         body += chunk
         if len(body) > max_bytes:
             raise PictureError(f"Picture {url!r} is larger than {max_bytes:,} bytes.", "Download it, make it smaller.")
-        if time.monotonic() > deadline:
-            raise TimeoutError("it takes too long")
 
 
 def _reason(error: Exception) -> str:

@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import os
-from typing import Any, List, Optional
+from typing import Any, List, Optional, Sequence
 
 import numpy as np
 
 from .detections import Detections
 from .errors import ArchiveError
 
-__all__ = ["EXACT", "INPUT", "OUTPUTS", "OnnxBackend", "detections_of_padded", "load_onnxruntime"]
+__all__ = [
+    "EXACT",
+    "INPUT",
+    "OUTPUTS",
+    "OnnxBackend",
+    "cannot_run",
+    "detections_of_padded",
+    "load_onnxruntime",
+    "require_signature",
+]
 
 INPUT = "images"
 """The graph's input: uint8 [N, 3, H, W], RGB, a canvas as ``preprocess`` makes it."""
@@ -44,7 +53,7 @@ class OnnxBackend:
         threads: processors one picture may use; all by default.
 
     Raises:
-        ArchiveError: onnxruntime cannot read it.
+        ArchiveError: onnxruntime cannot read it, or it is no graph of ``export_onnx``.
     """
 
     def __init__(self, graph: bytes, source: str, threads: Optional[int] = None) -> None:
@@ -57,10 +66,36 @@ class OnnxBackend:
         except Exception as error:  # onnxruntime's own classes share no base
             raise ArchiveError(f"{source}: cannot be read by onnxruntime: {error}.", "Write it again.") from error
         self._session._model_bytes = None  # the whole file, kept in case another provider were asked for
+        self._source = source
+        inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
+        require_signature([one.name for one in inputs], [one.name for one in outputs], source)
 
     def detect(self, canvases: np.ndarray) -> List[Detections]:
         """Detect on a batch; see ``Backend.detect``."""
-        return detections_of_padded(*self._session.run(list(OUTPUTS), {INPUT: canvases}))
+        try:
+            answer = self._session.run(list(OUTPUTS), {INPUT: canvases})
+        except Exception as error:  # see above
+            raise cannot_run(self._source, error) from error
+        return detections_of_padded(*answer)
+
+
+def require_signature(inputs: Sequence[str], outputs: Sequence[str], source: str) -> None:
+    """Nothing, for a graph that takes ``INPUT`` and gives ``OUTPUTS``.
+
+    Raises:
+        ArchiveError: it is another one.
+    """
+    if list(inputs) != [INPUT] or set(outputs) != set(OUTPUTS):
+        raise ArchiveError(
+            f"{source}: takes {', '.join(inputs)} and gives {', '.join(outputs)}: no graph of boxwright's.",
+            "Write it again.",
+        )
+
+
+def cannot_run(source: str, error: Exception) -> ArchiveError:
+    """What a runtime said about a graph that it could read."""
+    said = " ".join(str(error).split())[:300].rstrip(".")
+    return ArchiveError(f"{source}: cannot be run: {said}.", "Write it again.")
 
 
 def detections_of_padded(boxes: np.ndarray, scores: np.ndarray, labels: np.ndarray) -> List[Detections]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import List, Optional
+from typing import Any, List, Optional, Sequence
 
 import numpy as np
 
 from .detections import Detections
 from .errors import ArchiveError
-from .onnx_backend import OUTPUTS, detections_of_padded
+from .onnx_backend import OUTPUTS, cannot_run, detections_of_padded, require_signature
 
 __all__ = ["OpenVinoBackend"]
 
@@ -19,12 +19,13 @@ class OpenVinoBackend:
     Args:
         graph: an ONNX file, or the XML of OpenVINO's own format.
         source: where it is from, for errors.
-        precision: ``bf16`` multiplies in it, in the networks; OpenVINO leaves what is done to boxes in fp32.
+        precision: ``bf16`` multiplies in it, in the networks; OpenVINO leaves what is done to boxes in fp32. With
+            ``int8``, for quantised graphs, so is what was not quantised, where the processor has bf16.
         threads: processors one picture may use; all by default.
         weights: the other half of OpenVINO's own format.
 
     Raises:
-        ArchiveError: OpenVINO cannot read it.
+        ArchiveError: OpenVINO cannot read it, or it is no graph of ``export_onnx``.
     """
 
     def __init__(
@@ -38,17 +39,19 @@ class OpenVinoBackend:
     ) -> None:
         import openvino
 
+        core = openvino.Core()
         options = {
             "PERFORMANCE_HINT": "LATENCY",
-            "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32",
+            "INFERENCE_PRECISION_HINT": _inference_precision(core, precision),
             # pinned, as OpenVINO would have it, the threads of every session are put on the same first cores
             **({"INFERENCE_NUM_THREADS": threads, "ENABLE_CPU_PINNING": False} if threads else {}),
         }
         try:
-            core = openvino.Core()
             self._model = core.compile_model(core.read_model(graph, weights), "CPU", options)
         except Exception as error:  # OpenVINO raises RuntimeError and others for whatever it runs into
             raise ArchiveError(f"{source}: cannot be read by OpenVINO: {error}.", "Write it again.") from error
+        require_signature(_names(self._model.inputs), _names(self._model.outputs), source)
+        self._source = source
         self._request = self._model.create_infer_request()
         # OpenVINO prepares its view on tensors at first use, and two threads that do so at once wait for
         # each other for ever
@@ -56,5 +59,17 @@ class OpenVinoBackend:
 
     def detect(self, canvases: np.ndarray) -> List[Detections]:
         """Detect on a batch; see ``Backend.detect``."""
-        answer = self._request.infer([canvases])
+        try:
+            answer = self._request.infer([canvases])
+        except Exception as error:  # see above
+            raise cannot_run(self._source, error) from error
         return detections_of_padded(*(answer[name] for name in OUTPUTS))
+
+
+def _inference_precision(core: Any, precision: str) -> str:
+    has_bf16 = "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return "bf16" if precision == "bf16" or (precision == "int8" and has_bf16) else "f32"
+
+
+def _names(ports: Sequence[Any]) -> List[str]:
+    return [port.any_name if port.names else "nameless" for port in ports]

@@ -10,6 +10,7 @@ from .errors import ArchiveError
 
 __all__ = ["refuse_code"]
 
+_ZIP = b"PK\x03\x04"
 _MAX_PICKLE = 4 * 1024**2
 _MAKES_TENSORS = re.compile(
     r"collections OrderedDict"
@@ -53,8 +54,14 @@ def _refused(source: str, asked: Optional[str] = None) -> ArchiveError:
 def _foreign_names(weights: BinaryIO) -> Iterator[str]:
     import pickletools
 
+    weights.seek(0)
+    if weights.read(len(_ZIP)) != _ZIP:  # torch.load would take it for its older format, whatever follows
+        raise ValueError("no zip file")
     with zipfile.ZipFile(weights) as file:
-        (pickle,) = [entry for entry in file.infolist() if entry.filename.endswith("data.pkl")]
+        entries = file.infolist()
+        (pickle,) = [entry for entry in entries if entry.filename.lower().endswith("data.pkl")]
+        if pickle.filename != f"{entries[0].filename.split('/')[0]}/data.pkl":
+            raise ValueError("another data.pkl than PyTorch reads")
         with file.open(pickle) as opened:
             content = opened.read(_MAX_PICKLE)
     for opcode, argument, _ in pickletools.genops(content):

@@ -12,6 +12,7 @@ from PIL import Image
 from .backends import open_backend
 from .bundle import Bundle, open_bundle
 from .detections import Detections
+from .errors import ArchiveError
 from .picture import MAX_PIXELS, PictureSource
 from .preprocess import Placement, postprocess, preprocess
 from .sources import Sources, read_sources
@@ -123,8 +124,14 @@ class Predictor:
 
         Args:
             prepared: what ``prepare`` returned, one a picture; they run as one batch.
+
+        Raises:
+            ArchiveError: the network answers classes that the model does not have, or cannot be run.
         """
         if not prepared:
             return []
         found = self.chosen.backend.detect(np.stack([canvas for canvas, _ in prepared]))
+        labels = np.concatenate([one.labels for one in found])
+        if len(labels) and not 0 <= labels.min() <= labels.max() < len(self.spec.classes):
+            raise ArchiveError(f"{self.spec.name}: answers classes that it does not have.", "Do not use it.")
         return [postprocess(one, placement) for one, (_, placement) in zip(found, prepared)]

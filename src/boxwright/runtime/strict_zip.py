@@ -24,7 +24,7 @@ __all__ = ["MAX_ARCHIVE_BYTES", "Entry", "StrictZip", "name_fault", "open_zip"]
 MAX_ARCHIVE_BYTES = 4 * 1024**3
 """Largest accepted sum of the unpacked sizes that an archive's directory announces."""
 
-_MAX_RATIO = 1000
+_MAX_RATIO = 100
 _MAX_MEMBERS = 1000
 _MAX_DIRECTORY = 1024**2
 _MAX_NAME = 255

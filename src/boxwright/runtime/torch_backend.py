@@ -30,6 +30,7 @@ class TorchBackend:
             the whole process, so the last one given holds for all models, from each thread's first picture on.
 
     Raises:
+        ConfigError: a precision that it has not.
         MissingDependency: torch is not installed.
         ModelError: the device is not available.
         ArchiveError: the weights are not a plain state dict, or do not fit the architecture.
@@ -44,6 +45,8 @@ class TorchBackend:
         compiled: bool = False,
         threads: Optional[int] = None,
     ) -> None:
+        if precision == "int8":
+            raise ConfigError("PyTorch runs no int8 here.", "Use --backend onnxruntime or openvino.")
         try:
             import torch
         except ImportError as error:
@@ -52,8 +55,6 @@ class TorchBackend:
         self._device = self._checked_device(device)
         self._network = load_network(bundle).to(self._device).eval()
         self._precision = precision
-        if precision == "int8":
-            raise ConfigError("PyTorch runs no int8 here.", "Use --backend onnxruntime or openvino.")
         if compiled:
             self._network.get_submodule("backbone").compile()
         if threads:

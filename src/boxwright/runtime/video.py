@@ -162,16 +162,17 @@ class VideoWriter:
 
     Args:
         path: of the file; replaced.
-        rate: frames a second.
+        rate: frames a second of the original.
+        every: so many of them make one of this file's, which lasts as long.
 
     Raises:
         MissingDependency: OpenCV is not installed.
     """
 
-    def __init__(self, path: VideoPath, rate: float) -> None:
+    def __init__(self, path: VideoPath, rate: float, every: int = 1) -> None:
         self._cv2 = _opencv()
         self._path = os.fspath(path)
-        self._rate = rate if rate <= _HIGHEST_RATE else _USUAL_RATE
+        self._rate = (rate if rate <= _HIGHEST_RATE else _USUAL_RATE) / every  # more is a clock of the container
         self._file: Any = None
         self._size = (0, 0)
 

@@ -24,6 +24,7 @@ from starlette.requests import ClientDisconnect
 from boxwright.runtime import PictureError
 
 from . import v2
+from .body import BodyRefused, read_body
 from .engine import Busy, Engine, ServedModel
 
 __all__ = ["MAX_BODY", "create_app"]
@@ -72,10 +73,7 @@ def create_app(engine: Engine, max_body: int = MAX_BODY) -> FastAPI:
 
     @app.exception_handler(HTTPException)
     async def no_route(request: Request, error: HTTPException) -> Response:
-        refusal = _unrouted(error.status_code, request.url.path)
-        if request.url.path.startswith(v2.PREFIX + "/"):
-            return v2.error(refusal.status, refusal.message)
-        return _error(refusal)
+        return _fitting_error(request, _unrouted(error.status_code, request.url.path))
 
     @app.exception_handler(ClientDisconnect)
     async def gone(request: Request, error: ClientDisconnect) -> Response:
@@ -83,7 +81,9 @@ def create_app(engine: Engine, max_body: int = MAX_BODY) -> FastAPI:
 
     @app.exception_handler(Exception)
     async def fault(request: Request, error: Exception) -> Response:
-        return _error(_Refusal(500, "InternalServerException", "Internal error; see the server's log."))
+        return _fitting_error(
+            request, _Refusal(500, "InternalServerException", "Internal error; see the server's log.")
+        )
 
     v2.add_inference_protocol(app, engine, max_body)
 
@@ -138,23 +138,15 @@ def _find(engine: Engine, name: str, version: str | None) -> ServedModel:
 
 
 async def _picture_bytes(request: Request, max_body: int) -> bytes:
-    body = await _body(request, max_body)
+    try:
+        body = await read_body(request, max_body)
+    except BodyRefused as refused:
+        raise _Refusal(refused.status, refused.kind, str(refused)) from None
     if request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
         return await _form_file(request, body)
     if not body:
         raise _Refusal(400, "BadRequestException", "The request holds no picture. Send one as the body.")
     return body
-
-
-async def _body(request: Request, max_body: int) -> bytes:
-    chunks, size = [], 0
-    async for chunk in request.stream():
-        size += len(chunk)
-        if size > max_body:
-            message = f"The request body is larger than {max_body} bytes."
-            raise _Refusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "RequestEntityTooLargeException", message)
-        chunks.append(chunk)
-    return b"".join(chunks)
 
 
 async def _form_file(request: Request, body: bytes) -> bytes:
@@ -184,6 +176,13 @@ def _answer(document: list[dict[str, Any]]) -> Response:
 def _json(document: Any, status: int = HTTPStatus.OK, headers: dict[str, str] | None = None) -> Response:
     text = json.dumps(document, indent=2) + "\n"
     return Response(text, status_code=status, media_type="application/json", headers=headers)
+
+
+def _fitting_error(request: Request, refusal: _Refusal) -> Response:
+    """In the shape of the protocol that the path belongs to."""
+    if f"{request.url.path}/".startswith(f"{v2.PREFIX}/"):
+        return v2.error(refusal.status, refusal.message)
+    return _error(refusal)
 
 
 def _error(refusal: _Refusal) -> Response:

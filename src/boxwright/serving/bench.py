@@ -166,26 +166,23 @@ def _ask(setting: Setting, common: Mapping[str, Any]) -> list[dict[str, Any]]:
     }
     try:
         done = subprocess.run(
-            _WORKER,
-            input=json.dumps(request),
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=_TIMEOUT_SECONDS,
+            _WORKER, input=json.dumps(request).encode(), capture_output=True, timeout=_TIMEOUT_SECONDS
         )
-        answer: dict[str, Any] = json.loads(done.stdout) if done.returncode == 0 else {"error": _why(done)}
-    except subprocess.TimeoutExpired:
-        answer = {"error": f"It took more than {_TIMEOUT_SECONDS} s."}
-    if "error" in answer:
-        return [{"batch": batch, "error": answer["error"]} for batch in common["batches"]]
-    batches: list[dict[str, Any]] = answer["batches"]
-    return batches
+        said, end = done.stdout, _why(done)
+    except subprocess.TimeoutExpired as late:
+        said, end = late.stdout or b"", f"It took more than {_TIMEOUT_SECONDS} s."
+    # a line for each batch size; what ended in the middle of one leaves a part of it
+    answers: list[dict[str, Any]] = [
+        json.loads(line) for line in said.splitlines(keepends=True) if line.endswith(b"\n")
+    ]
+    return [*answers, *({"batch": batch, "error": end} for batch in common["batches"][len(answers) :])]
 
 
-def _why(done: subprocess.CompletedProcess[str]) -> str:
+def _why(done: subprocess.CompletedProcess[bytes]) -> str:
     if done.returncode < 0:
         return f"Ended by signal {-done.returncode}; 9 is mostly the system's, short of memory."
-    return (done.stderr.strip().splitlines() or [f"Ended with {done.returncode}."])[-1]
+    lines = done.stderr.decode("utf-8", "replace").strip().splitlines()
+    return (lines or [f"Ended with {done.returncode}."])[-1]
 
 
 def _summary(
@@ -206,7 +203,7 @@ def _summary(
             failed.append({**_named(setting, batch), "reason": error})
     runs.sort(key=lambda run: -run["images_per_s"])
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    stored = write_entry(archive, bundle, machine, runs, now) if runs else Stored()
+    stored = write_entry(archive, bundle, machine, runs, now, failed) if runs else Stored()
     device = "cpu" if machine.gpu is None else "cuda"
     best = best_run(stored.runs, usable_variants(bundle, device))
     return Bench(machine, pictures, tuple(runs), tuple(failed), stored, best, seconds, rounds)

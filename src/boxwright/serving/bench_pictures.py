@@ -56,6 +56,8 @@ def read_pictures(folder: Path, spec: InputSpec) -> Pictures:
     if not folder.is_dir():
         raise ConfigError(f"{folder}: no such folder.", "Give a folder of pictures.")
     files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+    if not files:
+        raise ConfigError(f"{folder}: no pictures.", f"Looked for {', '.join(SUFFIXES)}.")
     step = max(1, len(files) / MOST_PICTURES)
     return _prepared([files[int(index * step)] for index in range(min(len(files), MOST_PICTURES))], folder, spec)
 
@@ -72,7 +74,7 @@ def _prepared(files: list[Path], folder: Path, spec: InputSpec) -> Pictures:
         times.append(1000 * (time.perf_counter() - started))
         canvases.append(canvas)
     if not canvases:
-        raise ConfigError(f"{folder}: no usable pictures.", f"Looked for {', '.join(SUFFIXES)}.")
+        raise ConfigError(f"{folder}: no usable pictures. First: {unusable[0]}", "Give a folder of others.")
     return Pictures(np.stack(canvases), str(folder), statistics.median(times), tuple(unusable))
 
 

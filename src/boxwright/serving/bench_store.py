@@ -53,19 +53,20 @@ def archive_digest(bundle: Bundle) -> str:
 
 def bench_file(archive: Path) -> Path:
     """Where an archive's measurements lie."""
-    return archive.with_name(f"{archive.stem}.bench.json")
+    named = archive.absolute()  # "." has no name
+    return named.with_name(f"{named.stem}.bench.json")
 
 
 def read_entry(archive: Path, bundle: Bundle, machine: Machine) -> Stored:
     """What was measured of this archive on this machine; a file that cannot be used is a sentence.
 
     Args:
-        archive: path of the archive; its neighbour is looked into first, then the cache folder.
+        archive: path of the archive; of its neighbour and the cache folder's file, what was measured last counts.
         bundle: the archive opened.
         machine: this one.
     """
     digest = archive_digest(bundle)
-    notes = []
+    notes, found = [], []
     for path in _places(archive, digest):
         try:
             entry = _entries(path, digest).get(machine.fingerprint)
@@ -73,23 +74,32 @@ def read_entry(archive: Path, bundle: Bundle, machine: Machine) -> Stored:
             notes.append(f"{path} is ignored: {error}.")
             continue
         if entry is not None:
-            return Stored(tuple(entry["runs"]), path, tuple(notes))
-    return Stored(notes=tuple(notes))
+            found.append((entry["measured"], path, entry["runs"]))
+    if not found:
+        return Stored(notes=tuple(notes))
+    _, path, runs = max(found, key=lambda one: one[0])
+    return Stored(tuple(runs), path, tuple(notes))
 
 
 def write_entry(
-    archive: Path, bundle: Bundle, machine: Machine, runs: Iterable[Mapping[str, Any]], when: str
+    archive: Path,
+    bundle: Bundle,
+    machine: Machine,
+    runs: Iterable[Mapping[str, Any]],
+    when: str,
+    tried: Iterable[Mapping[str, Any]] = (),
 ) -> Stored:
     """Keep what was measured, beside the archive or, where nothing can be written, in the user's cache folder.
 
-    Earlier runs of variants that were not measured now stay; entries of other archives go.
+    Earlier runs of variants that were not tried now stay; entries of other archives go.
 
     Args:
         archive: path of the archive.
         bundle: the archive opened.
         machine: this one.
         runs: as ``boxwright bench --json`` writes them.
-        when: date and time, ISO 8601.
+        when: date and time in UTC, ISO 8601.
+        tried: likewise what could not be measured.
 
     Returns:
         All that is kept for this machine; ``path`` is None if it could be written nowhere.
@@ -97,7 +107,7 @@ def write_entry(
     digest = archive_digest(bundle)
     earlier = read_entry(archive, bundle, machine)
     new = [dict(run) for run in runs]
-    measured = {_variant(run) for run in new}
+    measured = {_variant(run) for run in (*new, *tried)}
     kept = (*new, *(run for run in earlier.runs if _variant(run) not in measured))
     entry = {"archive": digest, "measured": when, "machine": machine.to_document(), "runs": list(kept)}
     notes = list(earlier.notes)
@@ -177,7 +187,7 @@ def _entries(path: Path, digest: str) -> dict[str, dict[str, Any]]:
 
 
 def _is_entry(entry: object) -> bool:
-    if not isinstance(entry, dict) or not isinstance(entry.get("archive"), str):
+    if not isinstance(entry, dict) or not all(isinstance(entry.get(key), str) for key in ("archive", "measured")):
         return False
     runs = entry.get("runs")
     return isinstance(runs, list) and all(map(_is_run, runs))

@@ -1,6 +1,6 @@
 """Measures one setting in a process of its own: ``python -m boxwright.serving.bench_worker``.
 
-A request comes as JSON on standard input, see ``Request``; the answer goes as JSON to standard output.
+A request comes as JSON on standard input, see ``Request``; the answers go as lines of JSON to standard output.
 A process a setting, because PyTorch's number of threads, freed memory and page faults are the process's.
 """
 
@@ -12,7 +12,7 @@ import re
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -102,25 +102,28 @@ class _Session(threading.Thread):
 
 
 def main() -> None:
-    """Answer one request. What fails for a reason is answered with ``{"error": ...}``."""
+    """Answer one request, a line for each batch size, as soon as it is known: the next may end the process."""
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # what a runtime prints must not end up in the answer
     document = json.load(sys.stdin)
     request = Request(**{**document, "batches": tuple(document["batches"])})
     with answers:
-        json.dump(_answer(request), answers)
+        for answer in _answers(request):
+            print(json.dumps(answer), file=answers, flush=True)
 
 
-def _answer(request: Request) -> dict[str, Any]:
+def _answers(request: Request) -> Iterator[dict[str, Any]]:
+    """Figures, or ``error`` with the reason."""
     keep_freed_memory()  # as the server does
     try:
         backends = _open(request)
-    except BoxwrightError as error:
-        return {"error": str(error)}
-    except MemoryError:
-        return {"error": "Memory was not enough."}
+    except (BoxwrightError, MemoryError) as error:
+        reason = str(error) or "Memory was not enough."
+        yield from ({"batch": batch, "error": reason} for batch in request.batches)
+        return
     canvases = np.load(request.canvases, mmap_mode="r")
-    return {"batches": [_measure(backends, canvases, batch, request.seconds) for batch in request.batches]}
+    for batch in request.batches:
+        yield _measure(backends, canvases, batch, request.seconds)
 
 
 def _open(request: Request) -> list[Backend]:

@@ -6,7 +6,6 @@ no fault of the code that serves can be on both sides of the comparison.
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,17 +15,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from boxwright.config import load_config
 from boxwright.evaluation.answers import LOOSE, STRICT, PictureDifference, Slack, compare_answer
 from boxwright.evaluation.clients import Answer, Client, Refusal, open_client
 from boxwright.evaluation.compare import read_run
 from boxwright.evaluation.endpoint import COMPARED, answered_detections, apart, tolerance_of
 from boxwright.evaluation.operating import reported_figures
-from boxwright.evaluation.results import SplitResults
+from boxwright.evaluation.pictures import find_data
 from boxwright.runtime import (
     ArchiveError,
-    ConfigError,
-    DataError,
     Detections,
     OutOfTolerance,
     ServingError,
@@ -178,7 +174,7 @@ def _checked(staged: Path, run: Path, data: Path | None, progress: Progress | No
 def check_archive(mar: Path, run: Path, data: Path | None = None, progress: Progress | None = None) -> GateReport:
     """Serve an archive on loopback and hold its answers to what the run found on validation; see ``release``."""
     expected, _ = read_run(run)
-    folder = _pictures(expected, run, data)
+    folder = find_data(run, expected, data) / expected.split
     spec = open_bundle(mar).spec
     thresholds = np.array(spec.operating_point.thresholds(spec.class_names))
     wanted = tuple(one.above(thresholds) for one in expected.found)
@@ -267,23 +263,6 @@ def _chosen(wanted: Sequence[Detections]) -> list[int]:
     telling = [index for index, one in enumerate(wanted) if len(one)]
     picked = np.linspace(0, len(telling) - 1, min(PROBED, len(telling))).round().astype(int)
     return [telling[index] for index in picked]
-
-
-def _pictures(expected: SplitResults, run: Path, data: Path | None) -> Path:
-    """The folder of the pictures.
-
-    Raises:
-        DataError: nothing says where they are, or one is not there.
-    """
-    remedy = f"Give the folder it was trained on: boxwright archive {shlex.quote(str(run))} --gate --data FOLDER"
-    try:
-        folder = (load_config(run / "config.yaml").data if data is None else data) / expected.split
-    except ConfigError as error:
-        raise DataError(f"{run} does not say where its pictures are.", remedy) from error
-    missing = [name for name in expected.file_names if not (folder / name).is_file()]
-    if missing:
-        raise DataError(f"{folder}: {len(missing)} pictures are not there, first {missing[0]!r}.", remedy)
-    return folder
 
 
 def _shown(figure: float | None) -> str:

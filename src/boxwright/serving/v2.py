@@ -11,6 +11,7 @@ import base64
 import binascii
 import json
 import logging
+import re
 import struct
 import zlib
 from collections.abc import Mapping, Sequence
@@ -23,6 +24,7 @@ from fastapi import FastAPI, Request, Response
 
 from boxwright.runtime import PictureError
 
+from .body import BodyRefused, read_body, require_size
 from .engine import Busy, Engine, ServedModel
 
 __all__ = ["PREFIX", "add_inference_protocol", "error"]
@@ -36,6 +38,7 @@ _OUTPUTS = {
     "labels": ("INT64", "<i8", [-1]),
     "label_names": ("BYTES", None, [-1]),
 }
+_SIZE = re.compile("[0-9]{1,18}")
 _WINDOW_BITS = 47  # zlib's: gzip or zlib, told apart by the header
 _log = logging.getLogger(__name__)
 
@@ -152,13 +155,11 @@ async def _body(request: Request, max_body: int) -> bytes:
     encoding = request.headers.get("content-encoding", "identity").lower()
     if encoding not in ("identity", "gzip", "deflate"):
         raise _ProtocolError(415, f"Content-Encoding {encoding!r} is not understood. Use gzip or deflate.")
-    chunks, size = [], 0
-    async for chunk in request.stream():
-        size += len(chunk)
-        _require_size(size, max_body)
-        chunks.append(chunk)
-    body = b"".join(chunks)
-    return body if encoding == "identity" else _unpacked(body, max_body)
+    try:
+        body = await read_body(request, max_body)
+        return body if encoding == "identity" else _unpacked(body, max_body)
+    except BodyRefused as refused:
+        raise _ProtocolError(refused.status, str(refused)) from None
 
 
 def _unpacked(body: bytes, max_body: int) -> bytes:
@@ -167,25 +168,22 @@ def _unpacked(body: bytes, max_body: int) -> bytes:
         unpacked = unpacker.decompress(body, max_body + 1)
     except zlib.error as broken:
         raise _ProtocolError(400, f"The body cannot be unpacked: {broken}.") from None
-    _require_size(len(unpacked), max_body)
+    require_size(len(unpacked), max_body)
     if not unpacker.eof:
         raise _ProtocolError(400, "The body cannot be unpacked: it ends too early.")
     return unpacked
 
 
-def _require_size(size: int, max_body: int) -> None:
-    if size > max_body:
-        raise _ProtocolError(413, f"The request body is larger than {max_body} bytes.")
-
-
 def _read_call(request: Request, body: bytes) -> _Call:
     length = request.headers.get(_LENGTH, str(len(body)))
-    if not (length.isascii() and length.isdigit()) or int(length) > len(body):
-        raise _ProtocolError(400, f"{_LENGTH} {length!r} is no number up to the size of the body.")
+    if not _SIZE.fullmatch(length) or int(length) > len(body):
+        raise _ProtocolError(400, f"{_LENGTH} {length[:20]!r} is no number up to the size of the body.")
     if int(length) == 0 and body:  # the whole body is the one input's data
         return _Call(body, None, dict.fromkeys(_OUTPUTS, False))
     try:
         document = json.loads(body[: int(length)])
+        if not isinstance(document, dict):
+            raise ValueError("the body is no object with inputs")
         return _Call(_picture(document, body[int(length) :]), _id(document), _wanted(document))
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as malformed:
         reason = f"key {malformed} is missing" if isinstance(malformed, KeyError) else str(malformed)
@@ -204,7 +202,7 @@ def _picture(document: Mapping[str, Any], raw: bytes) -> bytes:
     (tensor,) = tensors
     if tensor["datatype"] != "BYTES" or any(axis != 1 for axis in tensor["shape"]):
         raise ValueError("input image is BYTES of shape [1], an encoded picture")
-    size = tensor.get("parameters", {}).get("binary_data_size")
+    size = _parameters(tensor).get("binary_data_size")
     if size is not None:
         return _element(raw, size)
     elements = tensor["data"]
@@ -226,13 +224,21 @@ def _element(raw: bytes, size: Any) -> bytes:
 
 
 def _wanted(document: Mapping[str, Any]) -> Mapping[str, bool]:
-    every = bool(document.get("parameters", {}).get("binary_data_output", False))
+    every = bool(_parameters(document).get("binary_data_output", False))
     named = document.get("outputs") or [{"name": name} for name in _OUTPUTS]
-    wanted = {one["name"]: bool(one.get("parameters", {}).get("binary_data", every)) for one in named}
+    wanted = {one["name"]: bool(_parameters(one).get("binary_data", every)) for one in named}
     unknown = sorted(set(wanted) - set(_OUTPUTS))
     if unknown:
         raise ValueError(f"there is no output {unknown[0]!r}, but {', '.join(_OUTPUTS)}")
     return wanted
+
+
+def _parameters(part: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Of a request, an input or an output; null, as some clients write it, is none."""
+    given = part.get("parameters") or {}
+    if not isinstance(given, dict):
+        raise ValueError("parameters are no object")
+    return given
 
 
 def _answer(model: ServedModel, call: _Call, found: Sequence[Mapping[str, Any]]) -> Response:

@@ -54,6 +54,8 @@ def archive(
         return
     if json_file:
         raise ConfigError("--json goes with --inspect.", "Leave it out.")
+    if precision and not export:
+        raise ConfigError("--precision does not go with --no-export.", "Leave one of them out.")
     console = make_console()
     precisions = ("fp32", *(precision or ())) if export else ()
     with stages(console) as advance:

@@ -52,7 +52,9 @@ def predict(
     typer.echo(f"Backend {predictor.chosen.reason}", err=True)
     console = make_console()
     with progress(console, "predict") as advance:
-        results, failed = predict_all(predictor, tasks, console.out, advance, urls=urls, every=every)
+        results, failed = predict_all(
+            predictor, tasks, console.out, advance, urls=urls, every=every, keep=json_file is not None
+        )
     if json_file:
         write_json(json_file, results)
     for error in failed:
