@@ -10,7 +10,7 @@ demo: $(VENV)/.train
 	$(VENV)/bin/boxwright demo
 
 test: lint browser
-	$(VENV)/bin/python -m pytest --numprocesses auto --dist loadfile
+	$(VENV)/bin/python -m pytest
 
 lint: $(VENV)/.dev
 	$(VENV)/bin/ruff check .

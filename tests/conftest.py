@@ -12,20 +12,6 @@ settings.load_profile("default")
 REPOSITORY = Path(__file__).parents[1]
 
 
-def _keep_to_one_core() -> None:
-    """Let each worker of pytest-xdist compute on a core of its own, before anything counts its threads.
-
-    Runtimes start as many threads as there are cores, and the threads of several workers would wait for each other.
-    """
-    worker = os.environ.get("PYTEST_XDIST_WORKER", "")
-    if worker and hasattr(os, "sched_setaffinity"):
-        cores = sorted(os.sched_getaffinity(0))
-        os.sched_setaffinity(0, {cores[int(worker.removeprefix("gw")) % len(cores)]})
-
-
-_keep_to_one_core()
-
-
 @pytest.fixture(scope="session")
 def real_data() -> Path:
     """The folder of real data sets; its absence is a failure, not a skip."""

@@ -18,11 +18,11 @@ from .graph import PREFIX
 
 __all__ = ["quantize"]
 
-_QUANTISED = ("Conv", "Gemm", "MatMul")
+_LAYERS = ("Conv", "Gemm", "MatMul")
 
-# What a layer gives goes through an activation next: rounded before as well as behind it, it would lose twice, and
-# runtimes could not make one step of the three.
-_INPUTS_ALONE = {"OpTypesToExcludeOutputQuantization": list(_QUANTISED)}
+# Rounding to 0 and up does what these do: the quantiser takes them out, and runtimes make one step of layer and
+# rounding. Left in, they would be computed in fp32 between two roundings.
+_ABSORBED = ("Relu", "Clip")
 
 
 def quantize(graph: bytes, canvases: Sequence[np.ndarray]) -> bytes:
@@ -43,8 +43,9 @@ def quantize(graph: bytes, canvases: Sequence[np.ndarray]) -> bytes:
     from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
 
     model = onnx.load_from_string(graph)
-    layers = [node.name for node in model.graph.node if node.op_type in _QUANTISED]
-    nodes = [name for name in layers[1:] if not name.startswith((PREFIX, EXACT))]
+    _, *layers = (node.name for node in model.graph.node if node.op_type in _LAYERS)
+    activations = (node.name for node in model.graph.node if node.op_type in _ABSORBED)
+    nodes = [name for name in (*layers, *activations) if not name.startswith((PREFIX, EXACT))]
     with tempfile.TemporaryDirectory() as folder, _quiet():
         out = Path(folder) / "int8.onnx"
         quantize_static(
@@ -57,7 +58,7 @@ def quantize(graph: bytes, canvases: Sequence[np.ndarray]) -> bytes:
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
             calibrate_method=CalibrationMethod.MinMax,
-            extra_options={"CalibMovingAverage": True, **_INPUTS_ALONE},
+            extra_options={"CalibMovingAverage": True},
         )
         return out.read_bytes()
 
