@@ -84,8 +84,7 @@ def test_openvino_rounds_no_box_where_networks_are_in_bf16(graph):
         for operator in model.get_runtime_model().get_ordered_ops()
         if (info := operator.get_rt_info())["outputPrecisions"].astype(str) == "bf16"
     }
-    kinds = {kind for kind, _ in rounded}
-    assert {"Convolution", "ROIAlign"} <= kinds
+    assert "Convolution" in {kind for kind, _ in rounded}
     assert {kind for kind, name in rounded if name.startswith(PREFIX)} <= {"ROIAlign", "Concatenation", "Reorder"}
 
 
@@ -98,6 +97,17 @@ def test_a_picture_without_detections_is_empty(tiny):
     graph = export_onnx(shy, spec)
     for backend in (OnnxBackend(graph, "made"), OpenVinoBackend(graph, "made")):
         assert [len(one) for one in backend.detect(canvases(2, SIDE))] == [0, 0]
+
+
+def test_a_picture_without_proposals_is_empty():
+    """The proposal head of torchvision's MobileNets drops what is unlikely; a picture may be left without any."""
+    spec = spec_of("fasterrcnn_mobilenet_v3_large_320_fpn", SIDE)
+    network, pictures = opinionated(spec), canvases(2, SIDE)
+    with torch.no_grad():
+        network.rpn.head.cls_logits.bias.fill_(-1000.0)
+    graph = export_onnx(network, spec)
+    for backend in (OnnxBackend(graph, "made"), OpenVinoBackend(graph, "made")):
+        assert [len(one) for one in backend.detect(pictures)] == [0, 0]
 
 
 def test_the_mode_of_the_network_is_restored(tiny):

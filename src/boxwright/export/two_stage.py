@@ -9,6 +9,7 @@ S x S a pooled box, K classes.
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass
 from typing import Any
@@ -148,7 +149,7 @@ def write_two_stage(graph: ir.Graph, plan: TwoStagePlan) -> dict[str, ir.Value]:
     features, objectness = outputs[: len(plan.scales)], outputs[pools : pools + levels]
     deltas, (logits, regression) = outputs[pools + levels : pools + 2 * levels], outputs[-2:]
     proposals, scores = _proposals(write, plan, objectness, deltas)
-    pooled, boxes, places = _pooled(write, plan, features, proposals)
+    pooled, boxes, places = _pooled(write, plan, features, proposals, scores)
     graph.inputs[1].replace_all_uses_with(pooled)
     boxes, logits, regression = (write("Gather", one, places, axis=0) for one in (boxes, logits, regression))
     return _detections(write, plan, write.reshape(boxes, -1, plan.proposals, 4), scores, logits, regression)
@@ -194,11 +195,13 @@ def _filled(write: GraphWriter, value: ir.Value, after: list[int], number: float
 
 
 def _pooled(
-    write: GraphWriter, plan: TwoStagePlan, features: list[ir.Value], proposals: ir.Value
+    write: GraphWriter, plan: TwoStagePlan, features: list[ir.Value], proposals: ir.Value, rated: ir.Value
 ) -> tuple[ir.Value, ir.Value, ir.Value]:
-    """Pooled boxes [N P, C, S, S] by pyramid level, their edges [N P, 4], and where each proposal [N P] is among them.
+    """Pooled boxes [M, C, S, S] by pyramid level, their edges [M, 4], and where each proposal [N P] is among them.
 
-    The box head takes them in any order, so only its small answers are brought back into the proposals' order.
+    The box head takes them in any order, so only its small answers are brought back into the proposals' order. It is
+    spared places that hold no proposal, of which a proposal head with a score threshold leaves many; these get the
+    answers of another, and their score keeps them out. The first is never spared: no runtime meets an empty batch.
 
     The edges are brought back too, though the proposals are the same numbers: asked for bf16, OpenVINO computes in it
     whatever leads to an answer through a network alone, and rounded edges are off by up to two pixels.
@@ -207,32 +210,34 @@ def _pooled(
     one, zero = write.constant(1, np.int64), write.constant(0, np.int64)
     rows = write("Range", zero, write("Squeeze", write.slice(write("Shape", boxes), 0, 1, 0)), one)
     pictures = write("Div", rows, write.constant(plan.proposals, np.int64))
-    if len(plan.scales) == 1:
-        return _align(write, plan, features[0], boxes, pictures, plan.scales[0]), boxes, rows
-    level_of = _levels(write, plan, boxes)
+    there = write("GreaterOrEqual", write.reshape(rated, -1), write.constant(0.0))
+    needed = write("Or", there, write("Equal", rows, zero))
     pooled, sorted_boxes, sorted_rows = [], [], []
-    for level, (feature, scale) in enumerate(zip(features, plan.scales, strict=True)):
-        here = write("Equal", level_of, write.constant(level, np.int64))
-        own = write.reshape(write("NonZero", here), -1)
+    for here, feature, scale in zip(_levels(write, plan, boxes), features, plan.scales, strict=True):
+        own = write.reshape(write("NonZero", write("And", needed, here)), -1)
         own_boxes, own_pictures = (write("Gather", table, own, axis=0) for table in (boxes, pictures))
         pooled.append(_align(write, plan, feature, own_boxes, own_pictures, scale))
         sorted_boxes.append(own_boxes)
         sorted_rows.append(own)
-    places = write("ScatterElements", rows, write("Concat", *sorted_rows, axis=0), rows, axis=0)
+    in_order = write("Concat", *sorted_rows, axis=0)
+    among = write("Range", zero, write("Squeeze", write("Shape", in_order)), one)
+    places = write("ScatterElements", write("Mul", rows, zero), in_order, among, axis=0)
     return write("Concat", *pooled, axis=0), write("Concat", *sorted_boxes, axis=0), places
 
 
-def _levels(write: GraphWriter, plan: TwoStagePlan, boxes: ir.Value) -> ir.Value:
-    """Int64 [n]: the level that each box [n, 4] is pooled from; equation 1 of Lin et al. (2017), as comparisons."""
+def _levels(write: GraphWriter, plan: TwoStagePlan, boxes: ir.Value) -> list[ir.Value]:
+    """Bool [n], one a level: which boxes [n, 4] are pooled from it; equation 1 of Lin et al. (2017), as comparisons."""
     pool = plan.network.roi_heads.box_roi_pool
     sides = write("Sub", write.slice(boxes, 2, 4, -1), write.slice(boxes, 0, 2, -1))
-    area = write("ReduceProd", sides, write.shape(-1), keepdims=1)
+    area = write("ReduceProd", sides, write.shape(-1), keepdims=0)
     finest, coarsest = (round(-math.log2(scale)) for scale in (plan.scales[0], plan.scales[-1]))
     eps = 1e-6  # torchvision's LevelMapper
     steps = range(finest + 1, coarsest + 1)
     limits = [(pool.canonical_scale * 2.0 ** (step - pool.canonical_level - eps)) ** 2 for step in steps]
-    reached = write("Cast", write("GreaterOrEqual", area, write.constant([limits])), to=ir.DataType.INT64)
-    return write("ReduceSum", reached, write.shape(-1), keepdims=0)
+    return [
+        write("And", write("GreaterOrEqual", area, write.constant(least)), write("Less", area, write.constant(most)))
+        for least, most in itertools.pairwise([0.0, *limits, np.inf])
+    ]
 
 
 def _align(
