@@ -85,8 +85,7 @@ def _opener(deadline: float) -> request.OpenerDirector:
     opener = request.OpenerDirector()
     for handler in (
         request.ProxyHandler(),
-        _Http(deadline),
-        _Https(deadline),
+        _Web(deadline),
         request.HTTPDefaultErrorHandler(),
         request.HTTPErrorProcessor(),
     ):
@@ -94,26 +93,20 @@ def _opener(deadline: float) -> request.OpenerDirector:
     return opener
 
 
-class _Http(request.HTTPHandler):
-    """Answers must end before the deadline."""
+class _Web(request.HTTPSHandler):
+    """Both schemes; answers must end before the deadline."""
+
+    http_request = request.AbstractHTTPHandler.do_request_
 
     def __init__(self, deadline: float) -> None:
         super().__init__()
-        self._connect = partial(_connection, HTTPConnection, deadline)
+        self._deadline = deadline
 
     def http_open(self, req: request.Request) -> Any:
-        return self.do_open(self._connect, req)
-
-
-class _Https(request.HTTPSHandler):
-    """Likewise."""
-
-    def __init__(self, deadline: float) -> None:
-        super().__init__()
-        self._connect = partial(_connection, HTTPSConnection, deadline)
+        return self.do_open(partial(_connection, HTTPConnection, self._deadline), req)
 
     def https_open(self, req: request.Request) -> Any:
-        return self.do_open(self._connect, req)
+        return self.do_open(partial(_connection, HTTPSConnection, self._deadline), req)
 
 
 def _connection(kind: Type[HTTPConnection], deadline: float, host: str, **options: Any) -> HTTPConnection:
