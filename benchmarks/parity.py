@@ -20,7 +20,7 @@ from boxwright.metrics.agreement import agreement
 from boxwright.runtime import Backend, Bundle, Detections, open_bundle, postprocess, preprocess
 from boxwright.runtime.bundle import WEIGHTS
 from boxwright.runtime.onnx_backend import OnnxBackend
-from boxwright.runtime.openvino_backend import OpenVinoBackend
+from boxwright.runtime.openvino_backend import OpenVinoBackend, load_core
 from boxwright.runtime.torch_backend import TorchBackend, load_network
 
 HEADS = ("architecture", "canvas", "file", "detections", "matched", "equal", "largest difference, px", "of score")
@@ -59,7 +59,7 @@ def _files(bundle: Bundle, folder: Path) -> Iterator[tuple[str, Backend]]:
     graph = export_onnx(load_network(bundle), bundle.spec)
     yield "ONNX", OnnxBackend(graph, "model.onnx")
     xml = folder / "model.xml"
-    openvino.save_model(openvino.Core().read_model(graph), xml, compress_to_fp16=False)
+    openvino.save_model(load_core().read_model(graph), xml, compress_to_fp16=False)
     weights = xml.with_suffix(".bin").read_bytes()
     yield "OpenVINO", OpenVinoBackend(xml.read_bytes(), "model.xml", weights=weights)
 

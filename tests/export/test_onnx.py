@@ -1,6 +1,5 @@
 import numpy as np
 import onnx
-import openvino
 import pytest
 import torch
 from networks import canvases, opinionated, spec_of
@@ -11,7 +10,7 @@ from boxwright.metrics.agreement import agreement
 from boxwright.models import CATALOGUE
 from boxwright.runtime.networks import detections_from_output
 from boxwright.runtime.onnx_backend import INPUT, OUTPUTS, OnnxBackend
-from boxwright.runtime.openvino_backend import OpenVinoBackend
+from boxwright.runtime.openvino_backend import OpenVinoBackend, load_core
 
 SIDE = 128
 
@@ -75,7 +74,7 @@ def test_batches_of_any_size_give_each_picture_its_own(graph):
 
 def test_openvino_rounds_no_box_where_networks_are_in_bf16(graph):
     """What only leads into the box head it takes for a part of the networks: boxes to pool from among it."""
-    core = openvino.Core()
+    core = load_core()
     model = core.compile_model(core.read_model(graph), "CPU", {"INFERENCE_PRECISION_HINT": "bf16"})
     rounded = {
         (info["layerType"].astype(str), operator.get_friendly_name())

@@ -79,10 +79,10 @@ def test_as_many_run_at_once_as_there_are_sessions(mar, pictures, sessions):
     assert seen["running"] == 0
 
 
-def test_two_sessions_answer_as_the_predictor_does(mar, pictures):
-    """In onnxruntime; OpenVINO's sessions run in processes of their own, below."""
-    engine = Engine(load_models([mar], backend="onnxruntime", threads=1, sessions=2))
-    predictor = Predictor(mar, backend="onnxruntime", threads=1)
+@pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
+def test_two_sessions_answer_as_the_predictor_does(mar, pictures, backend):
+    engine = Engine(load_models([mar], backend=backend, threads=1, sessions=2))
+    predictor = Predictor(mar, backend=backend, threads=1)
     expected = [predictor(picture).to_answer(predictor.spec.class_names) for picture in pictures]
     assert any(expected)
     assert ask_all(engine, pictures) == expected

@@ -13,7 +13,7 @@ from boxwright.runtime import Backend, Bundle, ConfigError, Variant, open_bundle
 from boxwright.runtime.backends import ONNX, ONNX_INT8, require_installed
 from boxwright.runtime.bundle import WEIGHTS
 from boxwright.runtime.onnx_backend import OnnxBackend
-from boxwright.runtime.openvino_backend import OpenVinoBackend
+from boxwright.runtime.openvino_backend import OpenVinoBackend, load_core
 from boxwright.runtime.torch_backend import TorchBackend
 
 from .exports import Progress, graphs
@@ -100,7 +100,7 @@ def _write(bundle: Bundle, variant: Variant, data: Path, out: Path, progress: Pr
         return [out]
     import openvino
 
-    openvino.save_model(openvino.Core().read_model(graph), out, compress_to_fp16=False)
+    openvino.save_model(load_core().read_model(graph), out, compress_to_fp16=False)
     return [out, out.with_suffix(".bin")]
 
 

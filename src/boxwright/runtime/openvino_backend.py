@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from functools import lru_cache
 from typing import Any, List, Optional, Sequence
 
 import numpy as np
@@ -10,7 +12,27 @@ from .detections import Detections
 from .errors import ArchiveError
 from .onnx_backend import OUTPUTS, cannot_run, detections_of_padded, require_signature
 
-__all__ = ["OpenVinoBackend"]
+__all__ = ["OpenVinoBackend", "load_core"]
+
+_opening = threading.Lock()
+
+
+def load_core() -> Any:
+    """OpenVINO's ``Core``, one for as long as the process lives.
+
+    On processors with AMX each gives its thread another stack for signals, and one that ends puts back the stack from
+    before it began, which is gone where another had begun earlier and ended first: the next signal with a handler, be
+    it a child that ends, kills the process (OpenVINO 2026.4.1).
+    """
+    with _opening:
+        return _only_core()
+
+
+@lru_cache(maxsize=None)
+def _only_core() -> Any:
+    import openvino
+
+    return openvino.Core()
 
 
 class OpenVinoBackend:
@@ -37,9 +59,7 @@ class OpenVinoBackend:
         threads: Optional[int] = None,
         weights: bytes = b"",
     ) -> None:
-        import openvino
-
-        core = openvino.Core()
+        core = load_core()
         options = {
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_PRECISION_HINT": _inference_precision(core, precision),
