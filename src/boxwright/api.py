@@ -106,12 +106,14 @@ def train(config: TrainConfig | str | Path | None = None, **settings: Any) -> Ru
         MissingDependency: ``boxwright[train]`` is not installed.
     """
     from .config import TrainConfig, load_config
+    from .data import require_data_folder
 
     if isinstance(config, TrainConfig):
         resolved = load_config(None, {**config.model_dump(exclude_unset=True), **settings})
     else:
         resolved = load_config(Path(config) if config else None, settings)
     require_train_extra()
+    require_data_folder(resolved.data)  # a wrong path is told before PyTorch is loaded, which takes seconds
     from .training.train import train as run_training
 
     return run_training(resolved, write_report=report)

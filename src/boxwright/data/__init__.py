@@ -1,6 +1,6 @@
 """A folder of annotated pictures becomes checked, typed records."""
 
-from .checks import Inspection, inspect_folder
+from .checks import Inspection, inspect_folder, require_data_folder
 from .coco import DataFolder, PictureRecord, Split, folder_of, read_folder, read_split
 from .contract import class_contract
 from .demo import draw_demo_data
@@ -24,4 +24,5 @@ __all__ = [
     "inspect_folder",
     "read_folder",
     "read_split",
+    "require_data_folder",
 ]

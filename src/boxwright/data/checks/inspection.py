@@ -25,7 +25,7 @@ from .likeness import ListedPicture, check_likeness
 from .pictures import Listing, check_listing, check_pictures, list_split
 from .scan import PictureFacts, scan_pictures
 
-__all__ = ["Inspection", "inspect_folder"]
+__all__ = ["Inspection", "inspect_folder", "require_data_folder"]
 
 SCHEMA = 1
 _MOST_ERRORS = 3  # in one sentence
@@ -130,6 +130,15 @@ def inspect_folder(
     findings += check_balance(documents, classes)
     findings += check_likeness(list(_listed(facts)))
     return Inspection(root, classes, documents, facts, tuple(sorted(findings, key=_rank)))
+
+
+def require_data_folder(root: Path) -> None:
+    """Nothing, where a folder holds a split that could be checked; a look that takes no time.
+
+    Raises:
+        DataError: it does not.
+    """
+    _splits_of(root, None)
 
 
 def _rank(finding: Finding) -> tuple[int, int]:
