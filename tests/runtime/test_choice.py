@@ -29,6 +29,23 @@ def test_what_was_fastest_once_stays_chosen(mar, tmp_path, monkeypatch):
     assert Predictor(archive).chosen.variant == backends.candidates(open_bundle(archive))[-1]  # another archive
 
 
+@pytest.mark.parametrize(("seconds", "runs"), [(0.03, 1 + 3), (0.3, 1 + 1)])
+def test_a_slow_network_is_timed_less_often(monkeypatch, seconds, runs):
+    """The first run does not count; whoever starts a server waits for all of them."""
+
+    class Clocked:
+        now = ran = 0
+
+        def detect(self, canvases):
+            self.now += seconds
+            self.ran += 1
+
+    backend = Clocked()
+    monkeypatch.setattr(backends.time, "perf_counter", lambda: backend.now)
+    assert backends._time(backend, None) == pytest.approx(1000 * seconds)
+    assert backend.ran == runs
+
+
 def test_torch_takes_the_threads_it_is_given(run):
     Predictor(run, backend="torch", threads=1)
     assert torch.get_num_threads() == 1

@@ -61,6 +61,7 @@ class OnnxBackend:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads or 0
         options.log_severity_level = 3  # errors; warnings are about shapes that it infers later
+        options.enable_mem_pattern = False  # it would take a block for all of a run beside what the arena holds
         try:
             self._session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime's own classes share no base
