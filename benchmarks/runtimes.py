@@ -5,7 +5,8 @@
 "plain" is torchvision's model as a user gets it: eager fp32, torchvision's own transform, the C library's memory
 settings untouched; the same weights, the same canvases. Each measurement is a process of its own, which sees every
 picture once before it counts: a runtime's memory grows until it has seen the picture that needs most. They take turns.
-The floor is the network's FLOPs over the processor's peak, measured by a convolution of 256 channels in the same run.
+The floor is the network's FLOPs on these pictures (how many boxes it pools depends on them) over the processor's peak,
+measured by a convolution of 256 channels in the same run.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -72,10 +73,10 @@ def _in_a_process(options: argparse.Namespace, variant: str) -> dict[str, float]
 
 def _measure(options: argparse.Namespace) -> dict[str, float]:
     bundle = open_bundle(options.archive)
-    if options.variant == "peak":
-        return _peaks(bundle)
     paths = sorted(options.pictures.glob("*.jpg"))[: options.count]
     canvases = [preprocess(path, bundle.spec.input)[0][None] for path in paths]
+    if options.variant == "peak":
+        return _peaks(bundle, canvases)
     detect = _plain(bundle) if options.variant == PLAIN else _backend(bundle, Variant.parse(options.variant))
     for canvas in canvases:
         detect(canvas)
@@ -119,19 +120,18 @@ def _plain(bundle: Bundle) -> Callable[[np.ndarray], object]:
     return detect
 
 
-def _peaks(bundle: Bundle) -> dict[str, float]:
-    """GFLOP of a picture, and GFLOP/s of a convolution in fp32 and bf16."""
+def _peaks(bundle: Bundle, canvases: Sequence[np.ndarray]) -> dict[str, float]:
+    """GFLOP of a picture, on average, and GFLOP/s of a convolution in fp32 and bf16."""
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
     from boxwright.runtime.torch_backend import load_network
 
     network = load_network(bundle).eval()
-    canvas = torch.zeros(1, 3, bundle.spec.input.height, bundle.spec.input.width, dtype=torch.uint8)
-    canvas += torch.randint(0, 255, canvas.shape, dtype=torch.uint8)
     with torch.inference_mode(), FlopCounterMode(display=False) as counter:
-        network(canvas)
-    measured = {"gflop": counter.get_total_flops() / 1e9}
+        for canvas in canvases:
+            network(torch.from_numpy(canvas))
+    measured = {"gflop": counter.get_total_flops() / len(canvases) / 1e9}
     for name, kind in (("fp32", torch.float32), ("bf16", torch.bfloat16)):
         layer = torch.nn.Conv2d(256, 256, 3, padding=1, bias=False).to(kind).to(memory_format=torch.channels_last)
         image = torch.randn(1, 256, 160, 160).to(kind).to(memory_format=torch.channels_last)
