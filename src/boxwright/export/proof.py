@@ -65,14 +65,19 @@ class Proof:
         """
         if self.difference <= self.tolerance:
             return
-        fp32 = self.variant.precision == "fp32"
         raise OutOfTolerance(
             f"{self.variant}: mAP {self.map:.4f} instead of {self.map_before:.4f}, F2 {self.f2:.4f} instead of "
             f"{self.f2_before:.4f}: beyond {self.tolerance:g}. Picture {self.worst_picture!r} differs most.",
-            "Choose the threshold anew (boxwright threshold), or give a wider --tolerance."
-            if fp32
-            else "Leave this precision out, or give a wider --tolerance.",
+            f"{self._remedy}, or give a wider --tolerance.",
         )
+
+    @property
+    def _remedy(self) -> str:
+        if self.variant.precision != "fp32":
+            return "Leave this precision out"
+        if self.agreement.equal == self.agreement.detections:  # as with a model that says the same everywhere
+            return "All detections are equal, but scores lie as close to the threshold as rounding does. Train longer"
+        return "Choose the threshold anew (boxwright threshold)"
 
     def to_document(self) -> dict[str, Any]:
         """What stands in the archive under ``exports``."""
