@@ -32,3 +32,15 @@ def test_without_the_train_extra_the_remedy_is_given():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert "torch, lightning" in done.stdout
     assert "boxwright[train]" in done.stdout
+
+
+def test_a_wrong_data_folder_is_told_before_pytorch_is_loaded():
+    """Which takes five seconds."""
+    script = (
+        "import boxwright, sys\n"
+        "try: boxwright.train(data='nowhere')\n"
+        "except boxwright.DataError as error: print(error, 'torch' in sys.modules)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("nowhere: no such folder")
+    assert done.stdout.endswith("False\n")

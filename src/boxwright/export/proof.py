@@ -75,8 +75,8 @@ class Proof:
     def _remedy(self) -> str:
         if self.variant.precision != "fp32":
             return "Leave this precision out"
-        if self.agreement.equal == self.agreement.detections:  # as with a model that says the same everywhere
-            return "All detections are equal, but scores lie as close to the threshold as rounding does. Train longer"
+        if 0 < self.agreement.detections == self.agreement.equal:  # as with a model that says the same everywhere
+            return "Every detection has its equal; some lie as close to the threshold as rounding does. Train longer"
         return "Choose the threshold anew (boxwright threshold)"
 
     def to_document(self) -> dict[str, Any]:

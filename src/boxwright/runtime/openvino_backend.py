@@ -14,7 +14,7 @@ from .onnx_backend import OUTPUTS, cannot_run, detections_of_padded, require_sig
 
 __all__ = ["OpenVinoBackend", "load_core"]
 
-_opening = threading.Lock()
+_opening = threading.Lock()  # of two first uses at once each would make one
 
 
 def load_core() -> Any:
