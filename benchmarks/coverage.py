@@ -27,9 +27,9 @@ from boxwright.metrics.bootstrap import bootstrap_fbeta, bootstrap_figures, with
 from boxwright.metrics.interval import Interval, corrected_interval, percentile_interval
 from boxwright.metrics.objective import Objective, choose
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "metrics"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
-from simulation import Kind, World
+from support.simulation import Kind, World
 
 THRESHOLD = 0.35
 USUAL = World()

@@ -103,8 +103,8 @@ def _touched(batch: Any) -> int:
 
 def _ours(data: Path, cache: str, folder: Path, recipe: str) -> Callable[[int], Iterable[Any]]:
     from boxwright.data import read_folder
+    from boxwright.host.memory import keep_freed_memory
     from boxwright.runtime import InputSpec
-    from boxwright.runtime.memory import keep_freed_memory
     from boxwright.training.data_module import DetectionData, open_caches
 
     keep_freed_memory()

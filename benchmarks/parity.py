@@ -16,12 +16,12 @@ from pathlib import Path
 import openvino
 
 from boxwright.export.onnx import export_onnx
-from boxwright.metrics.agreement import agreement
+from boxwright.parity.agreement import agreement
 from boxwright.runtime import Backend, Bundle, Detections, open_bundle, postprocess, preprocess
+from boxwright.runtime.backends.onnxruntime import OnnxBackend
+from boxwright.runtime.backends.openvino import OpenVinoBackend, load_core
+from boxwright.runtime.backends.torch import TorchBackend, load_network
 from boxwright.runtime.bundle import WEIGHTS
-from boxwright.runtime.onnx_backend import OnnxBackend
-from boxwright.runtime.openvino_backend import OpenVinoBackend, load_core
-from boxwright.runtime.torch_backend import TorchBackend, load_network
 
 HEADS = ("architecture", "canvas", "file", "detections", "matched", "equal", "largest difference, px", "of score")
 

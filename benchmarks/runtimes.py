@@ -25,10 +25,10 @@ from typing import Any
 
 import numpy as np
 
-from boxwright.export.proof import TOLERANCES
+from boxwright.host.memory import keep_freed_memory
+from boxwright.parity.proof import TOLERANCES
 from boxwright.runtime import Bundle, Variant, open_bundle, preprocess
 from boxwright.runtime.backends import open_backend
-from boxwright.runtime.memory import keep_freed_memory
 
 PLAIN = "plain"
 
@@ -125,7 +125,7 @@ def _peaks(bundle: Bundle, canvases: Sequence[np.ndarray]) -> dict[str, float]:
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
-    from boxwright.runtime.torch_backend import load_network
+    from boxwright.runtime.backends.torch import load_network
 
     network = load_network(bundle).eval()
     with torch.inference_mode(), FlopCounterMode(display=False) as counter:

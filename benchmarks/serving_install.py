@@ -32,9 +32,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-sys.path.append(str(Path(__file__).parents[1] / "tests" / "integration"))
+sys.path.append(str(Path(__file__).parents[1] / "tests"))
 
-from torchserve import launched
+from support.torchserve import launched
 
 CLIENTS = (1, 4)
 START_SECONDS = 180

@@ -59,6 +59,6 @@ def mar(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def odd_pictures(real_data: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """Ten real pictures, among them those that other servers refuse or get wrong."""
-    from pictures import write_odd_pictures
+    from support.pictures import write_odd_pictures
 
     return write_odd_pictures(real_data, tmp_path_factory.mktemp("pictures"))

@@ -41,7 +41,7 @@ def wanted(run, by_class, picture):
     found = predictor(picture)
     kept = found.select(found.scores.astype(float) >= thresholds[found.labels])
     assert 0 < len(kept) < len(found)
-    assert sorted(kept.scores.tolist(), reverse=True) != found.above(0.3).scores.tolist()
+    assert sorted(kept.scores.tolist(), reverse=True) != found.filter_by_score(0.3).scores.tolist()
     return kept.to_answer(predictor.spec.class_names)
 
 

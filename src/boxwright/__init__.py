@@ -22,6 +22,10 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from boxwright.evaluation.compare import Contender as Contender
+    from boxwright.metrics.comparison import Comparison as Comparison
+    from boxwright.parity.endpoint import EndpointEvaluation as EndpointEvaluation
+
     from .api import adopt as adopt
     from .api import archive as archive
     from .api import bench as bench
@@ -43,16 +47,16 @@ if TYPE_CHECKING:
     from .data import Finding as Finding
     from .data import Inspection as Inspection
     from .evaluation import Evaluation as Evaluation
-    from .evaluation.compare import Contender as Contender
-    from .evaluation.endpoint import EndpointEvaluation as EndpointEvaluation
+    from .inputs import Prediction as Prediction
+    from .inputs import Predictor as Predictor
     from .metrics import Figures as Figures
-    from .metrics.comparison import Comparison as Comparison
     from .runtime import ArchiveError as ArchiveError
     from .runtime import BoxwrightError as BoxwrightError
     from .runtime import ConfigError as ConfigError
     from .runtime import ContractError as ContractError
     from .runtime import DataError as DataError
     from .runtime import Detections as Detections
+    from .runtime import Execution as Execution
     from .runtime import MissingDependency as MissingDependency
     from .runtime import ModelError as ModelError
     from .runtime import ModelSpec as ModelSpec
@@ -60,8 +64,6 @@ if TYPE_CHECKING:
     from .runtime import OutOfTolerance as OutOfTolerance
     from .runtime import PictureError as PictureError
     from .runtime import PictureTooLarge as PictureTooLarge
-    from .runtime import Prediction as Prediction
-    from .runtime import Predictor as Predictor
     from .runtime import ServingError as ServingError
     from .runtime import UnsupportedPicture as UnsupportedPicture
     from .training import RunResult as RunResult
@@ -75,6 +77,7 @@ _HOMES = {
     "ContractError": "runtime",
     "DataError": "runtime",
     "Detections": "runtime",
+    "Execution": "runtime",
     "Finding": "data",
     "Inspection": "data",
     "Comparison": "metrics.comparison",
@@ -89,8 +92,8 @@ _HOMES = {
     "OutOfTolerance": "runtime",
     "PictureError": "runtime",
     "PictureTooLarge": "runtime",
-    "Prediction": "runtime",
-    "Predictor": "runtime",
+    "Prediction": "inputs",
+    "Predictor": "inputs",
     "RunResult": "training",
     "ServingError": "runtime",
     "UnsupportedPicture": "runtime",

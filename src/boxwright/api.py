@@ -12,18 +12,19 @@ from .runtime import MissingDependency
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
+    from boxwright.data.conversion import Conversion
+    from boxwright.evaluation.compare import Contender
+    from boxwright.export.exports import Progress
+    from boxwright.metrics.comparison import Comparison
+    from boxwright.parity.endpoint import EndpointEvaluation
+    from boxwright.parity.proof import Proof
+    from boxwright.tuning.bench import Bench
+
     from .archiving import Adoption, ArchiveContents
     from .config import TrainConfig
     from .data import Finding, Inspection
-    from .data.conversion import Conversion
     from .evaluation import Evaluation
-    from .evaluation.compare import Contender
-    from .evaluation.endpoint import EndpointEvaluation
-    from .export.exports import Progress
-    from .export.proof import Proof
-    from .metrics.comparison import Comparison
     from .runtime import ModelSpec
-    from .serving.bench import Bench
     from .training import RunResult
 
 __all__ = [
@@ -66,7 +67,7 @@ def repair(
     inspection: Inspection, out: str | Path, *, advance: Callable[[int, int], object] | None = None
 ) -> tuple[Finding, ...]:
     """Write a repaired copy of what was checked; see ``boxwright.data.repair.repair_folder``."""
-    from .data.repair import repair_folder
+    from boxwright.data.repair import repair_folder
 
     return repair_folder(inspection, Path(out), advance)
 
@@ -82,7 +83,7 @@ def convert(
     advance: Callable[[int, int], object] | None = None,
 ) -> Conversion:
     """Convert ``yolo``, ``voc`` or another ``coco`` layout; see ``boxwright.data.conversion.convert``."""
-    from .data.conversion import convert as run_conversion
+    from boxwright.data.conversion import convert as run_conversion
 
     return run_conversion(
         Path(source), Path(out), format, split=split, seed=seed, voc_origin=voc_origin, advance=advance
@@ -114,7 +115,7 @@ def train(config: TrainConfig | str | Path | None = None, **settings: Any) -> Ru
         resolved = load_config(Path(config) if config else None, settings)
     require_train_extra()
     require_data_folder(resolved.data)  # a wrong path is told before PyTorch is loaded, which takes seconds
-    from .training.train import train as run_training
+    from boxwright.training.train import train as run_training
 
     return run_training(resolved, write_report=report)
 
@@ -128,7 +129,7 @@ def resume(run: str | Path) -> RunResult:
         ContractError: the data's classes are no longer the run's.
     """
     require_train_extra()
-    from .training.train import resume as resume_training
+    from boxwright.training.train import resume as resume_training
 
     return resume_training(Path(run), write_report=report)
 
@@ -158,8 +159,8 @@ def evaluate_endpoint(
     device: str = "cpu",
     progress: Callable[[int, int], object] | None = None,
 ) -> EndpointEvaluation:
-    """Hold a running endpoint to the figures of a run or an archive; see ``boxwright.evaluation.endpoint``."""
-    from .evaluation.endpoint import evaluate_endpoint as run_evaluation
+    """Hold a running endpoint to the figures of a run or an archive; see ``boxwright.parity.endpoint``."""
+    from boxwright.parity.endpoint import evaluate_endpoint as run_evaluation
 
     return run_evaluation(source, data, split, url=url, tolerance=tolerance, device=device, progress=progress)
 
@@ -173,7 +174,7 @@ def compare(
     progress: Callable[[int, int], object] | None = None,
 ) -> tuple[tuple[Contender, ...], tuple[Comparison, ...]]:
     """Compare every further run with the first, on the same pictures; see ``boxwright.evaluation.compare``."""
-    from .evaluation.compare import compare as run_comparison
+    from boxwright.evaluation.compare import compare as run_comparison
 
     return run_comparison(sources, data, split, device=device, progress=progress)
 
@@ -193,9 +194,9 @@ def choose_threshold(run: str | Path, objective: str | None = None, by_class: bo
         ArchiveError: not a finished run.
         ConfigError: the objective is none, or cannot be attained.
     """
-    from .evaluation.compare import read_run
-    from .evaluation.operating import measured_spec, write_spec
-    from .metrics.objective import Objective
+    from boxwright.evaluation.compare import read_run
+    from boxwright.evaluation.operating import measured_spec, write_spec
+    from boxwright.metrics.objective import Objective
 
     results, spec = read_run(Path(run))
     point = spec.operating_point
@@ -220,7 +221,7 @@ def _remember_objective(run: Path, spec: ModelSpec) -> None:
 
 def report(run: str | Path, data: str | Path | None = None) -> Path:
     """Write ``RUN/report.html`` anew; see ``boxwright.reporting.run_report.report_run``."""
-    from .reporting.run_report import report_run
+    from boxwright.reporting.run_report import report_run
 
     return report_run(Path(run), None if data is None else Path(data))
 
@@ -241,7 +242,7 @@ def archive(
     """Pack a run into ``STORE/NAME.mar``, its exports proved; see ``boxwright.archiving.archive``.
 
     With ``gate`` the archive is served on loopback first, and released only if it answers the validation
-    pictures of ``data`` as the model did in training; see ``boxwright.serving.gate.release``.
+    pictures of ``data`` as the model did in training; see ``boxwright.release.gate.release``.
     """
     if precisions:
         require_train_extra()
@@ -263,7 +264,7 @@ def archive(
 
     if not gate:
         return write(Path(store))
-    from .serving.gate import release
+    from boxwright.release.gate import release
 
     advance = None if progress is None else partial(progress, "gate")
     released, report = release(write, Path(run), Path(store), folder, advance)
@@ -285,7 +286,7 @@ def export(
 ) -> Proof:
     """Write a run's network to a file, proved equal; see ``boxwright.export.files.export``."""
     require_train_extra()
-    from .export.files import export as write_export
+    from boxwright.export.files import export as write_export
 
     folder = None if data is None else Path(data)
     return write_export(Path(run), to, Path(out), precision, folder, tolerance, progress)
@@ -321,11 +322,11 @@ def adopt(
 
 
 def bench(source: str | Path, data: str | Path | None = None, **options: Any) -> Bench:
-    """Measure how fast an archive runs here, in each way it can; see ``boxwright.serving.bench.bench``.
+    """Measure how fast an archive runs here, in each way it can; see ``boxwright.tuning.bench.bench``.
 
     ``serve`` then runs it in the way that was best.
     """
-    from .serving.bench import bench as run_bench
+    from boxwright.tuning.bench import bench as run_bench
 
     return run_bench(Path(source), None if data is None else Path(data), **options)
 
@@ -342,10 +343,11 @@ def serve(
     sessions: int | None = None,
 ) -> None:
     """Serve archives over HTTP until interrupted; see ``boxwright.serving.server.serve``."""
-    from .serving.server import serve as run_server
+    from boxwright.serving.server import serve as run_server
 
-    asked: dict[str, Any] = {"backend": backend, "precision": precision, "threads": threads, "sessions": sessions}
-    run_server([Path(path) for path in archives], host, port, device, **asked)
+    from .runtime import Execution
+
+    run_server(archives, host, port, Execution(backend, precision, device, threads, sessions))
 
 
 def require_train_extra() -> None:

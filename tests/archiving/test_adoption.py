@@ -27,8 +27,8 @@ from boxwright.runtime import (
 )
 from boxwright.runtime.bundle import MANIFEST
 from boxwright.runtime.networks import build_network, detections_from_output
-from command_line import boxwright as command
-from hostile_archives import members_of, packed, pickled_code
+from support.command_line import boxwright as command
+from support.hostile_archives import members_of, packed, pickled_code
 
 SHAPES = {"0": "__background__", "1": "circle", "2": "square", "3": "triangle"}
 TINY = "fasterrcnn_tiny_fpn"

@@ -11,8 +11,8 @@ import boxwright
 from boxwright.archiving import write_archive
 from boxwright.runtime import ArchiveError, OperatingPoint, open_bundle
 from boxwright.runtime.bundle import CHECKSUMS
-from command_line import boxwright as command
-from hostile_archives import members_of
+from support.command_line import boxwright as command
+from support.hostile_archives import members_of
 
 PROOF = {
     "member": "model.onnx",

@@ -15,8 +15,8 @@ from boxwright.cli import main
 from boxwright.cli.contents import print_contents
 from boxwright.runtime import ArchiveError, open_bundle
 from boxwright.runtime.bundle import SPEC
-from command_line import boxwright as command
-from hostile_archives import HOSTILE, listed, packed, reason, small_members, snapshot
+from support.command_line import boxwright as command
+from support.hostile_archives import HOSTILE, listed, packed, reason, small_members, snapshot
 
 MUTATIONS = 400
 VERBS = (

@@ -3,10 +3,10 @@ import subprocess
 import sys
 
 import pytest
-from broken import clean_document, draw, write_data
 
 from boxwright.runtime import decode
-from command_line import boxwright
+from support.broken import clean_document, draw, write_data
+from support.command_line import boxwright
 
 
 @pytest.fixture

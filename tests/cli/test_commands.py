@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from boxwright.runtime import Predictor, decode
-from command_line import boxwright
+from support.command_line import boxwright
 
 
 @pytest.fixture

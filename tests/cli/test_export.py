@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from boxwright.runtime import open_bundle
-from command_line import boxwright
+from support.command_line import boxwright
 
 
 @pytest.mark.parametrize(("to", "name"), [("onnx", "m.onnx"), ("openvino", "m.xml"), ("state-dict", "m.pth")])

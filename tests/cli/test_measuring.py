@@ -3,13 +3,13 @@ import shlex
 from dataclasses import replace
 
 import pytest
-from made import made_results, made_run
 from PIL import Image
 
 from boxwright.config import TrainConfig, save_config
 from boxwright.metrics import GroundTruth
 from boxwright.runtime import Detections, ModelSpec
-from command_line import boxwright
+from support.command_line import boxwright
+from support.made import made_results, made_run
 
 
 @pytest.fixture

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from boxwright.inputs.drawing import draw_detections
+from boxwright.inputs.video import describe_video, read_video
 from boxwright.runtime import Predictor, decode
-from boxwright.runtime.drawing import draw_detections
-from boxwright.runtime.video import describe_video, read_video
-from command_line import boxwright
-from videos import blocks, plain, write_video
-from web import web_server
+from support.command_line import boxwright
+from support.videos import blocks, plain, write_video
+from support.web import web_server
 
 ASKED = ("--threshold", 0.05, "--backend", "torch")  # auto may choose anew in every process
 

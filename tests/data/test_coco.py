@@ -2,13 +2,13 @@ import json
 
 import numpy as np
 import pytest
-from broken import document, write_data
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
 from boxwright.data import ANNOTATIONS, fingerprint, read_folder, read_split
 from boxwright.runtime import BoxwrightError, ClassEntry, ContractError, DataError
+from support.broken import document, write_data
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from broken import document, write_data
 from hypothesis import given
 from hypothesis import strategies as st
 from torch.utils.data import DataLoader
@@ -15,6 +14,7 @@ from boxwright.data.cache_store import disk_cache, ram_cache
 from boxwright.data.dataset import PictureDataset, collate
 from boxwright.data.workers import BatchMemory, LoaderContext, ready_worker
 from boxwright.runtime import InputSpec
+from support.broken import document, write_data
 
 SPEC = InputSpec(96, 128)
 

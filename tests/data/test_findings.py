@@ -1,10 +1,9 @@
 import re
 from pathlib import Path
 
-from broken import clean_document, write_data
-
 from boxwright.data import CODES, Finding, inspect_folder
 from boxwright.data.findings import LEVELS
+from support.broken import clean_document, write_data
 
 PAGE = (Path(__file__).parents[2] / "docs" / "check.md").read_text()
 

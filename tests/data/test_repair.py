@@ -3,8 +3,6 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from broken import clean_document, draw, write_data
-from defects import DEFECTS, Broken
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
@@ -13,6 +11,8 @@ from boxwright.data import ANNOTATIONS, CODES, inspect_folder, read_folder
 from boxwright.data.repair import REPAIRS, repair_folder
 from boxwright.data.turning import turn_box, turn_polygons
 from boxwright.runtime import ConfigError, DataError, decode
+from support.broken import clean_document, draw, write_data
+from support.defects import DEFECTS, Broken
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 import numpy as np
 import pytest
-from broken import document, write_data
 from PIL import Image
 
 from boxwright.data import read_folder
@@ -8,6 +7,7 @@ from boxwright.data.augment import Augmentation
 from boxwright.data.dataset import PictureDataset
 from boxwright.data.sheet import CAPTION, EPOCHS, GAP, augmented_sheet
 from boxwright.runtime import ConfigError, InputSpec
+from support.broken import document, write_data
 
 SPEC = InputSpec(96, 128)  # twice the pictures of ``document``
 NAMES = ["fish", "ray"]

@@ -2,11 +2,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from made import made_results, made_run
 
 import boxwright
 from boxwright.metrics import GroundTruth
 from boxwright.runtime import ArchiveError, ConfigError, ContractError, DataError
+from support.made import made_results, made_run
 
 
 @pytest.fixture

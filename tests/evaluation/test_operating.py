@@ -2,7 +2,6 @@ import json
 
 import numpy as np
 import pytest
-from made import CLASSES, made_results, made_run
 
 from boxwright.evaluation import SplitResults
 from boxwright.evaluation.operating import measured_spec, with_reported
@@ -10,6 +9,7 @@ from boxwright.evaluation.results import RESULTS
 from boxwright.metrics import GroundTruth, fbeta_at, fbeta_curve, measure
 from boxwright.metrics.objective import Objective
 from boxwright.runtime import ConfigError, Detections, InputSpec, ModelSpec
+from support.made import CLASSES, made_results, made_run
 
 SPEC = ModelSpec("made", "fasterrcnn_tiny_fpn", CLASSES, InputSpec(96, 96))
 
@@ -43,7 +43,7 @@ def test_the_figures_of_what_is_reported_are_there_too(by_class):
     reported = measured["reported"]
     for figure in ("f2", "f2_macro", "precision", "recall", "images"):
         assert reported[figure] == measured[figure]
-    cut = [one.above(spec.operating_point.thresholds(("cat", "dog"))) for one in results.found]
+    cut = [one.filter_by_score(spec.operating_point.thresholds(("cat", "dog"))) for one in results.found]
     assert sum(map(len, cut)) < sum(map(len, results.found))
     assert reported["map"] == measure(results.truths, cut, 2).map
     assert reported["map"] <= measured["map"]

@@ -2,15 +2,15 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from networks import canvases, opinionated, spec_of
 
-from boxwright.export.graph import PREFIX
 from boxwright.export.onnx import export_onnx
-from boxwright.metrics.agreement import agreement
 from boxwright.models import CATALOGUE
+from boxwright.models.onnx_graph import PREFIX
+from boxwright.parity.agreement import agreement
+from boxwright.runtime.backends.onnxruntime import INPUT, OUTPUTS, OnnxBackend
+from boxwright.runtime.backends.openvino import OpenVinoBackend, load_core
 from boxwright.runtime.networks import detections_from_output
-from boxwright.runtime.onnx_backend import INPUT, OUTPUTS, OnnxBackend
-from boxwright.runtime.openvino_backend import OpenVinoBackend, load_core
+from support.networks import canvases, opinionated, spec_of
 
 SIDE = 128
 

@@ -1,10 +1,10 @@
 import onnx
-from networks import canvases, opinionated, spec_of
 
 from boxwright.export.onnx import export_onnx
 from boxwright.export.quantize import quantize
-from boxwright.runtime.onnx_backend import EXACT, OnnxBackend
-from boxwright.runtime.openvino_backend import OpenVinoBackend
+from boxwright.runtime.backends.onnxruntime import EXACT, OnnxBackend
+from boxwright.runtime.backends.openvino import OpenVinoBackend
+from support.networks import canvases, opinionated, spec_of
 
 
 def test_networks_are_int8_and_boxes_are_not():

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from dockerfile import REPOSITORY, carry_out, health_check, only, stages
 
 from boxwright.data import read_split
 from boxwright.evaluation import SplitResults
 from boxwright.metrics.figures import figures_of
 from boxwright.runtime import Predictor
+from support.dockerfile import REPOSITORY, carry_out, health_check, only, stages
 
 BUILD, IMAGE = stages(REPOSITORY / "docker" / "Dockerfile")
 MEGABYTE = 1_000_000

@@ -3,10 +3,10 @@
 import json
 
 import pytest
-from torchserve import torchserve
 
 from boxwright import evaluate_endpoint
-from command_line import boxwright
+from support.command_line import boxwright
+from support.torchserve import torchserve
 
 
 @pytest.fixture(scope="module")

@@ -14,10 +14,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from torchserve import torchserve
 
 import boxwright
 from boxwright.runtime import ModelSpec, OperatingPoint, Predictor
+from support.torchserve import torchserve
 
 
 @pytest.fixture(scope="module")

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 from hypothesis import given, settings
-from scenes import CLASSES, coco_oracle, scenes
 
 from boxwright.metrics import GroundTruth, average_precision, match_detections
 from boxwright.metrics.average_precision import average_precision_at, hits_needed
 from boxwright.runtime import Detections
+from support.scenes import CLASSES, coco_oracle, scenes
 
 TWELVE = (
     *("map", "map_50", "map_75", "map_small", "map_medium", "map_large"),

@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scenes import CLASSES, scenes
-from simulation import World, repeated
 
 from boxwright.metrics import GroundTruth, average_precision, match_detections
 from boxwright.metrics.bootstrap import bootstrap_fbeta, bootstrap_map, intervals, resample_counts
 from boxwright.metrics.fbeta import class_fbeta_at, fbeta_at
 from boxwright.metrics.figures import figures_of
 from boxwright.runtime import Detections
+from support.scenes import CLASSES, scenes
+from support.simulation import World, repeated
 
 THRESHOLDS = np.array([0.3, 0.5, 0.1])
 

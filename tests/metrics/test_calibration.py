@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scenes import CLASSES, scenes
 
 from boxwright.metrics import GroundTruth, calibration, match_detections
 from boxwright.runtime import Detections
+from support.scenes import CLASSES, scenes
 
 
 @given(scenes(), st.integers(1, 12))

@@ -2,7 +2,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from simulation import World
 
 from boxwright.metrics import GroundTruth, average_precision, match_detections
 from boxwright.metrics.bootstrap import intervals
@@ -10,6 +9,7 @@ from boxwright.metrics.comparison import Difference, compare
 from boxwright.metrics.fbeta import class_fbeta_at, fbeta_at
 from boxwright.metrics.interval import Interval
 from boxwright.runtime import Detections
+from support.simulation import World
 
 WORLD = World()
 WEAKER = replace(WORLD, skill=0.7)

@@ -1,11 +1,11 @@
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
-from plain import plain_counts, plain_iou, plain_matches
-from scenes import CLASSES, scenes
 
 from boxwright.metrics import GroundTruth, confusion_matrix, match_detections
 from boxwright.runtime import Detections
+from support.plain import plain_counts, plain_iou, plain_matches
+from support.scenes import CLASSES, scenes
 
 
 def plain_matrix(truths, found, thresholds, iou):

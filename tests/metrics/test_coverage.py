@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from simulation import World
 
 from boxwright.metrics.bootstrap import bootstrap_fbeta, bootstrap_map, intervals
+from support.simulation import World
 
 PICTURES, REPETITIONS, RESAMPLES, THRESHOLD = 100, 500, 150, 0.35
 WORLD = World()

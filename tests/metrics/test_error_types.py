@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 from hypothesis import given, settings
-from scenes import CLASSES, annotations, results, scenes
 
 from boxwright.metrics import KINDS, GroundTruth, average_precision, error_types, match_detections
 from boxwright.runtime import Detections
+from support.scenes import CLASSES, annotations, results, scenes
 
 THEIR_NAMES = ("Cls", "Loc", "Both", "Dupe", "Bkg", "Miss")
 

@@ -4,8 +4,6 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from plain import plain_counts
-from scenes import CLASSES, coco_oracle, scenes
 
 from boxwright.metrics import (
     FBETA_IOUS,
@@ -19,6 +17,8 @@ from boxwright.metrics import (
     match_detections,
 )
 from boxwright.runtime import Detections
+from support.plain import plain_counts
+from support.scenes import CLASSES, coco_oracle, scenes
 
 LEVELS = len(FBETA_IOUS)
 

@@ -3,7 +3,6 @@ import json
 import numpy as np
 import pytest
 from hypothesis import given
-from scenes import CLASSES, scenes
 
 from boxwright.metrics import (
     GroundTruth,
@@ -16,6 +15,7 @@ from boxwright.metrics import (
     precision_recall,
 )
 from boxwright.runtime import Detections
+from support.scenes import CLASSES, scenes
 
 
 @given(scenes())

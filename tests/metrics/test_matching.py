@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from plain import plain_iou, plain_matches
-from scenes import CLASSES, scenes
 
 from boxwright.metrics import COCO_IOUS, FBETA_IOUS, IOUS, GroundTruth, match_detections
 from boxwright.metrics.assignment import assign
 from boxwright.metrics.ordering import falling, rising
 from boxwright.metrics.overlaps import overlapping_pairs
 from boxwright.runtime import Detections
+from support.plain import plain_iou, plain_matches
+from support.scenes import CLASSES, scenes
 
 
 @given(scenes())

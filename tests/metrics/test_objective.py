@@ -4,8 +4,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scenes import CLASSES, scenes
-from simulation import World, repeated
 
 from boxwright.metrics import GroundTruth, match_detections, precision_recall
 from boxwright.metrics.bootstrap import intervals, resample_counts
@@ -13,6 +11,8 @@ from boxwright.metrics.fbeta import class_fbeta_at, fbeta_at
 from boxwright.metrics.objective import MIN_BOXES, Choice, Objective, choose, chosen_in_resamples
 from boxwright.runtime import ConfigError, Detections
 from boxwright.runtime.spec import DEFAULT_THRESHOLD
+from support.scenes import CLASSES, scenes
+from support.simulation import World, repeated
 
 OBJECTIVES = ["f2", "f1", "f0.5", "precision>=0.4", "precision>=1", "recall>=0.5", "recall>=0.2"]
 

@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
 from hypothesis import given
-from plain import plain_counts
-from scenes import CLASSES, scenes
 
 from boxwright.metrics import GroundTruth, match_detections, precision_recall
 from boxwright.runtime import Detections
+from support.plain import plain_counts
+from support.scenes import CLASSES, scenes
 
 
 @given(scenes())

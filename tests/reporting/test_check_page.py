@@ -5,12 +5,12 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
-from broken import clean_document, write_data
 from PIL import Image
 
 from boxwright.data import inspect_folder
 from boxwright.reporting import write_check_page
 from boxwright.reporting.pictures import Marked, heat_map, thumbnail
+from support.broken import clean_document, write_data
 
 
 class Page(HTMLParser):

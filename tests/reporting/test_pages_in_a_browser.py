@@ -3,12 +3,12 @@
 import re
 
 import pytest
-from broken import clean_document, write_data
 
 from boxwright.data import inspect_folder
 from boxwright.metrics.comparison import compare
 from boxwright.reporting import ComparedRun, write_check_page, write_comparison_page, write_report
 from boxwright.reporting.verdicts import judge
+from support.broken import clean_document, write_data
 
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>'\"&"
 

@@ -1,12 +1,12 @@
 import re
 
 import pytest
-from made import made_results, made_run
 from PIL import Image
 
 from boxwright.config import TrainConfig, save_config
 from boxwright.reporting.run_report import missing_pictures, report_run
 from boxwright.runtime import DataError
+from support.made import made_results, made_run
 
 GONE = "The pictures were not at hand"
 

@@ -1,10 +1,10 @@
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
-from scenes import CLASSES, scenes
 
 from boxwright.metrics import confusion_matrix, match_detections
 from boxwright.reporting.verdicts import judge
+from support.scenes import CLASSES, scenes
 
 
 @given(scenes(), st.lists(st.floats(0, 1), min_size=CLASSES, max_size=CLASSES))

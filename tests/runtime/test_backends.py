@@ -6,7 +6,7 @@ import onnx
 import pytest
 import torch
 
-from boxwright.metrics.agreement import agreement
+from boxwright.parity.agreement import agreement
 from boxwright.runtime import ArchiveError, ConfigError, MissingDependency, Predictor, Variant, open_bundle
 from boxwright.runtime.backends import ONNX, open_backend, usable_variants
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from boxwright.runtime import Predictor, backends, open_bundle
-from exported import with_export
+from support.exported import with_export
 
 
 @pytest.fixture(autouse=True)

@@ -20,7 +20,7 @@ def test_shapes_are_checked_and_named():
 def test_above_keeps_the_score_the_threshold_was_taken_from():
     found = Detections(np.zeros((3, 4)), np.array([0.1, 0.7, 0.3], np.float32), [0, 1, 2])
     threshold = float(found.scores[2])
-    assert found.above(threshold).labels.tolist() == [1, 2]
+    assert found.filter_by_score(threshold).labels.tolist() == [1, 2]
 
 
 def test_answer_has_the_shape_clients_know():
@@ -36,8 +36,8 @@ def test_empty_is_empty():
 
 def test_above_takes_a_threshold_for_each_class():
     found = Detections(np.zeros((4, 4)), np.array([0.4, 0.7, 0.6, 0.5], np.float32), [0, 1, 1, 0])
-    assert found.above([0.5, 0.65]).scores.tolist() == [np.float32(0.7), 0.5]
-    assert len(Detections.empty().above([0.5, 0.65])) == 0
+    assert found.filter_by_score([0.5, 0.65]).scores.tolist() == [np.float32(0.7), 0.5]
+    assert len(Detections.empty().filter_by_score([0.5, 0.65])) == 0
 
 
 def test_coco_results_are_what_pycocotools_loads():

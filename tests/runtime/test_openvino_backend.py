@@ -3,11 +3,11 @@
 import subprocess
 import sys
 
-from exported import graph
+from support.exported import graph
 
 _BACKENDS_THAT_END = """
 import signal, subprocess, sys
-from boxwright.runtime.openvino_backend import OpenVinoBackend
+from boxwright.runtime.backends.openvino import OpenVinoBackend
 graph = sys.stdin.buffer.read()
 backends = [OpenVinoBackend(graph, "made") for _ in range(3)]
 while backends:

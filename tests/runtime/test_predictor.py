@@ -3,9 +3,9 @@ import shutil
 import numpy as np
 import pytest
 
+from boxwright.inputs.video import read_video
 from boxwright.runtime import ConfigError, ModelError, Predictor, decode
-from boxwright.runtime.video import read_video
-from videos import write_video
+from support.videos import write_video
 
 
 def test_path_bytes_picture_and_array_give_the_same(run, demo_data):

@@ -11,11 +11,11 @@ import anyio
 import pytest
 import torch
 
-from boxwright.machine import describe_machine
+from boxwright.host.machine import describe_machine
 from boxwright.runtime import ConfigError, Predictor, Variant, open_bundle
-from boxwright.serving.bench_store import write_entry
 from boxwright.serving.engine import Engine, load_models
-from exported import with_export
+from boxwright.tuning.store import write_entry
+from support.exported import with_export
 
 
 @pytest.fixture(autouse=True)

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import anyio
 import pytest
 
-from boxwright.evaluation.clients import open_client
+from boxwright.parity.clients import open_client
 from boxwright.runtime import Predictor, ServingError
 from boxwright.serving.app import MAX_BODY, create_app
 from boxwright.serving.engine import Engine, load_models

@@ -126,7 +126,7 @@ def test_outputs_can_be_chosen_each_in_its_own_form(ask, picture, found):
 
 
 def test_a_picture_without_detections_has_empty_outputs(ask, picture, monkeypatch):
-    monkeypatch.setattr(Predictor, "report", lambda predictor, found: found.above(1.0))
+    monkeypatch.setattr(Predictor, "report", lambda predictor, found: found.filter_by_score(1.0))
     answer = outputs(ask("POST", INFER, json={"inputs": [image(picture)]}))
     assert {name: (one["shape"], one["data"]) for name, one in answer.items()} == {
         "boxes": ([0, 4], []),

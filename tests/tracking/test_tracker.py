@@ -11,14 +11,14 @@ import time
 from pathlib import Path
 
 import pytest
+from tracking.mlflow_server import mlflow_server
+from tracking.readers import mlflow_figures, tensorboard_figures, wandb_figures
+from tracking.samples import best_model, gallery
 
 from boxwright.tracking.mlflow import MlflowTracker
 from boxwright.tracking.tensorboard import TensorBoardTracker
 from boxwright.tracking.tracker import GuardedLogger, finish_loggers
 from boxwright.tracking.weights_and_biases import WandbTracker
-from tracking.mlflow_server import mlflow_server
-from tracking.readers import mlflow_figures, tensorboard_figures, wandb_figures
-from tracking.samples import best_model, gallery
 
 
 @pytest.fixture

@@ -7,8 +7,16 @@ import lightning as L
 import numpy as np
 import pytest
 import torch
-from broken import document, write_data
 from torch.utils.data import DataLoader
+from tracking.readers import (
+    local_figures,
+    mlflow_figures,
+    tensorboard_events,
+    tensorboard_figures,
+    wandb_figures,
+    wandb_files,
+    wandb_rows,
+)
 
 import boxwright
 from boxwright.config import TrainConfig
@@ -20,15 +28,7 @@ from boxwright.metrics.precision_recall import precision_recall
 from boxwright.runtime import Detections, InputSpec, MissingDependency, ModelSpec
 from boxwright.tracking.tracker import GuardedLogger
 from boxwright.training.tracking import TrackPictures, finish_tracking, make_loggers, require_trackers, track_results
-from tracking.readers import (
-    local_figures,
-    mlflow_figures,
-    tensorboard_events,
-    tensorboard_figures,
-    wandb_figures,
-    wandb_files,
-    wandb_rows,
-)
+from support.broken import document, write_data
 
 NAMES = ("fish", "ray")
 quiet_lightning = pytest.mark.filterwarnings(r"ignore:::lightning\.")  # as training does

@@ -10,10 +10,11 @@ import datetime
 import hashlib
 import json
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from importlib import resources
+from importlib.resources.abc import Traversable
 from pathlib import Path
 
 from boxwright.evaluation.operating import with_reported
@@ -187,9 +188,16 @@ def _manifest(spec: ModelSpec, version: str) -> dict[str, object]:
 
 
 def _runtime_copy() -> dict[str, bytes]:
-    package = resources.files("boxwright.runtime")
-    sources = (entry for entry in package.iterdir() if entry.name.endswith(".py"))
-    return {f"{RUNTIME_COPY}/{entry.name}": entry.read_bytes() for entry in sources}
+    return {f"{RUNTIME_COPY}/{path}": source for path, source in _sources(resources.files("boxwright.runtime"))}
+
+
+def _sources(folder: Traversable, prefix: str = "") -> Iterator[tuple[str, bytes]]:
+    """Python files of a folder and its subfolders, with their paths in it."""
+    for entry in folder.iterdir():
+        if entry.is_dir() and entry.name != "__pycache__":
+            yield from _sources(entry, f"{prefix}{entry.name}/")
+        elif entry.name.endswith(".py"):
+            yield f"{prefix}{entry.name}", entry.read_bytes()
 
 
 def _json(document: object) -> bytes:

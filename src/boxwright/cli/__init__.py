@@ -13,11 +13,13 @@ __all__ = ["main"]
 
 def main() -> None:
     """Run the command line. Exit codes: 0 done, 1 the answer is no, 2 could not be done, 130 interrupted."""
+    from boxwright.host.memory import keep_freed_memory
     from boxwright.runtime.errors import BoxwrightError
 
     if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
         sys.stdout.reconfigure(errors="backslashreplace")  # a file name may be no Unicode
     warnings.filterwarnings("ignore", module="PIL")  # what matters of it has a finding or an error of ours
+    keep_freed_memory()
     try:
         app()
     except BoxwrightError as error:

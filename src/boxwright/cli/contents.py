@@ -6,12 +6,11 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from boxwright.archiving import ArchiveContents
+from boxwright.cli.verbs.options import shown
 from boxwright.reporting.headline import HEADLINE
 from boxwright.reporting.operating_point import in_words
 from boxwright.reporting.provenance import origin, text_of
 from boxwright.runtime import ModelSpec
-
-from .verbs.options import shown
 
 if TYPE_CHECKING:
     from rich.console import Console

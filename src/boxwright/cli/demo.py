@@ -15,9 +15,10 @@ import numpy as np
 from boxwright import api
 from boxwright.data import read_split
 from boxwright.data.demo import draw_demo_data
+from boxwright.inputs.drawing import draw_detections
 from boxwright.reporting.operating_point import measured_at
 from boxwright.runtime import Detections, ModelSpec, ServingError, decode
-from boxwright.runtime.drawing import draw_detections
+from boxwright.serving.engine import load_models
 from boxwright.serving.server import background_server
 
 __all__ = ["run_demo"]
@@ -79,7 +80,7 @@ def _picture_with_objects(data: Path, spec: ModelSpec) -> Path:
 
 
 def _ask(mar: Path, picture: Path, say: Callable[[str], object]) -> list[dict[str, Any]]:
-    with background_server([mar]) as base:
+    with background_server(load_models([mar])) as base:
         url = f"{base}/predictions/{mar.stem}"
         say(f"    curl -T {shlex.quote(str(picture))} {url}")
         request = urllib.request.Request(url, data=picture.read_bytes(), method="PUT")

@@ -6,9 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from boxwright.cli.verbs.options import shown
 from boxwright.runtime import open_bundle
-
-from .verbs.options import shown
 
 if TYPE_CHECKING:
     from rich.console import Console

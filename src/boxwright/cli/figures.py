@@ -6,16 +6,15 @@ from collections.abc import Sequence
 from math import isnan
 from typing import TYPE_CHECKING, Any
 
+from boxwright.cli.verbs.options import shown
 from boxwright.evaluation import Evaluation
 from boxwright.evaluation.compare import Contender
-from boxwright.evaluation.endpoint import EndpointEvaluation
 from boxwright.metrics.comparison import Comparison, Difference
 from boxwright.metrics.objective import MIN_BOXES
+from boxwright.parity.endpoint import EndpointEvaluation
 from boxwright.reporting.headline import HEADLINE
 from boxwright.reporting.operating_point import in_words, measured_at
 from boxwright.runtime import ModelSpec, OperatingPoint
-
-from .verbs.options import shown
 
 if TYPE_CHECKING:
     from rich.console import Console

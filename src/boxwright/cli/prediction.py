@@ -12,11 +12,12 @@ from typing import Any
 
 from PIL import Image
 
-from boxwright.runtime import ClassEntry, ConfigError, PictureError, Prediction, Predictor
-from boxwright.runtime.download import is_url
-from boxwright.runtime.drawing import draw_detections
-from boxwright.runtime.sources import each_source, require_allowed
-from boxwright.runtime.video import VideoInfo, VideoWriter, describe_video, is_video
+from boxwright.inputs import Prediction, Predictor
+from boxwright.inputs.download import is_url
+from boxwright.inputs.drawing import draw_detections
+from boxwright.inputs.sources import each_source, require_allowed
+from boxwright.inputs.video import VideoInfo, VideoWriter, describe_video, is_video
+from boxwright.runtime import ClassEntry, ConfigError, PictureError
 
 __all__ = ["Task", "plan", "predict_all", "quiet_video_library"]
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from boxwright.machine import Machine
-from boxwright.serving.bench import Bench
-from boxwright.serving.bench_store import setting_of
+from boxwright.host.machine import Machine
+from boxwright.tuning.bench import Bench
+from boxwright.tuning.store import execution_of
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -32,7 +32,7 @@ def print_bench(console: Console, bench: Bench) -> None:
         console.print(table)
         console.print("ms: of one call, all sessions busy; page faults: a picture.")
     for run in bench.failed:
-        console.print(f"Not measured: {setting_of(run)}, batch {run['batch']}: {run['reason']}")
+        console.print(f"Not measured: {execution_of(run)}, batch {run['batch']}: {run['reason']}")
     _print_stored(console, bench)
 
 
@@ -63,7 +63,7 @@ def _print_stored(console: Console, bench: Bench) -> None:
     elif bench.best is None:
         console.print(f"Stored in {bench.stored.path}; boxwright serve uses none of it: not proved, or batches alone.")
     else:
-        console.print(f"Stored in {bench.stored.path}; boxwright serve will run {setting_of(bench.best)}.")
+        console.print(f"Stored in {bench.stored.path}; boxwright serve will run {execution_of(bench.best)}.")
 
 
 def _shown(value: float | None) -> str:

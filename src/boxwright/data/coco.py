@@ -15,11 +15,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from boxwright.data.checks.annotations import clip
+from boxwright.data.checks.scan import PictureFacts
 from boxwright.runtime import ClassEntry
 
 from .checks import Inspection, inspect_folder
-from .checks.annotations import clip
-from .checks.scan import PictureFacts
 from .contract import require_classes
 from .documents import ANNOTATIONS, AnnotationEntry, ImageEntry
 

@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from boxwright.data.checks.annotations import clip
+from boxwright.data.checks.scan import PictureFacts
 from boxwright.runtime import DataError
 from boxwright.runtime.picture import SIDEWAYS
 
 from .checks import Inspection
-from .checks.annotations import clip
-from .checks.scan import PictureFacts
 from .documents import ANNOTATIONS, Document, Entry, stays_inside
 from .findings import Finding
 from .new_folder import new_folder, require_new_folder

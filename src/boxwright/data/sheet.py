@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from boxwright.inputs.drawing import PALETTE, write_label
 from boxwright.runtime import ConfigError, InputSpec
-from boxwright.runtime.drawing import PALETTE, write_label
 
 from .augment import Augmentation
 from .coco import Split

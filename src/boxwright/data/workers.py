@@ -22,8 +22,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import get_worker_info
 
+from boxwright.host.memory import keep_freed_memory
 from boxwright.runtime import ConfigError
-from boxwright.runtime.memory import keep_freed_memory
 
 if sys.platform == "win32":
     from multiprocessing.context import SpawnContext as _Context

@@ -14,8 +14,15 @@ from boxwright.data import SPLITS, Split, read_split
 from boxwright.metrics import Figures
 from boxwright.metrics.bootstrap import Intervals, intervals
 from boxwright.metrics.figures import figures_of
-from boxwright.runtime import DataError, Detections, ModelSpec, OperatingPoint, Predictor
-from boxwright.runtime.memory import keep_freed_memory
+from boxwright.runtime import (
+    DataError,
+    Detections,
+    Execution,
+    ModelSpec,
+    OperatingPoint,
+    PicturePredictor,
+    open_bundle,
+)
 
 from .operating import interval_document
 from .results import SplitResults
@@ -102,8 +109,7 @@ def detect_split(
     source: str | Path, data: str | Path, split: str, *, device: str = "cpu", progress: Progress | None = None
 ) -> tuple[SplitResults, ModelSpec]:
     """All detections of a model on a split; see ``evaluate``."""
-    keep_freed_memory()
-    predictor = Predictor(source, device=device)
+    predictor = PicturePredictor(open_bundle(source), Execution(device=device))
     if split not in SPLITS:
         raise DataError(f"There is no split {split!r}.", f"Use {', '.join(SPLITS)}.")
     records = read_split(Path(data), split, predictor.spec.classes)
@@ -111,7 +117,7 @@ def detect_split(
     return SplitResults.of(records, Path(data) / split, predictor.spec.class_names, found), predictor.spec
 
 
-def _detect(predictor: Predictor, records: Split, progress: Progress | None) -> list[Detections]:
+def _detect(predictor: PicturePredictor, records: Split, progress: Progress | None) -> list[Detections]:
     found = []
     for number, record in enumerate(records.pictures, start=1):
         found.extend(predictor.detect([predictor.prepare(record.path)]))

@@ -58,7 +58,7 @@ def reported_figures(results: SplitResults, thresholds: NDArray[np.float64]) -> 
         results: on a split.
         thresholds: float64 [K], lowest reported score of each class.
     """
-    cut = replace(results, found=tuple(one.above(thresholds) for one in results.found))
+    cut = replace(results, found=tuple(one.filter_by_score(thresholds) for one in results.found))
     document = figures_of(cut.matches(), thresholds).to_document(results.class_names)
     return {name: document[name] for name in _REPORTED}
 

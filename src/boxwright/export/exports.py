@@ -13,11 +13,10 @@ from boxwright.data import read_split
 from boxwright.evaluation.compare import read_run
 from boxwright.evaluation.pictures import find_data
 from boxwright.evaluation.results import SplitResults
-from boxwright.runtime import Bundle, ConfigError, ModelSpec, Variant, open_bundle, preprocess
-from boxwright.runtime.backends import ONNX, ONNX_INT8, open_backend
+from boxwright.parity.proof import Proof, prove
+from boxwright.runtime import BACKENDS, Bundle, ConfigError, Execution, ModelSpec, open_backend, open_bundle, preprocess
+from boxwright.runtime.backends.graph import ONNX, ONNX_INT8
 from boxwright.runtime.bundle import WEIGHTS
-
-from .proof import Proof, prove
 
 __all__ = ["CALIBRATION_PICTURES", "Exports", "Progress", "graphs", "make_exports", "variants_of"]
 
@@ -50,23 +49,23 @@ class Exports:
         return self.bundle.spec
 
 
-def variants_of(precisions: Sequence[str]) -> tuple[Variant, ...]:
+def variants_of(precisions: Sequence[str]) -> tuple[Execution, ...]:
     """Every installed runtime in these precisions.
 
     Raises:
         ConfigError: a precision there is not.
     """
-    variants: list[Variant] = []
+    variants: list[Execution] = []
     for precision in precisions:
         if precision not in _RUNTIMES:
             raise ConfigError(f"Precision {precision!r} is unknown.", f"Use {', '.join(_RUNTIMES)}.")
-        variants += [Variant(name, precision) for name in _RUNTIMES[precision] if find_spec(name) is not None]
+        variants += [Execution(name, precision) for name in _RUNTIMES[precision] if find_spec(name) is not None]
     return tuple(dict.fromkeys(variants))
 
 
 def make_exports(
     run: Path,
-    variants: Sequence[Variant],
+    variants: Sequence[Execution],
     data: Path | None = None,
     tolerance: float | None = None,
     progress: Progress | None = None,
@@ -88,14 +87,16 @@ def make_exports(
     trained, spec = read_run(run)
     folder = find_data(run, trained, data)
     bundle = open_bundle(run)
-    members = graphs(bundle, {one.member for one in variants} - {WEIGHTS}, folder, progress)
+    members = graphs(
+        bundle, {BACKENDS[one.backend].member(one.precision) for one in variants} - {WEIGHTS}, folder, progress
+    )
     bundle = bundle.with_members(members)
     proofs = []
     for variant in variants:
         proof = _prove(bundle, variant, trained, folder / trained.split, tolerance, progress)
         proof.require()
         proofs.append(proof)
-    documents = {str(proof.variant): proof.to_document() for proof in proofs}
+    documents = {proof.execution.variant: proof.to_document() for proof in proofs}
     return Exports(replace(bundle, spec=replace(spec, exports=documents)), members, tuple(proofs))
 
 
@@ -110,7 +111,7 @@ def graphs(bundle: Bundle, wanted: set[str], data: Path, progress: Progress | No
     """
     if not wanted:
         return {}
-    from boxwright.runtime.torch_backend import load_network
+    from boxwright.runtime.backends.torch import load_network
 
     from .onnx import export_onnx
 
@@ -138,12 +139,11 @@ def _calibration(spec: ModelSpec, data: Path, progress: Progress | None) -> list
 
 def _prove(
     bundle: Bundle,
-    variant: Variant,
+    execution: Execution,
     trained: SplitResults,
     pictures: Path,
     tolerance: float | None,
     progress: Progress | None,
 ) -> Proof:
-    chosen = open_backend(bundle, variant.backend, variant.precision)
-    advance = None if progress is None else (lambda done, total: progress(f"prove {variant}", done, total))
-    return prove(chosen.backend, variant, bundle.spec, trained, pictures, tolerance, advance)
+    advance = None if progress is None else (lambda done, total: progress(f"prove {execution.variant}", done, total))
+    return prove(open_backend(bundle, execution), execution, bundle.spec, trained, pictures, tolerance, advance)

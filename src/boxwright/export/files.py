@@ -9,15 +9,16 @@ from pathlib import Path
 
 from boxwright.evaluation.compare import read_run
 from boxwright.evaluation.pictures import find_data
-from boxwright.runtime import Backend, Bundle, ConfigError, Variant, open_bundle
-from boxwright.runtime.backends import ONNX, ONNX_INT8, require_installed
+from boxwright.parity.proof import Proof, prove
+from boxwright.runtime import Backend, Bundle, ConfigError, Execution, open_bundle
+from boxwright.runtime.backends import require_installed
+from boxwright.runtime.backends.graph import graph_member
+from boxwright.runtime.backends.onnxruntime import OnnxRuntimeBackend
+from boxwright.runtime.backends.openvino import OpenVinoBackend, load_core
+from boxwright.runtime.backends.torch import TorchBackend
 from boxwright.runtime.bundle import WEIGHTS
-from boxwright.runtime.onnx_backend import OnnxBackend
-from boxwright.runtime.openvino_backend import OpenVinoBackend, load_core
-from boxwright.runtime.torch_backend import TorchBackend
 
 from .exports import Progress, graphs
-from .proof import Proof, prove
 
 __all__ = ["FORMATS", "export"]
 
@@ -60,14 +61,14 @@ def export(
     _require_sense(to, out, precision)
     trained, spec = read_run(run)
     folder = find_data(run, trained, data)
-    variant = Variant(_BACKENDS[to], precision)
-    require_installed(variant.backend)
+    execution = Execution(_BACKENDS[to], precision)
+    require_installed(execution.backend)
     bundle = open_bundle(run)
     with tempfile.TemporaryDirectory() as place:
-        files = _write(bundle, variant, folder, Path(place) / out.name, progress)
+        files = _write(bundle, execution, folder, Path(place) / out.name, progress)
         advance = None if progress is None else (lambda done, total: progress(f"prove {to}", done, total))
-        backend = _read(bundle, variant, files)
-        proof = prove(backend, variant, spec, trained, folder / trained.split, tolerance, advance)
+        backend = _read(bundle, execution, files)
+        proof = prove(backend, execution, spec, trained, folder / trained.split, tolerance, advance)
         proof.require()
         out.parent.mkdir(parents=True, exist_ok=True)
         for file in files:
@@ -88,14 +89,14 @@ def _require_sense(to: str, out: Path, precision: str) -> None:
         raise ConfigError(f"--out {out} does not fit {to}:", f"give a file name in {' or '.join(_SUFFIXES[to])}.")
 
 
-def _write(bundle: Bundle, variant: Variant, data: Path, out: Path, progress: Progress | None) -> list[Path]:
+def _write(bundle: Bundle, execution: Execution, data: Path, out: Path, progress: Progress | None) -> list[Path]:
     """Write the files of a format, the named one first."""
-    if variant.backend == "torch":
+    if execution.backend == "torch":
         out.write_bytes(bundle.weights)
         return [out]
-    member = ONNX_INT8 if variant.precision == "int8" else ONNX
+    member = graph_member(execution.precision)
     graph = graphs(bundle, {member}, data, progress)[member]
-    if variant.backend == "onnxruntime":
+    if execution.backend == "onnxruntime":
         out.write_bytes(graph)
         return [out]
     import openvino
@@ -104,11 +105,11 @@ def _write(bundle: Bundle, variant: Variant, data: Path, out: Path, progress: Pr
     return [out, out.with_suffix(".bin")]
 
 
-def _read(bundle: Bundle, variant: Variant, files: Sequence[Path]) -> Backend:
+def _read(bundle: Bundle, execution: Execution, files: Sequence[Path]) -> Backend:
     """Run what was written, not what it was written from."""
     contents = [file.read_bytes() for file in files]
-    if variant.backend == "torch":
-        return TorchBackend(bundle.with_members({WEIGHTS: contents[0]}))
-    if variant.backend == "onnxruntime":
-        return OnnxBackend(contents[0], str(files[0]))
-    return OpenVinoBackend(contents[0], str(files[0]), precision=variant.precision, weights=contents[1])
+    if execution.backend == "torch":
+        return TorchBackend(bundle.with_members({WEIGHTS: contents[0]}), execution)
+    if execution.backend == "onnxruntime":
+        return OnnxRuntimeBackend(contents[0], str(files[0]), execution)
+    return OpenVinoBackend(contents[0], str(files[0]), execution, weights=contents[1])

@@ -18,11 +18,10 @@ from torch import nn
 from torchvision.models.detection.faster_rcnn import FasterRCNN
 from torchvision.models.detection.ssd import SSD
 
+from boxwright.models.single_stage_graph import SingleStageNetworks, SingleStagePlan, write_single_stage
+from boxwright.models.two_stage_graph import TwoStageNetworks, TwoStagePlan, write_two_stage
 from boxwright.runtime import ModelSpec
-from boxwright.runtime.onnx_backend import INPUT, OUTPUTS
-
-from .single_stage import SingleStageNetworks, SingleStagePlan, write_single_stage
-from .two_stage import TwoStageNetworks, TwoStagePlan, write_two_stage
+from boxwright.runtime.backends.graph import INPUT, OUTPUTS
 
 __all__ = ["OPSET", "export_onnx"]
 
@@ -31,7 +30,7 @@ OPSET = 18
 
 
 def export_onnx(network: nn.Module, spec: ModelSpec) -> bytes:
-    """The network as ONNX; input and outputs are described in ``boxwright.runtime.onnx_backend``.
+    """The network as ONNX; input and outputs are described in ``boxwright.runtime.backends.onnxruntime``.
 
     Args:
         network: of ``build_network``, trained; its mode is restored.

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import onnx
 
-from boxwright.runtime.onnx_backend import EXACT, INPUT, load_onnxruntime
-
-from .graph import PREFIX
+from boxwright.models.onnx_graph import PREFIX
+from boxwright.runtime.backends.graph import EXACT, INPUT
+from boxwright.runtime.backends.onnxruntime import load_onnxruntime
 
 __all__ = ["quantize"]
 

@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 from torch import nn
 
-from boxwright.runtime.autocast import bf16_networks
+from boxwright.runtime.networks.autocast import bf16_networks
 
 __all__ = ["Precision", "resolve_precision"]
 

@@ -10,9 +10,9 @@ from typing import Any
 
 from boxwright.evaluation.analysis import Analysis
 from boxwright.evaluation.results import SplitResults
+from boxwright.inputs.drawing import PALETTE
 from boxwright.metrics.interval import Interval
 from boxwright.runtime import ModelSpec
-from boxwright.runtime.drawing import PALETTE
 
 from . import operating_point, provenance
 from .charts import Chart

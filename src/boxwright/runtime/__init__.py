@@ -4,7 +4,7 @@ It imports numpy and Pillow only (torch when a network is built), nothing else o
 on Python 3.9, which is what TorchServe's image has.
 """
 
-from .backends import Backend, Variant
+from .backends import BACKENDS, Backend, open_backend
 from .bundle import Bundle, open_bundle
 from .detections import Detections
 from .errors import (
@@ -21,12 +21,15 @@ from .errors import (
     ServingError,
     UnsupportedPicture,
 )
+from .execution import PRECISIONS, Execution
 from .picture import PictureSource, decode
-from .predictor import Prediction, Predictor
+from .predictor import PicturePredictor
 from .preprocess import Placement, postprocess, preprocess
 from .spec import ClassEntry, InputSpec, ModelSpec, OperatingPoint
 
 __all__ = [
+    "BACKENDS",
+    "PRECISIONS",
     "ArchiveError",
     "Backend",
     "BoxwrightError",
@@ -36,6 +39,7 @@ __all__ = [
     "ContractError",
     "DataError",
     "Detections",
+    "Execution",
     "InputSpec",
     "MissingDependency",
     "ModelError",
@@ -43,15 +47,14 @@ __all__ = [
     "OperatingPoint",
     "OutOfTolerance",
     "PictureError",
+    "PicturePredictor",
     "PictureSource",
     "PictureTooLarge",
     "Placement",
-    "Prediction",
-    "Predictor",
     "ServingError",
     "UnsupportedPicture",
-    "Variant",
     "decode",
+    "open_backend",
     "open_bundle",
     "postprocess",
     "preprocess",

@@ -58,7 +58,7 @@ class Detections:
         """The detections picked by a boolean mask [n] or by indices [m]."""
         return Detections(self.boxes[which], self.scores[which], self.labels[which])
 
-    def above(self, threshold: Union[float, Sequence[float], np.ndarray]) -> Detections:
+    def filter_by_score(self, threshold: Union[float, Sequence[float], np.ndarray]) -> Detections:
         """The detections with a score of at least the threshold, highest score first.
 
         The comparison is made in float64, so that a threshold taken from a float32 score

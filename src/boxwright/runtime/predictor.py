@@ -1,61 +1,36 @@
-"""Pictures in, detections out: the path every served figure takes."""
+"""One picture in, detections out: the path every served figure takes."""
 
 from __future__ import annotations
 
-import os
-from dataclasses import dataclass
-from typing import Iterator, List, Optional, Sequence, Tuple, Union
+from typing import List, Optional, Sequence, Tuple
 
 import numpy as np
-from PIL import Image
 
-from .backends import open_backend
-from .bundle import Bundle, open_bundle
+from .backends import Backend, open_backend, settle
+from .bundle import Bundle
 from .detections import Detections
 from .errors import ArchiveError
+from .execution import Execution
 from .picture import MAX_PIXELS, PictureSource
 from .preprocess import Placement, postprocess, preprocess
-from .sources import Sources, read_sources
 from .spec import ModelSpec, OperatingPoint
 
-__all__ = ["Prediction", "Predictor"]
+__all__ = ["PicturePredictor"]
 
 
-@dataclass(frozen=True, eq=False)
-class Prediction:
-    """What was found in one picture, and where the picture comes from.
-
-    Attributes:
-        source: path or URL; ``#3`` for the third source, if it has no name.
-        detections: at the threshold, best first, in pixels of ``image``.
-        image: the picture, upright, mode ``RGB``. Whoever keeps a prediction keeps it.
-        frame: its number in the video, from 0; None outside videos.
-        seconds: since the beginning of the video; None outside videos.
-    """
-
-    source: str
-    detections: Detections
-    image: Image.Image
-    frame: Optional[int] = None
-    seconds: Optional[float] = None
-
-
-class Predictor:
+class PicturePredictor:
     """A trained model, ready for pictures.
 
     Args:
-        source: a run folder, a ``.mar`` archive, an unpacked archive, or an opened ``Bundle``.
+        bundle: the model.
+        execution: how it runs; what is open is settled without measuring, see ``backends.settle``.
         threshold: lowest reported score, in [0, 1]; the model's own operating point by default.
-        backend: what runs the network: ``onnxruntime``, ``openvino``, ``torch`` or ``torch-compile``; ``auto`` takes
-            the fastest here of those that were proved equal to the trained model; see ``open_backend``.
-        precision: ``fp32``, ``bf16``, ``int8``, or ``auto``, with the same meaning.
-        device: a torch device.
-        threads: processors one picture may use; all by default.
+        backend: opened already for this bundle and execution; by default it is opened here.
 
     Attributes:
         spec: of the model.
+        execution: how it runs, its backend and precision settled.
         thresholds: lowest reported score of each class, by class index.
-        chosen: the backend, and why it is this one.
 
     Raises:
         ArchiveError: the model cannot be read.
@@ -65,19 +40,16 @@ class Predictor:
 
     def __init__(
         self,
-        source: Union[str, os.PathLike[str], Bundle],
-        *,
+        bundle: Bundle,
+        execution: Execution = Execution(),
         threshold: Optional[float] = None,
-        backend: str = "auto",
-        precision: str = "auto",
-        device: str = "cpu",
-        threads: Optional[int] = None,
+        backend: Optional[Backend] = None,
     ) -> None:
-        bundle = source if isinstance(source, Bundle) else open_bundle(source)
         self.spec: ModelSpec = bundle.spec
+        self.execution = settle(bundle, execution)
         point = self.spec.operating_point if threshold is None else OperatingPoint(threshold)
         self.thresholds: Tuple[float, ...] = point.thresholds(self.spec.class_names)
-        self.chosen = open_backend(bundle, backend, precision, device, threads)
+        self._backend = backend or open_backend(bundle, self.execution)
 
     def __call__(self, picture: PictureSource) -> Detections:
         """Detections of one picture at the threshold, best first, in its own pixels.
@@ -90,48 +62,27 @@ class Predictor:
         """
         return self.report(self.detect([self.prepare(picture)])[0])
 
-    def predict(self, sources: Sources, *, urls: bool = False, every: int = 1) -> Iterator[Detections]:
-        """Detections of many pictures, lazily and in order; see ``stream``, which also says where each is from."""
-        return (one.detections for one in self.stream(sources, urls=urls, every=every))
-
-    def stream(self, sources: Sources, *, urls: bool = False, every: int = 1) -> Iterator[Prediction]:
-        """What is found in pictures, folders and videos, lazily and in order; one picture is held at a time.
-
-        Args:
-            sources: one or many: paths of pictures, of folders (their pictures, by name, not those in
-                subfolders) or of videos (their frames), URLs, and all that ``__call__`` takes.
-            urls: whether URLs are fetched.
-            every: takes every so many frames of a video.
-
-        Raises:
-            PictureError: a source cannot be used; raised when it is its turn.
-            ConfigError: a URL without ``urls``; ``every`` is not positive.
-            MissingDependency: a video without OpenCV.
-        """
-        pictures = read_sources(sources, urls=urls, every=every)
-        return (Prediction(one.source, self(one.image), one.image, one.frame, one.seconds) for one in pictures)
-
     def prepare(self, picture: PictureSource, max_pixels: int = MAX_PIXELS) -> Tuple[np.ndarray, Placement]:
         """Decode and place one picture on this model's canvas; see ``preprocess``."""
         return preprocess(picture, self.spec.input, max_pixels)
 
-    def report(self, found: Detections) -> Detections:
-        """What is reported of all detections of a picture: those from their class's threshold on, best first."""
-        return found.above(self.thresholds)
+    def report(self, detections: Detections) -> Detections:
+        """The reported part of a picture's detections: those from their class's threshold on, best first."""
+        return detections.filter_by_score(self.thresholds)
 
     def detect(self, prepared: Sequence[Tuple[np.ndarray, Placement]]) -> List[Detections]:
         """All detections of prepared pictures, whatever their score, in original pixels.
 
         Args:
-            prepared: what ``prepare`` returned, one a picture; they run as one batch.
+            prepared: what ``prepare`` returned, one per picture; they run as one batch.
 
         Raises:
             ArchiveError: the network answers classes that the model does not have, or cannot be run.
         """
         if not prepared:
             return []
-        found = self.chosen.backend.detect(np.stack([canvas for canvas, _ in prepared]))
-        labels = np.concatenate([one.labels for one in found])
+        on_canvas = self._backend.detect(np.stack([canvas for canvas, _ in prepared]))
+        labels = np.concatenate([one.labels for one in on_canvas])
         if len(labels) and not 0 <= labels.min() <= labels.max() < len(self.spec.classes):
             raise ArchiveError(f"{self.spec.name}: answers classes that it does not have.", "Do not use it.")
-        return [postprocess(one, placement) for one, (_, placement) in zip(found, prepared)]
+        return [postprocess(one, placement) for one, (_, placement) in zip(on_canvas, prepared)]

@@ -9,8 +9,10 @@ from __future__ import annotations
 import base64
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
+from .bundle import open_bundle
 from .errors import PictureError, UnsupportedPicture
-from .predictor import Predictor
+from .execution import Execution
+from .predictor import PicturePredictor
 
 __all__ = ["Handler", "error_body"]
 
@@ -24,7 +26,7 @@ class Handler:
     """Holds the predictor of one TorchServe worker."""
 
     def __init__(self) -> None:
-        self._predictor: Optional[Predictor] = None
+        self._predictor: Optional[PicturePredictor] = None
 
     def __call__(self, data: Optional[Sequence[Dict[str, Any]]], context: Any) -> Optional[List[Any]]:
         """Answer a batch; called once with ``None`` to load the model.
@@ -38,14 +40,13 @@ class Handler:
         """
         if self._predictor is None:
             properties = context.system_properties
-            self._predictor = Predictor(
-                properties["model_dir"], backend="torch", precision="fp32", device=_device(properties.get("gpu_id"))
-            )
+            execution = Execution("torch", "fp32", _device(properties.get("gpu_id")))
+            self._predictor = PicturePredictor(open_bundle(properties["model_dir"]), execution)
         if data is None:
             return None
         return self._answer(self._predictor, data, context)
 
-    def _answer(self, predictor: Predictor, data: Sequence[Dict[str, Any]], context: Any) -> List[Any]:
+    def _answer(self, predictor: PicturePredictor, data: Sequence[Dict[str, Any]], context: Any) -> List[Any]:
         answers: List[Any] = [None] * len(data)
         prepared: List[Tuple[int, Any]] = []
         for index, request in enumerate(data):

@@ -21,7 +21,7 @@ from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect
 
-from boxwright.runtime import PictureError
+from boxwright.runtime import Detections, PictureError
 
 from . import v2
 from .body import BodyRefused, read_body
@@ -109,7 +109,8 @@ def create_app(engine: Engine, max_body: int = MAX_BODY) -> FastAPI:
         try:
             with engine.place(model):
                 picture = await _picture_bytes(request, max_body)
-                return _answer(await _predict(engine, model, picture))
+                detections = await _predict(engine, model, picture)
+                return _answer(detections.to_answer(model.class_names))
         except Busy:
             message = f'Model "{model.name}" has {engine.queue_size} requests waiting already. Try again later.'
             raise _Refusal(503, "ServiceUnavailableException", message, {"Retry-After": "1"}) from None
@@ -117,7 +118,7 @@ def create_app(engine: Engine, max_body: int = MAX_BODY) -> FastAPI:
     return app
 
 
-async def _predict(engine: Engine, model: ServedModel, picture: bytes) -> list[dict[str, Any]]:
+async def _predict(engine: Engine, model: ServedModel, picture: bytes) -> Detections:
     try:
         return await engine.predict(model, picture)
     except PictureError as error:
@@ -219,14 +220,14 @@ def _description(engine: Engine, model: ServedModel, customized: bool) -> dict[s
         "modelVersion": model.version,
         "modelUrl": model.url,
         "runtime": "python",
-        "minWorkers": len(model.opened.predictors),
-        "maxWorkers": len(model.opened.predictors),
+        "minWorkers": len(model.predictors),
+        "maxWorkers": len(model.predictors),
         "batchSize": 1,
         "maxBatchDelay": 0,
         "loadedAtStartup": True,
         "workers": [
             {"id": str(9000 + session), "startTime": started, "status": "READY", "pid": os.getpid()}
-            for session in range(len(model.opened.predictors))
+            for session in range(len(model.predictors))
         ],
         "jobQueueStatus": {
             "remainingCapacity": engine.queue_size - model.pending,

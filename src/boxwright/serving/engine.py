@@ -1,24 +1,23 @@
-"""Holds the served models and runs each in its sessions, one picture a session, behind a bounded queue."""
+"""Holds the served models and runs each in its sessions, one picture per session, behind a bounded queue."""
 
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterable, Iterator, Mapping
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import anyio
 import numpy as np
 
-from boxwright.machine import cores
-from boxwright.runtime import Detections, Placement, Predictor, ServingError, open_bundle
-from boxwright.runtime.memory import keep_freed_memory, return_freed_memory
+from boxwright.host.machine import cores
+from boxwright.host.memory import return_freed_memory
+from boxwright.runtime import Bundle, Detections, Execution, PicturePredictor, Placement, ServingError, open_bundle
+from boxwright.tuning import Choice, choose_execution
 
-from .opening import Asked, Opened, open_predictors
-
-__all__ = ["QUEUE_SIZE", "Busy", "Engine", "ServedModel", "load_models"]
+__all__ = ["QUEUE_SIZE", "Busy", "Engine", "ServedModel", "load_model", "load_models"]
 
 QUEUE_SIZE = 100
 """Requests a model may have waiting, TorchServe's default."""
@@ -36,7 +35,8 @@ class ServedModel:
         name: in the URL.
         version: in the URL, optionally.
         url: file name of the archive.
-        opened: what runs it, and why so.
+        predictors: one per session, each with a network of its own.
+        choice: how it runs, and why so.
         started: when it was loaded, UTC.
         pending: requests accepted and not yet answered.
         turn: lets as many pictures run as there are sessions.
@@ -45,22 +45,28 @@ class ServedModel:
     name: str
     version: str
     url: str
-    opened: Opened
+    predictors: Sequence[PicturePredictor]
+    choice: Choice
     started: datetime.datetime
     pending: int = 0
     turn: anyio.CapacityLimiter = field(init=False)
 
     def __post_init__(self) -> None:
-        self.turn = anyio.CapacityLimiter(len(self.opened.predictors))
-        self._idle = list(self.opened.predictors)
+        self.turn = anyio.CapacityLimiter(len(self.predictors))
+        self._idle = list(self.predictors)
 
     @property
-    def predictor(self) -> Predictor:
+    def predictor(self) -> PicturePredictor:
         """The first session's: all prepare and report alike."""
-        return self.opened.predictors[0]
+        return self.predictors[0]
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """By class index."""
+        return self.predictor.spec.class_names
 
     def detect(self, prepared: tuple[np.ndarray, Placement]) -> Detections:
-        """All detections of a prepared picture, by a session that is idle; whoever calls has its turn."""
+        """All detections of a prepared picture, by a session that is idle; the caller has its turn."""
         predictor = self._idle.pop()  # the one used last: its memory is warm
         try:
             return predictor.detect([prepared])[0]
@@ -68,25 +74,13 @@ class ServedModel:
             self._idle.append(predictor)
 
 
-def load_models(
-    archives: Iterable[Path],
-    device: str = "cpu",
-    *,
-    backend: str = "auto",
-    precision: str = "auto",
-    threads: int | None = None,
-    sessions: int | None = None,
-) -> dict[str, ServedModel]:
+def load_models(archives: Iterable[str | os.PathLike[str]], asked: Execution = Execution()) -> dict[str, ServedModel]:
     """Load archives by model name; nothing in them is executed.
 
     Args:
         archives: ``.mar`` files.
-        device: a torch device.
-        backend: one of ``BACKENDS``; ``auto`` takes what ``boxwright bench`` found best on this machine, and
-            where it was not asked, see ``open_backend``.
-        precision: one of ``PRECISIONS``, or ``auto``, with the same meaning.
-        threads: processors one picture may use.
-        sessions: pictures of a model that run at the same time; each takes the memory of a network of its own.
+        asked: how they run, as far as it is settled; the rest is what ``boxwright bench`` found best on this machine,
+            else what a warm-up shows.
 
     Raises:
         ArchiveError: one of them cannot be used.
@@ -94,21 +88,25 @@ def load_models(
         MissingDependency: the backend is not installed.
         ServingError: none were given, or two have the same name.
     """
-    keep_freed_memory()
-    asked = Asked(backend, precision, threads, sessions)
     models: dict[str, ServedModel] = {}
-    for path in archives:
+    for path in map(Path, archives):
         bundle = open_bundle(path)
-        name = bundle.spec.name
-        if name in models:
-            raise ServingError(f"{path}: a model named {name!r} is given twice.", "Serve one of them.")
-        started = datetime.datetime.now(datetime.UTC)
-        opened = open_predictors(path, bundle, device, asked)
-        models[name] = ServedModel(name, bundle.version, path.name, opened, started)
+        if bundle.spec.name in models:
+            raise ServingError(f"{path}: a model named {bundle.spec.name!r} is given twice.", "Serve one of them.")
+        models[bundle.spec.name] = load_model(path, bundle, asked)
     return_freed_memory()
     if not models:
         raise ServingError("There is nothing to serve.", "Give one or more .mar archives.")
     return models
+
+
+def load_model(path: Path, bundle: Bundle, asked: Execution = Execution()) -> ServedModel:
+    """Make one opened archive ready to answer; see ``load_models``."""
+    started = datetime.datetime.now(datetime.UTC)
+    choice = choose_execution(path, bundle, asked)
+    first = PicturePredictor(bundle, choice.execution, backend=choice.backend)
+    others = [PicturePredictor(bundle, choice.execution) for _ in range((choice.execution.sessions or 1) - 1)]
+    return ServedModel(bundle.spec.name, bundle.version, path.name, (first, *others), choice, started)
 
 
 class Engine:
@@ -139,7 +137,7 @@ class Engine:
         finally:
             model.pending -= 1
 
-    async def predict(self, model: ServedModel, picture: bytes) -> list[dict[str, Any]]:
+    async def predict(self, model: ServedModel, picture: bytes) -> Detections:
         """Decode and detect, off the event loop; decoding of one picture overlaps another's detection.
 
         Args:
@@ -147,11 +145,11 @@ class Engine:
             picture: encoded bytes.
 
         Returns:
-            The endpoint's answer: ``[{name: [x1, y1, x2, y2], "score": s}]``.
+            Those from the operating point on, best first, in pixels of the picture.
 
         Raises:
             PictureError: the picture cannot be used.
         """
         prepared = await anyio.to_thread.run_sync(model.predictor.prepare, picture, limiter=self._decoders)
-        found = await anyio.to_thread.run_sync(model.detect, prepared, limiter=model.turn)
-        return model.predictor.report(found).to_answer(model.predictor.spec.class_names)
+        detections = await anyio.to_thread.run_sync(model.detect, prepared, limiter=model.turn)
+        return model.predictor.report(detections)

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
-from typing import Any
 
 import uvicorn
 
-from boxwright.runtime import ServingError
+from boxwright.host.memory import keep_freed_memory
+from boxwright.runtime import Execution, ServingError
 
 from .app import MAX_BODY, create_app
-from .engine import Engine, load_models
+from .engine import Engine, ServedModel, load_models
 
 __all__ = ["background_server", "serve"]
 
@@ -22,13 +22,13 @@ _SHUTDOWN_SECONDS = 10
 
 
 def serve(
-    archives: Iterable[Path],
+    archives: Iterable[str | os.PathLike[str]],
     host: str = "127.0.0.1",
     port: int = 8080,
-    device: str = "cpu",
+    execution: Execution = Execution(),
+    *,
     max_body: int = MAX_BODY,
     on_ready: Callable[[Engine, str], None] | None = None,
-    **asked: Any,
 ) -> None:
     """Serve archives until interrupted; accepted work is finished first.
 
@@ -36,10 +36,9 @@ def serve(
         archives: ``.mar`` files.
         host: address to bind; loopback by default.
         port: 0 takes a free one.
-        device: a torch device.
+        execution: how they run, as far as it is settled; see ``load_models``.
         max_body: largest accepted request body in bytes.
         on_ready: called with the engine and the base URL when the port is bound.
-        **asked: ``backend``, ``precision``, ``threads``, ``sessions``; see ``load_models``.
 
     Raises:
         ArchiveError: an archive cannot be used.
@@ -47,7 +46,8 @@ def serve(
         MissingDependency: the backend is not installed.
         ServingError: the port is taken, or nothing was given.
     """
-    engine = Engine(load_models(archives, device, **asked))
+    keep_freed_memory()
+    engine = Engine(load_models(archives, execution))
     listener = _listen(host, port)
     if on_ready:
         on_ready(engine, _base_url(listener))
@@ -55,15 +55,14 @@ def serve(
 
 
 @contextmanager
-def background_server(archives: Iterable[Path]) -> Iterator[str]:
-    """Serve archives on a free loopback port from a thread, for the time of the block.
+def background_server(models: Mapping[str, ServedModel]) -> Iterator[str]:
+    """Serve loaded models on a free loopback port from a thread, for the time of the block.
 
     Yields:
         The base URL, ``http://127.0.0.1:PORT``, when it answers.
     """
-    engine = Engine(load_models(archives))
     listener = _listen("127.0.0.1", 0)
-    server = _server(engine, MAX_BODY)
+    server = _server(Engine(models), MAX_BODY)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
     thread.start()
     try:
@@ -85,7 +84,9 @@ def _server(engine: Engine, max_body: int) -> uvicorn.Server:
 
 
 def _listen(host: str, port: int) -> socket.socket:
-    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    # asyncio sets TCP_NODELAY only on sockets that name their protocol; without it answers wait 40 ms for an ACK
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((host, port))

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from fastapi import FastAPI, Request, Response
 
-from boxwright.runtime import PictureError
+from boxwright.runtime import Detections, PictureError
 
 from .body import BodyRefused, read_body, require_size
 from .engine import Busy, Engine, ServedModel
@@ -135,13 +135,13 @@ def _description(model: ServedModel) -> dict[str, Any]:
     return {
         "name": model.name,
         "versions": [model.version],
-        "platform": str(model.predictor.chosen.variant),
+        "platform": model.predictor.execution.variant,
         "inputs": [_INPUT],
         "outputs": outputs,
     }
 
 
-async def _predict(engine: Engine, model: ServedModel, picture: bytes) -> list[dict[str, Any]]:
+async def _predict(engine: Engine, model: ServedModel, picture: bytes) -> Detections:
     try:
         return await engine.predict(model, picture)
     except PictureError as refused:
@@ -241,12 +241,12 @@ def _parameters(part: Mapping[str, Any]) -> Mapping[str, Any]:
     return given
 
 
-def _answer(model: ServedModel, call: _Call, found: Sequence[Mapping[str, Any]]) -> Response:
-    values = _values(found, model.predictor.spec.class_names)
+def _answer(model: ServedModel, call: _Call, detections: Detections) -> Response:
+    values = _values(detections, model.class_names)
     outputs, raws = [], []
     for name, binary in call.binary.items():
         datatype, kind, shape = _OUTPUTS[name]
-        output = {"name": name, "datatype": datatype, "shape": [len(found), *shape[1:]]}
+        output = {"name": name, "datatype": datatype, "shape": [len(detections), *shape[1:]]}
         if binary:
             raws.append(_raw(values[name], kind))
             outputs.append({**output, "parameters": {"binary_data_size": len(raws[-1])}})
@@ -261,12 +261,12 @@ def _answer(model: ServedModel, call: _Call, found: Sequence[Mapping[str, Any]])
     return Response(header + b"".join(raws), media_type="application/octet-stream", headers={_LENGTH: str(len(header))})
 
 
-def _values(found: Sequence[Mapping[str, Any]], names: Sequence[str]) -> dict[str, list[Any]]:
-    """By output, flat: the engine's answer, ``[{name: [x1, y1, x2, y2], "score": s}]``, in columns."""
-    labels = [names.index(name) for item in found for name in item if name != "score"]
+def _values(detections: Detections, names: Sequence[str]) -> dict[str, list[Any]]:
+    """By output, flat."""
+    labels: list[int] = detections.labels.tolist()
     return {
-        "boxes": [edge for item, label in zip(found, labels, strict=True) for edge in item[names[label]]],
-        "scores": [item["score"] for item in found],
+        "boxes": detections.boxes.ravel().tolist(),
+        "scores": detections.scores.tolist(),
         "labels": labels,
         "label_names": [names[label] for label in labels],
     }

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from lightning.pytorch.loggers import TensorBoardLogger
 
-from boxwright.runtime.drawing import draw_detections
+from boxwright.inputs.drawing import draw_detections
 
 from .best import BestModel, Curve
 from .pictures import Gallery
@@ -48,7 +48,7 @@ class TensorBoardTracker(Tracker):
         self._require_folder()
         writer: Any = self.logger.experiment
         for one in gallery.pictures:
-            drawn = draw_detections(one.image, one.found.above(gallery.threshold), gallery.class_names)
+            drawn = draw_detections(one.image, one.found.filter_by_score(gallery.threshold), gallery.class_names)
             tag = f"val/pictures/{one.index}_{one.name}"
             writer.add_image(tag, np.asarray(drawn), gallery.step, dataformats="HWC")
         self.logger.save()

@@ -51,7 +51,7 @@ def _annotated(picture: TrackedPicture, class_names: Sequence[str]) -> list[dict
 
 
 def _found(picture: TrackedPicture, class_names: Sequence[str]) -> list[dict[str, Any]]:
-    found = picture.found.above(_LEAST_SCORE)
+    found = picture.found.filter_by_score(_LEAST_SCORE)
     found = found.select(np.arange(min(len(found), _MOST_BOXES)))
     return [
         {**_box(box, int(label), f"{class_names[int(label)]} {score:.2f}"), "scores": {"score": float(score)}}

@@ -19,6 +19,7 @@ from boxwright.config import TrainConfig, load_config, save_config
 from boxwright.data import DataFolder, fingerprint, read_folder
 from boxwright.data.workers import start_server
 from boxwright.evaluation import ground_truth_of
+from boxwright.host.console import make_console, progress
 from boxwright.metrics.figures import figures_of
 from boxwright.metrics.objective import Objective
 from boxwright.metrics.precision_recall import precision_recall
@@ -32,8 +33,6 @@ from boxwright.runtime import (
     PictureError,
 )
 from boxwright.runtime.bundle import RUN_SPEC
-from boxwright.runtime.memory import keep_freed_memory
-from boxwright.terminal import make_console, progress
 
 from .best import copy_best, require_detections, write_best
 from .checkpoints import BEST, LAST, AtomicCheckpointIO, checkpoint_callbacks, read_checkpoint
@@ -161,7 +160,6 @@ def _run(
     first_epoch: int = 0,
 ) -> RunResult:
     """Train from ``first_epoch``; ``recorded`` is the specification in the checkpoint of a resumed run."""
-    keep_freed_memory()
     L.seed_everything(config.seed, workers=True, verbose=False)
     spec, detector, config = prepare(config, folder, console, recorded)
     caches = open_caches(config.cache, config.cache_dir, folder, spec.input, console.print)

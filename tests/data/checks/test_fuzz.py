@@ -6,7 +6,6 @@ import json
 import random
 
 import pytest
-from broken import clean_document, write_data
 from rich.console import Console
 
 from boxwright.cli.check import print_inspection
@@ -14,6 +13,7 @@ from boxwright.data import ANNOTATIONS, CODES, inspect_folder
 from boxwright.data.repair import repair_folder
 from boxwright.reporting import write_check_page
 from boxwright.runtime import BoxwrightError
+from support.broken import clean_document, write_data
 
 ODD_VALUES = [
     None, True, False, 0, -1, 1.5, 1e308, -1e308, 10**30, float("nan"), float("inf"), "", "x", "\ud800", "\0", "../x",

@@ -2,12 +2,12 @@ import os
 from pathlib import Path
 
 import pytest
-from broken import clean_document, write_data
-from defects import DEFECTS, Broken, missing, orphan, unlisted
 from PIL import Image
 
 from boxwright.data import CODES, inspect_folder
 from boxwright.runtime import DataError
+from support.broken import clean_document, write_data
+from support.defects import DEFECTS, Broken, missing, orphan, unlisted
 
 
 @pytest.fixture

@@ -1,11 +1,11 @@
 import io
 
 import pytest
-from broken import draw
 from PIL import Image
 
 from boxwright.data.checks.scan import scan_pictures
 from boxwright.runtime import PictureError, decode
+from support.broken import draw
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from boxwright.terminal import make_console, stages
+from boxwright.host.console import make_console, stages
 
 from .options import JsonOption, require_file_name, write_json
 
@@ -94,7 +94,7 @@ def export(
     console = make_console()
     with stages(console) as advance:
         proof = api.export(run, to, out, precision=precision, data=data, tolerance=tolerance, progress=advance)
-    console.print(proof_line(str(proof.variant), proof.to_document()))
+    console.print(proof_line(proof.execution.variant, proof.to_document()))
     console.print(f"Export: {out}")
 
 

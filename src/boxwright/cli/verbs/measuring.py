@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from boxwright.terminal import make_console, progress
+from boxwright.host.console import make_console, progress
 
 from .options import DataOption, DeviceOption, JsonOption, Source, ThresholdOption, require_file_name, write_json
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from boxwright.terminal import make_console, progress
+from boxwright.host.console import make_console, progress
 
 from .options import (
     BackendOption,
@@ -43,13 +43,13 @@ def predict(
 ) -> None:
     """Detect on pictures and videos."""
     from boxwright.cli.prediction import plan, predict_all, quiet_video_library
-    from boxwright.runtime import Predictor
+    from boxwright.inputs import Predictor
 
     require_file_name("--json", json_file)
     quiet_video_library()
     tasks = plan(pictures, out, urls=urls)
     predictor = Predictor(source, threshold=threshold, backend=backend, precision=precision, device=device)
-    typer.echo(f"Backend {predictor.chosen.reason}", err=True)
+    typer.echo(f"Backend {predictor.execution.variant}", err=True)
     console = make_console()
     with progress(console, "predict") as advance:
         results, failed = predict_all(
@@ -76,19 +76,20 @@ def serve(
     device: DeviceOption = "cpu",
 ) -> None:
     """Serve archives at TorchServe's URLs until Ctrl-C, as 'boxwright bench' found best here."""
+    from boxwright.runtime import Execution
     from boxwright.serving.server import serve as run_server
 
-    asked: dict[str, Any] = {"backend": backend, "precision": precision, "threads": threads, "sessions": sessions}
-    run_server(archives, host, port, device, on_ready=_announce, **asked)
+    asked = Execution(backend, precision, device, threads, sessions)
+    run_server(archives, host, port, asked, on_ready=_announce)
 
 
 def _announce(engine: Engine, base: str) -> None:
     for name, model in engine.models.items():
-        for note in model.opened.notes:
+        for note in model.choice.notes:
             typer.echo(note, err=True)
         spec = model.predictor.spec
         typer.echo(f"{name} {model.version}: {base}/predictions/{name}")
-        typer.echo(f"  {model.opened.setting}: {model.opened.reason}")
+        typer.echo(f"  {model.choice.execution}: {model.choice.reason}.")
         typer.echo(f"  {', '.join(spec.class_names)}; reports from score {_scores(model.predictor.thresholds)}")
     typer.echo(f"Try: curl -T picture.jpg {base}/predictions/{next(iter(engine.models))}")
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from boxwright.terminal import make_console, progress
+from boxwright.host.console import make_console, progress
 
 from .options import BackendOption, DeviceOption, JsonOption, PrecisionOption, require_file_name, write_json
 

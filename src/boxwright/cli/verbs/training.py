@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from boxwright.terminal import make_console
+from boxwright.host.console import make_console
 
 from .options import shown_with_interval
 

@@ -1,0 +1,87 @@
+"""The predictor for Python: it opens a model and reads pictures, folders, videos and URLs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from PIL import Image
+
+from boxwright.runtime import Bundle, Detections, Execution, PicturePredictor, open_bundle
+
+from .sources import Sources, read_sources
+
+__all__ = ["Prediction", "Predictor"]
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """The detections of one picture, and where the picture comes from.
+
+    Attributes:
+        source: path or URL; ``#3`` for the third source, if it has no name.
+        detections: at the threshold, best first, in pixels of ``image``.
+        image: the picture, upright, mode ``RGB``. Whoever keeps a prediction keeps it.
+        frame: its number in the video, from 0; None outside videos.
+        seconds: since the beginning of the video; None outside videos.
+    """
+
+    source: str
+    detections: Detections
+    image: Image.Image
+    frame: int | None = None
+    seconds: float | None = None
+
+
+class Predictor(PicturePredictor):
+    """A trained model, ready for pictures; see ``PicturePredictor`` for a single one.
+
+    Args:
+        source: a run folder, a ``.mar`` archive, an unpacked archive, or an opened ``Bundle``.
+        threshold: lowest reported score, in [0, 1]; the model's own operating point by default.
+        backend: what runs the network: ``onnxruntime``, ``openvino``, ``torch`` or ``torch-compile``; ``auto`` takes
+            the first of them that was proved equal to the trained model and can run here.
+        precision: ``fp32``, ``bf16`` or ``int8``; ``auto`` takes the first that was proved.
+        device: a torch device.
+        threads: processors that one picture may use; all by default.
+
+    Raises:
+        ArchiveError: the model cannot be read.
+        ConfigError: the threshold is outside [0, 1]; an unknown backend or precision.
+        MissingDependency: the backend is not installed.
+    """
+
+    def __init__(
+        self,
+        source: str | os.PathLike[str] | Bundle,
+        *,
+        threshold: float | None = None,
+        backend: str = "auto",
+        precision: str = "auto",
+        device: str = "cpu",
+        threads: int | None = None,
+    ) -> None:
+        bundle = source if isinstance(source, Bundle) else open_bundle(source)
+        super().__init__(bundle, Execution(backend, precision, device, threads), threshold)
+
+    def predict(self, sources: Sources, *, urls: bool = False, every: int = 1) -> Iterator[Detections]:
+        """Detections of many pictures, lazily and in order; see ``stream``, which also says where each is from."""
+        return (one.detections for one in self.stream(sources, urls=urls, every=every))
+
+    def stream(self, sources: Sources, *, urls: bool = False, every: int = 1) -> Iterator[Prediction]:
+        """Predictions on pictures, folders and videos, lazily and in order; one picture is held at a time.
+
+        Args:
+            sources: one or many: paths of pictures, of folders (their pictures, by name, not those in
+                subfolders) or of videos (their frames), URLs, and all that ``__call__`` takes.
+            urls: whether URLs are fetched.
+            every: takes every so many frames of a video.
+
+        Raises:
+            PictureError: a source cannot be used; raised when it is its turn.
+            ConfigError: a URL without ``urls``; ``every`` is not positive.
+            MissingDependency: a video without OpenCV.
+        """
+        pictures = read_sources(sources, urls=urls, every=every)
+        return (Prediction(one.source, self(one.image), one.image, one.frame, one.seconds) for one in pictures)

@@ -1,0 +1,123 @@
+"""Files, folders, videos, URLs and what is in memory become pictures, one at a time."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Union
+
+import numpy as np
+from PIL import Image
+
+from boxwright.runtime.errors import ConfigError, PictureError
+from boxwright.runtime.picture import SUFFIXES, PictureSource, decode
+
+from .download import download, is_url, require_web
+from .video import is_video, read_video
+
+__all__ = ["SourcePicture", "Sources", "each_source", "read_source", "read_sources", "require_allowed"]
+
+Sources = Union[PictureSource, Iterable[PictureSource]]
+"""One or many: paths of pictures, folders and videos, URLs, encoded bytes, Pillow pictures, uint8 arrays."""
+
+_SINGLE = (str, os.PathLike, bytes, bytearray, memoryview, Image.Image, np.ndarray, io.IOBase)
+
+
+@dataclass(frozen=True, eq=False)
+class SourcePicture:
+    """A decoded picture, and where it comes from.
+
+    Attributes:
+        image: upright, mode ``RGB``.
+        source: path or URL; ``#3`` for the third source, if it has no name.
+        frame: its number in the video, from 0; None outside videos.
+        seconds: since the beginning of the video; None outside videos.
+    """
+
+    image: Image.Image
+    source: str
+    frame: int | None = None
+    seconds: float | None = None
+
+
+def each_source(sources: Sources) -> Iterator[PictureSource]:
+    """Single sources, in order and lazily; a folder gives its pictures, by name, not those in subfolders.
+
+    Raises:
+        PictureError: a folder that cannot be read, or has no pictures.
+    """
+    single = isinstance(sources, _SINGLE) or not isinstance(sources, Iterable)
+    for source in (sources,) if single else sources:  # type: ignore[union-attr]
+        if isinstance(source, (str, os.PathLike)) and not is_url(source) and os.path.isdir(source):
+            yield from _pictures_in(Path(source))
+        else:
+            yield source  # type: ignore[misc]
+
+
+def _pictures_in(folder: Path) -> Iterator[Path]:
+    try:
+        names = sorted(name for name in os.listdir(folder) if name.lower().endswith(SUFFIXES))
+    except OSError as error:
+        raise PictureError(f"Folder '{folder}' cannot be read: {error.strerror}.", "Check its permissions.") from error
+    pictures = [folder / name for name in names if not name.startswith(".") and not (folder / name).is_dir()]
+    if not pictures:
+        looked_for = f"Looked for {', '.join(SUFFIXES)}, not in subfolders."
+        raise PictureError(f"Folder '{folder}' has no pictures.", looked_for)
+    yield from pictures
+
+
+def read_sources(sources: Sources, *, urls: bool = False, every: int = 1) -> Iterator[SourcePicture]:
+    """The pictures of all sources, in order and lazily; a video gives its frames.
+
+    Args:
+        sources: see ``Sources``.
+        urls: whether URLs are fetched.
+        every: takes every so many frames of a video.
+
+    Raises:
+        PictureError: a source cannot be used.
+        ConfigError: a URL without ``urls``; ``every`` is not positive.
+        MissingDependency: a video without OpenCV.
+    """
+    if every < 1:
+        raise ConfigError(f"every = {every} does not fit:", "give 1 or more.")
+    numbered = enumerate(each_source(sources), start=1)
+    return (picture for n, source in numbered for picture in read_source(source, urls=urls, every=every, name=f"#{n}"))
+
+
+def read_source(
+    source: PictureSource, *, urls: bool = False, every: int = 1, name: str = "#1"
+) -> Iterator[SourcePicture]:
+    """The pictures of one source that is no folder: one, or a video's frames; see ``read_sources``."""
+    require_allowed(source, urls)
+    if is_url(source):
+        url = str(source)
+        yield SourcePicture(decode(download(url), name=repr(url)), url)
+    elif is_video(source):
+        path = os.fspath(source)  # type: ignore[arg-type]
+        for frame in read_video(path, every):
+            yield SourcePicture(frame.image, path, frame.number, frame.seconds)
+    elif isinstance(source, (str, os.PathLike)):
+        yield SourcePicture(decode(source), os.fspath(source))
+    else:
+        yield SourcePicture(decode(source, name=name), name)
+
+
+def require_allowed(source: PictureSource, urls: bool) -> None:
+    """Nothing is fetched that was not asked for.
+
+    Raises:
+        ConfigError: a URL without ``urls``.
+        PictureError: a URL that is not HTTP, or a video's.
+    """
+    if not is_url(source):
+        return
+    require_web(str(source))
+    if not urls:
+        allow = "Allow it with --urls (in Python: urls=True)."
+        raise ConfigError(f"{source!r} is a URL; they are not fetched by default.", allow)
+    if is_video(source):
+        raise PictureError(f"Video {source!r} is not a file.", "Download it first.")

@@ -1,0 +1,1 @@
+"""Is this model, file or endpoint equal to the trained one?"""

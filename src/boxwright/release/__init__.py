@@ -1,0 +1,1 @@
+"""Export, archive, serve and check, in one step."""

@@ -1,0 +1,107 @@
+"""Runs an exported graph in OpenVINO; needs no torch."""
+
+from __future__ import annotations
+
+import threading
+from functools import lru_cache
+from typing import Any, List, Sequence
+
+import numpy as np
+
+from ..bundle import Bundle
+from ..detections import Detections
+from ..errors import ArchiveError
+from ..execution import PRECISIONS, Execution
+from .base import Backend
+from .graph import OUTPUTS, cannot_run, detections_of_padded, graph_member, read_graph, require_signature
+
+__all__ = ["OpenVinoBackend", "load_core"]
+
+_opening = threading.Lock()  # two first uses at once would each make one
+
+
+def load_core() -> Any:
+    """OpenVINO's ``Core``, one for as long as the process lives.
+
+    On processors with AMX each gives its thread another stack for signals, and one that ends puts back the stack from
+    before it began, which is gone where another had begun earlier and ended first: the next signal with a handler, be
+    it a child that ends, kills the process (OpenVINO 2026.4.1).
+    """
+    with _opening:
+        return _only_core()
+
+
+@lru_cache(maxsize=None)
+def _only_core() -> Any:
+    import openvino
+
+    return openvino.Core()
+
+
+class OpenVinoBackend(Backend):
+    """Detects with an exported graph, fp32 or quantised, on the CPU.
+
+    Args:
+        graph: an ONNX file, or the XML of OpenVINO's own format.
+        source: where it is from, for errors.
+        execution: how it runs. ``bf16`` multiplies in it, in the networks; OpenVINO leaves what is done to boxes in
+            fp32. With ``int8``, for quantised graphs, so is what was not quantised, where the processor has bf16.
+        weights: the other half of OpenVINO's own format.
+
+    Raises:
+        ArchiveError: OpenVINO cannot read it, or it is not a graph of ``export_onnx``.
+    """
+
+    name = "openvino"
+    package = "openvino"
+    extra = "boxwright[openvino]"
+    precisions = PRECISIONS
+    any_device = False
+
+    @staticmethod
+    def member(precision: str) -> str:
+        """See ``Backend.member``."""
+        return graph_member(precision)
+
+    @classmethod
+    def open(cls, bundle: Bundle, execution: Execution) -> OpenVinoBackend:
+        """See ``Backend.open``."""
+        source = f"{bundle.source}: {graph_member(execution.precision)}"
+        return cls(read_graph(bundle, execution.precision), source, execution)
+
+    def __init__(self, graph: bytes, source: str, execution: Execution, weights: bytes = b"") -> None:
+        core = load_core()
+        threads = execution.threads
+        options = {
+            "PERFORMANCE_HINT": "LATENCY",
+            "INFERENCE_PRECISION_HINT": _inference_precision(core, execution.precision),
+            # pinned, as OpenVINO would have it, the threads of every session are put on the same first cores
+            **({"INFERENCE_NUM_THREADS": threads, "ENABLE_CPU_PINNING": False} if threads else {}),
+        }
+        try:
+            self._model = core.compile_model(core.read_model(graph, weights), "CPU", options)
+        except Exception as error:  # OpenVINO raises RuntimeError and others for whatever it runs into
+            raise ArchiveError(f"{source}: cannot be read by OpenVINO: {error}.", "Write it again.") from error
+        require_signature(_names(self._model.inputs), _names(self._model.outputs), source)
+        self._source = source
+        self._request = self._model.create_infer_request()
+        # OpenVINO prepares its view on tensors at first use, and two threads that do so at once wait for
+        # each other for ever
+        _ = self._request.get_input_tensor().data
+
+    def detect(self, canvases: np.ndarray) -> List[Detections]:
+        """See ``Backend.detect``."""
+        try:
+            answer = self._request.infer([canvases])
+        except Exception as error:  # see above
+            raise cannot_run(self._source, error) from error
+        return detections_of_padded(*(answer[name] for name in OUTPUTS))
+
+
+def _inference_precision(core: Any, precision: str) -> str:
+    has_bf16 = "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return "bf16" if precision == "bf16" or (precision == "int8" and has_bf16) else "f32"
+
+
+def _names(ports: Sequence[Any]) -> List[str]:
+    return [port.any_name if port.names else "nameless" for port in ports]

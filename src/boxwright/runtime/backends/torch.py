@@ -1,0 +1,123 @@
+"""Runs the trained network itself in PyTorch, eager or compiled."""
+
+from __future__ import annotations
+
+import io
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, ContextManager, List
+
+import numpy as np
+
+from ..bundle import WEIGHTS, Bundle
+from ..detections import Detections
+from ..errors import ArchiveError, ModelError
+from ..execution import Execution
+from .base import Backend
+
+if TYPE_CHECKING:
+    from torch import nn
+
+__all__ = ["CompiledTorchBackend", "TorchBackend", "load_network"]
+
+
+class TorchBackend(Backend):
+    """Detects with the trained network.
+
+    PyTorch has one number of threads for the whole process, so the last one given holds for all models, from each
+    thread's first picture on.
+
+    Args:
+        bundle: the model.
+        execution: how it runs; in ``bf16`` the networks are, boxes are decoded in fp32 either way.
+
+    Raises:
+        ModelError: the device is not available.
+        ArchiveError: the weights are not a plain state dict, or do not fit the architecture.
+    """
+
+    name = "torch"
+    package = "torch"
+    extra = "boxwright[train]"
+    precisions = ("fp32", "bf16")
+    any_device = True
+
+    @staticmethod
+    def member(precision: str) -> str:
+        """See ``Backend.member``."""
+        return WEIGHTS
+
+    @classmethod
+    def open(cls, bundle: Bundle, execution: Execution) -> TorchBackend:
+        """See ``Backend.open``."""
+        return cls(bundle, execution)
+
+    def __init__(self, bundle: Bundle, execution: Execution) -> None:
+        import torch
+
+        self._torch = torch
+        self._device = self._available(execution.device)
+        self._network = load_network(bundle).to(self._device).eval()
+        self._precision = execution.precision
+        if execution.threads:
+            # OpenMP keeps a number for each calling thread: this one gets it here, new ones take it over
+            # when they first compute, those that have computed before keep theirs
+            torch.set_num_threads(execution.threads)
+
+    def _available(self, device: str) -> str:
+        try:
+            self._torch.zeros(1, device=device)
+        except Exception as error:  # a name torch does not know, a device that is not there, a build without it
+            raise ModelError(f"Device {device!r} is not available here.", "Use 'cpu' or 'cuda:0'.") from error
+        return device
+
+    def detect(self, canvases: np.ndarray) -> List[Detections]:
+        """See ``Backend.detect``; down to the network's lowest score."""
+        from ..networks import detections_from_output
+
+        with self._torch.inference_mode(), self._networks_in_precision():
+            outputs = self._network(self._torch.from_numpy(canvases).to(self._device))
+        return [detections_from_output(output) for output in outputs]
+
+    def _networks_in_precision(self) -> ContextManager[None]:
+        if self._precision == "fp32":
+            return nullcontext()
+        from ..networks.autocast import bf16_networks
+
+        return bf16_networks(self._network)
+
+
+class CompiledTorchBackend(TorchBackend):
+    """The same, the backbone compiled to kernels of its own, which takes minutes at the first picture."""
+
+    name = "torch-compile"
+
+    def __init__(self, bundle: Bundle, execution: Execution) -> None:
+        super().__init__(bundle, execution)
+        self._network.get_submodule("backbone").compile()
+
+
+def load_network(bundle: Bundle) -> nn.Module:
+    """The trained network of a bundle, on the CPU, in training mode.
+
+    Raises:
+        ArchiveError: the weights are not a plain state dict, or do not fit the architecture.
+    """
+    import torch
+
+    from ..networks import build_network
+
+    network = build_network(bundle.spec)
+    try:
+        state = torch.load(io.BytesIO(bundle.weights), map_location="cpu", weights_only=True)
+    except Exception as error:  # the restricted unpickler raises whatever it runs into
+        raise ArchiveError(
+            f"{bundle.source}: the weights are not a plain state dict.",
+            "Files that need code to be loaded are refused.",
+        ) from error
+    try:
+        network.load_state_dict(state)
+    except (RuntimeError, AttributeError, TypeError) as error:
+        raise ArchiveError(
+            f"{bundle.source}: the weights do not fit {bundle.spec.architecture}: {str(error).splitlines()[0]}",
+        ) from error
+    return network

@@ -1,0 +1,244 @@
+"""How fast an archive runs on this machine, in each way that it can run."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from boxwright.host.machine import Machine, describe_machine
+from boxwright.runtime import Bundle, ConfigError, Execution, open_bundle
+from boxwright.runtime.backends import candidates, usable_executions
+
+from .pictures import Pictures, made_up_pictures, read_pictures
+from .store import MAX_SESSIONS, Stored, best_run, write_entry
+
+__all__ = ["Bench", "bench"]
+
+_TIMEOUT_SECONDS = 1800  # torch.compile alone takes minutes
+_WORKER = [sys.executable, "-P", "-m", "boxwright.tuning.worker"]
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What was measured.
+
+    Attributes:
+        machine: this one.
+        pictures: what it was measured on.
+        runs: a document for each setting and batch size, most pictures per second first.
+        failed: likewise for what could not be measured, with ``reason``.
+        stored: where the runs were kept for ``serve``.
+        best: the one that ``serve`` will use; None if nothing could be measured.
+        seconds: measured for each setting and batch size, at least.
+        rounds: in which it was done.
+    """
+
+    machine: Machine
+    pictures: Pictures
+    runs: tuple[Mapping[str, Any], ...]
+    failed: tuple[Mapping[str, Any], ...]
+    stored: Stored
+    best: Mapping[str, Any] | None
+    seconds: float
+    rounds: int
+
+    def to_document(self) -> dict[str, Any]:
+        """All of it, for JSON."""
+        return {
+            "machine": self.machine.to_document(),
+            "pictures": self.pictures.to_document(),
+            "seconds": self.seconds,
+            "rounds": self.rounds,
+            "runs": list(self.runs),
+            "failed": list(self.failed),
+        }
+
+
+def bench(
+    archive: Path,
+    data: Path | None = None,
+    *,
+    backend: str = "auto",
+    precision: str = "auto",
+    batches: Sequence[int] = (1, 4),
+    seconds: float = 5.0,
+    rounds: int = 3,
+    device: str = "cpu",
+    advance: Callable[[int, int], object] | None = None,
+) -> Bench:
+    """Measure an archive in every way that it can run here, and keep the figures for ``serve``.
+
+    Each setting runs in a process of its own, started anew each round, in which all its sessions are kept
+    busy; the rounds of all settings alternate, so that whatever else the machine does hits all alike.
+
+    Args:
+        archive: a ``.mar``.
+        data: folder of pictures; made-up ones by default.
+        backend: one of ``BACKENDS``; ``auto`` takes all that were proved and are installed.
+        precision: one of ``PRECISIONS``, or ``auto``, with the same meaning.
+        batches: pictures a call.
+        seconds: measured for each setting and batch size, over all rounds.
+        rounds: how many times each is measured.
+        device: a torch device.
+        advance: called with (processes done, processes in all).
+
+    Raises:
+        ArchiveError: the archive cannot be used.
+        ConfigError: no archive but a folder, no usable pictures, an unknown backend or precision, an
+            impossible number.
+        MissingDependency: nothing here can run the model.
+    """
+    _require_sensible(archive, batches, seconds, rounds)
+    bundle, machine = open_bundle(archive), describe_machine(device)
+    asked = Execution(backend, precision, device)
+    executions = [
+        replace(one, threads=threads, sessions=sessions)
+        for one in candidates(bundle, asked)
+        for threads, sessions in _splits(machine.cores)
+    ]
+    canvas = bundle.spec.input
+    pictures = made_up_pictures(canvas) if data is None else read_pictures(data, canvas)
+    sizes = tuple(sorted(set(batches)))
+    with tempfile.TemporaryDirectory(prefix="boxwright-bench-") as folder:
+        canvases = Path(folder) / "canvases.npy"
+        np.save(canvases, pictures.canvases)
+        common = {"archive": str(archive), "batches": sizes, "canvases": str(canvases), "seconds": seconds / rounds}
+        answers = _measure(executions, common, rounds, advance)
+    return _summary(archive, bundle, machine, pictures, answers, seconds, rounds)
+
+
+def _require_sensible(archive: Path, batches: Sequence[int], seconds: float, rounds: int) -> None:
+    if archive.is_dir():
+        raise ConfigError(f"{archive} is a folder.", "Give an archive; boxwright archive makes one of a run.")
+    if not batches or min(batches) < 1:
+        raise ConfigError(f"Batches {list(batches)} do not fit.", "Give numbers of pictures, from 1 on.")
+    if not 0 < seconds < float("inf") or rounds < 1:
+        raise ConfigError(f"{seconds} seconds in {rounds} rounds do not fit.", "Give positive numbers.")
+
+
+Answers = dict[tuple[Execution, int], list[dict[str, Any]]]
+"""What the processes answered, by execution and batch size, one document per round."""
+
+
+def _measure(
+    executions: Sequence[Execution],
+    common: Mapping[str, Any],
+    rounds: int,
+    advance: Callable[[int, int], object] | None,
+) -> Answers:
+    answers: Answers = {}
+    failed: set[Execution] = set()
+    for done, execution in enumerate(_alternating(executions, rounds), start=1):
+        for answer in [] if execution in failed else _ask(execution, common):
+            answers.setdefault((execution, answer["batch"]), []).append(answer)
+            if "error" in answer:
+                failed.add(execution)
+        if advance:
+            advance(done, rounds * len(executions))
+    return answers
+
+
+def _alternating(executions: Sequence[Execution], rounds: int) -> Iterator[Execution]:
+    """Forward and back in turn, so that a machine that slows down favours nobody."""
+    for one in range(rounds):
+        yield from executions if one % 2 == 0 else reversed(executions)
+
+
+def _splits(cores: int) -> tuple[tuple[int, int], ...]:
+    """(threads, sessions) to try: the cores shared by 1, 2, 4 … sessions, by as many as there are, and one core alone.
+
+    Args:
+        cores: processors there are.
+    """
+    sessions = [*(2**power for power in range(cores.bit_length())), cores]
+    shared = [(cores // one, one) for one in sorted(set(sessions)) if one <= MAX_SESSIONS]
+    return tuple(dict.fromkeys([*shared, (1, 1)]))
+
+
+def _ask(execution: Execution, common: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """A process's answer for each batch size; whatever ends it is an answer as well."""
+    request = {**common, "execution": asdict(execution)}
+    try:
+        done = subprocess.run(
+            _WORKER, input=json.dumps(request).encode(), capture_output=True, timeout=_TIMEOUT_SECONDS
+        )
+        said, end = done.stdout, _why(done)
+    except subprocess.TimeoutExpired as late:
+        said, end = late.stdout or b"", f"It took more than {_TIMEOUT_SECONDS} s."
+    # a line for each batch size; what ended in the middle of one leaves a part of it
+    answers: list[dict[str, Any]] = [
+        json.loads(line) for line in said.splitlines(keepends=True) if line.endswith(b"\n")
+    ]
+    return [*answers, *({"batch": batch, "error": end} for batch in common["batches"][len(answers) :])]
+
+
+def _why(done: subprocess.CompletedProcess[bytes]) -> str:
+    if done.returncode < 0:
+        return f"Ended by signal {-done.returncode}; 9 is mostly the system's, short of memory."
+    lines = done.stderr.decode("utf-8", "replace").strip().splitlines()
+    return (lines or [f"Ended with {done.returncode}."])[-1]
+
+
+def _summary(
+    archive: Path,
+    bundle: Bundle,
+    machine: Machine,
+    pictures: Pictures,
+    answers: Answers,
+    seconds: float,
+    rounds: int,
+) -> Bench:
+    runs, failed = [], []
+    for (execution, batch), said in answers.items():
+        error = next((one["error"] for one in said if "error" in one), None)
+        if error is None:
+            runs.append({**_named(execution, batch), **_figures(said)})
+        else:
+            failed.append({**_named(execution, batch), "reason": error})
+    runs.sort(key=lambda run: -run["images_per_s"])
+    now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    stored = write_entry(archive, bundle, machine, runs, now, failed) if runs else Stored()
+    device = "cpu" if machine.gpu is None else "cuda"
+    best = best_run(stored.runs, usable_executions(bundle, device))
+    return Bench(machine, pictures, tuple(runs), tuple(failed), stored, best, seconds, rounds)
+
+
+def _named(execution: Execution, batch: int) -> dict[str, Any]:
+    return {
+        "backend": execution.backend,
+        "precision": execution.precision,
+        "threads": execution.threads,
+        "sessions": execution.sessions,
+        "batch": batch,
+    }
+
+
+def _figures(rounds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The rounds of one setting and batch size in one; medians, so that one disturbed round does not count."""
+    latencies = [took for one in rounds for took in one["latencies_ms"]]
+    speeds = [one["images_per_s"] for one in rounds]
+    return {
+        "latency_ms_p50": round(float(np.percentile(latencies, 50)), 3),
+        "latency_ms_p99": round(float(np.percentile(latencies, 99)), 3),
+        "images_per_s": round(statistics.median(speeds), 3),
+        "images_per_s_low": round(min(speeds), 3),
+        "images_per_s_high": round(max(speeds), 3),
+        "page_faults_per_image": _median(rounds, "page_faults_per_image"),
+        "peak_rss_mib": _median(rounds, "peak_rss_mib"),
+        "calls": len(latencies),
+    }
+
+
+def _median(rounds: Sequence[Mapping[str, Any]], key: str) -> float | None:
+    values = [one[key] for one in rounds if one[key] is not None]
+    return round(statistics.median(values), 2) if values else None

@@ -1,0 +1,226 @@
+"""What ``boxwright bench`` measured, kept beside the archive for ``boxwright serve``.
+
+``NAME.bench.json`` holds one entry a machine, by its fingerprint. An entry is of one archive, by the SHA-256
+of its members: a changed archive, or another machine, finds nothing there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from boxwright.host.machine import Machine
+from boxwright.runtime import BACKENDS, PRECISIONS, Bundle, Execution
+
+__all__ = [
+    "MAX_SESSIONS",
+    "Stored",
+    "archive_digest",
+    "bench_file",
+    "best_run",
+    "execution_of",
+    "read_entry",
+    "write_entry",
+]
+
+FORMAT = 1
+MAX_SESSIONS = 16
+"""Largest number of sessions that is tried: each holds a network of its own."""
+
+TIE = 0.05
+"""Share of the most pictures per second within which the lower latency decides."""
+
+
+_MOST = 1e9  # beyond it, or not a number, no figure is one that was measured
+
+
+@dataclass(frozen=True)
+class Stored:
+    """What was found for a machine and an archive.
+
+    Attributes:
+        runs: as ``boxwright bench --json`` writes them; empty where there are none.
+        path: the file they are from; None where there are none.
+        notes: a sentence for each file that could not be used.
+    """
+
+    runs: tuple[Mapping[str, Any], ...] = ()
+    path: Path | None = None
+    notes: tuple[str, ...] = ()
+
+
+def archive_digest(bundle: Bundle) -> str:
+    """SHA-256 (hex) of an archive's members and their names."""
+    lines = "".join(f"{digest}  {name}\n" for name, digest in sorted(bundle.members.items()))
+    return hashlib.sha256(lines.encode()).hexdigest()
+
+
+def bench_file(archive: Path) -> Path:
+    """Where an archive's measurements lie."""
+    named = archive.absolute()  # "." has no name
+    return named.with_name(f"{named.stem}.bench.json")
+
+
+def read_entry(archive: Path, bundle: Bundle, machine: Machine) -> Stored:
+    """What was measured of this archive on this machine; a file that cannot be used is a sentence.
+
+    Args:
+        archive: path of the archive; of its neighbour and the cache folder's file, what was measured last counts.
+        bundle: the archive opened.
+        machine: this one.
+    """
+    digest = archive_digest(bundle)
+    notes, found = [], []
+    for path in _places(archive, digest):
+        try:
+            entry = _entries(path, digest).get(machine.fingerprint)
+        except ValueError as error:
+            notes.append(f"{path} is ignored: {error}.")
+            continue
+        if entry is not None:
+            found.append((entry["measured"], path, entry["runs"]))
+    if not found:
+        return Stored(notes=tuple(notes))
+    _, path, runs = max(found, key=lambda one: one[0])
+    return Stored(tuple(runs), path, tuple(notes))
+
+
+def write_entry(
+    archive: Path,
+    bundle: Bundle,
+    machine: Machine,
+    runs: Iterable[Mapping[str, Any]],
+    when: str,
+    tried: Iterable[Mapping[str, Any]] = (),
+) -> Stored:
+    """Keep what was measured, beside the archive or, where nothing can be written, in the user's cache folder.
+
+    Earlier runs of variants that were not tried now stay; entries of other archives go.
+
+    Args:
+        archive: path of the archive.
+        bundle: the archive opened.
+        machine: this one.
+        runs: as ``boxwright bench --json`` writes them.
+        when: date and time in UTC, ISO 8601.
+        tried: likewise what could not be measured.
+
+    Returns:
+        All that is kept for this machine; ``path`` is None if it could be written nowhere.
+    """
+    digest = archive_digest(bundle)
+    earlier = read_entry(archive, bundle, machine)
+    new = [dict(run) for run in runs]
+    measured = {_variant(run) for run in (*new, *tried)}
+    kept = (*new, *(run for run in earlier.runs if _variant(run) not in measured))
+    entry = {"archive": digest, "measured": when, "machine": machine.to_document(), "runs": list(kept)}
+    notes = list(earlier.notes)
+    for path in _places(archive, digest):
+        try:
+            _write(path, {"format": FORMAT, "machines": {**_others(path, digest), machine.fingerprint: entry}})
+        except OSError as error:
+            notes.append(f"{path} cannot be written: {error.strerror}.")
+            continue
+        return Stored(kept, path, tuple(notes))
+    return Stored(kept, None, tuple(notes))
+
+
+def best_run(runs: Iterable[Mapping[str, Any]], usable: Sequence[Execution]) -> Mapping[str, Any] | None:
+    """The run that answers the most single pictures per second; within 5 %, the one with the lower median latency.
+
+    Args:
+        runs: as ``boxwright bench --json`` writes them.
+        usable: what may run here; others are passed over, and so are batches of more than one picture.
+    """
+    variants = {one.variant for one in usable}
+    single = [run for run in runs if run["batch"] == 1 and execution_of(run).variant in variants]
+    if not single:
+        return None
+    most = max(run["images_per_s"] for run in single)
+    return min(
+        (run for run in single if run["images_per_s"] >= (1 - TIE) * most), key=lambda run: run["latency_ms_p50"]
+    )
+
+
+def execution_of(run: Mapping[str, Any], device: str = "cpu") -> Execution:
+    """How a measured run was made, on a torch device."""
+    return Execution(run["backend"], run["precision"], device, run["threads"], run["sessions"])
+
+
+def _variant(run: Mapping[str, Any]) -> tuple[str, str]:
+    return run["backend"], run["precision"]
+
+
+def _places(archive: Path, digest: str) -> tuple[Path, ...]:
+    """Beside the archive, and in the user's cache folder, if there is one."""
+    beside = bench_file(archive)
+    try:
+        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    except RuntimeError:  # a user without a home
+        return (beside,)
+    return (beside, cache / "boxwright" / f"{archive.stem}-{digest[:16]}.bench.json")
+
+
+def _others(path: Path, digest: str) -> dict[str, dict[str, Any]]:
+    """What a file holds of other machines; one that cannot be used is replaced."""
+    try:
+        return _entries(path, digest)
+    except ValueError:
+        return {}
+
+
+def _entries(path: Path, digest: str) -> dict[str, dict[str, Any]]:
+    """Entries of one archive by fingerprint.
+
+    Raises:
+        ValueError: the file cannot be read, or holds something else; says what.
+    """
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        raise ValueError(f"it cannot be read: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
+        raise ValueError("it is not JSON") from error
+    if not isinstance(document, dict) or document.get("format") != FORMAT:
+        raise ValueError("boxwright bench of this version did not write it")
+    machines = document.get("machines")
+    if not isinstance(machines, dict) or not all(map(_is_entry, machines.values())):
+        raise ValueError("an entry of it is malformed")
+    return {name: entry for name, entry in machines.items() if entry["archive"] == digest}
+
+
+def _is_entry(entry: object) -> bool:
+    if not isinstance(entry, dict) or not all(isinstance(entry.get(key), str) for key in ("archive", "measured")):
+        return False
+    runs = entry.get("runs")
+    return isinstance(runs, list) and all(map(_is_run, runs))
+
+
+def _is_run(run: object) -> bool:
+    """Whether ``serve`` can make use of it."""
+    if not isinstance(run, dict):
+        return False
+    most = {"threads": _MOST, "sessions": MAX_SESSIONS, "batch": _MOST}
+    counted = all(type(run.get(key)) is int and 0 < run[key] <= limit for key, limit in most.items())
+    figures = ("images_per_s", "latency_ms_p50")
+    measured = all(type(run.get(key)) in (int, float) and 0 < run[key] < _MOST for key in figures)
+    return counted and measured and run.get("backend") in BACKENDS and run.get("precision") in PRECISIONS
+
+
+def _write(path: Path, document: Mapping[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        part.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+        part.replace(path)
+    finally:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)

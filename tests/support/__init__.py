@@ -1,0 +1,1 @@
+"""What tests share: pictures, data sets, archives and servers made for them."""
