@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from functools import partial
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .runtime import MissingDependency
+from .host.dependencies import require_train_extra
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -348,14 +347,3 @@ def serve(
     from .runtime import Execution
 
     run_server(archives, host, port, Execution(backend, precision, device, threads, sessions))
-
-
-def require_train_extra() -> None:
-    """Say what to install before anything starts.
-
-    Raises:
-        MissingDependency: ``boxwright[train]`` is not installed.
-    """
-    missing = [name for name in ("torch", "torchvision", "lightning") if find_spec(name) is None]
-    if missing:
-        raise MissingDependency(f"This part of boxwright needs {', '.join(missing)}.", "pip install 'boxwright[train]'")

@@ -1,5 +1,5 @@
 """Settings: read, checked, frozen, saved."""
 
-from .settings import ALIASES, NAME_PATTERN, TrainConfig, load_config, parse_assignment, save_config
+from .settings import ALIASES, CONFIG_FILE, TrainConfig, data_of_run, load_config, parse_assignment, save_config
 
-__all__ = ["ALIASES", "NAME_PATTERN", "TrainConfig", "load_config", "parse_assignment", "save_config"]
+__all__ = ["ALIASES", "CONFIG_FILE", "TrainConfig", "data_of_run", "load_config", "parse_assignment", "save_config"]

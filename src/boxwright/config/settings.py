@@ -13,9 +13,18 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from boxwright.runtime import ConfigError
 from boxwright.runtime.bundle import NAME_PATTERN
 
-__all__ = ["ALIASES", "NAME_PATTERN", "TrainConfig", "load_config", "parse_assignment", "save_config"]
+__all__ = [
+    "ALIASES",
+    "CONFIG_FILE",
+    "TrainConfig",
+    "data_of_run",
+    "load_config",
+    "parse_assignment",
+    "save_config",
+]
 
-"""What TorchServe accepts as a model name; runs are held to it so that every run can be archived."""
+CONFIG_FILE = "config.yaml"
+"""The settings of a run, in its folder."""
 
 ALIASES = {
     "dataset_path": "data",
@@ -233,3 +242,11 @@ def save_config(config: TrainConfig, path: Path) -> None:
     """Write every setting, resolved, so that ``boxwright train FILE`` runs the same again."""
     document = config.model_dump(mode="json")
     path.write_text(yaml.safe_dump(document, sort_keys=False, allow_unicode=True), encoding="utf-8")
+
+
+def data_of_run(run: Path) -> Path | None:
+    """The folder that a run was trained on, by its settings; None where they are not there."""
+    try:
+        return load_config(run / CONFIG_FILE).data
+    except ConfigError:
+        return None

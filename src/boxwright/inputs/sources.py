@@ -20,7 +20,7 @@ from .video import is_video, read_video
 
 __all__ = ["SourcePicture", "Sources", "each_source", "read_source", "read_sources", "require_allowed"]
 
-Sources = Union[PictureSource, Iterable[PictureSource]]
+Sources = PictureSource | Iterable[PictureSource]
 """One or many: paths of pictures, folders and videos, URLs, encoded bytes, Pillow pictures, uint8 arrays."""
 
 _SINGLE = (str, os.PathLike, bytes, bytearray, memoryview, Image.Image, np.ndarray, io.IOBase)

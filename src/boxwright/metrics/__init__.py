@@ -5,7 +5,7 @@ from .calibration import Calibration, calibration
 from .confusion import confusion_matrix
 from .error_types import KINDS, ErrorTypes, error_types
 from .fbeta import FBetaCurve, class_fbeta_curves, fbeta_at, fbeta_curve, macro_fbeta_curve
-from .figures import ClassFigures, Figures, figures_of, measure
+from .figures import ClassFigures, Figures, figures_of, measure, none_if_nan
 from .ground_truth import GroundTruth
 from .matching import AREAS, COCO_IOUS, FBETA_IOUS, IOUS, Matches, Pairs, match_detections
 from .precision_recall import PrecisionRecall, precision_recall
@@ -37,5 +37,6 @@ __all__ = [
     "macro_fbeta_curve",
     "match_detections",
     "measure",
+    "none_if_nan",
     "precision_recall",
 ]

@@ -17,7 +17,7 @@ from .fbeta import class_fbeta_at, fbeta_at, fbeta_curve
 from .ground_truth import GroundTruth
 from .matching import Matches, match_detections
 
-__all__ = ["ClassFigures", "Figures", "figures_of", "measure"]
+__all__ = ["ClassFigures", "Figures", "figures_of", "measure", "none_if_nan"]
 
 _APART = ("per_class", "images")
 
@@ -92,10 +92,10 @@ class Figures:
             names: class names by index.
         """
         document: dict[str, Any] = {
-            name: _null_if_nan(value) for name, value in vars(self).items() if name not in _APART
+            name: none_if_nan(value) for name, value in vars(self).items() if name not in _APART
         }
         document["per_class"] = {
-            name: {key: _null_if_nan(value) for key, value in vars(one).items()}
+            name: {key: none_if_nan(value) for key, value in vars(one).items()}
             for name, one in zip(names, self.per_class, strict=True)
         }
         return {**document, "images": self.images}
@@ -177,5 +177,6 @@ def _the_one(thresholds: NDArray[np.float64]) -> float:
     return float(different[0]) if len(different) == 1 else float("nan")
 
 
-def _null_if_nan(value: float) -> float | None:
-    return None if np.isnan(value) else value
+def none_if_nan(value: float) -> float | None:
+    """A figure for JSON, which has no NaN."""
+    return None if np.isnan(value) else float(value)
