@@ -57,18 +57,18 @@ def check(data: str | Path, *, advance: Callable[[int, int], object] | None = No
     Raises:
         DataError: there is no folder, or nothing in it that could be checked.
     """
-    from .data import inspect_folder
+    from .data import check as run_check
 
-    return inspect_folder(Path(data), advance=advance)
+    return run_check(data, advance=advance)
 
 
 def repair(
     inspection: Inspection, out: str | Path, *, advance: Callable[[int, int], object] | None = None
 ) -> tuple[Finding, ...]:
-    """Write a repaired copy of what was checked; see ``boxwright.data.repair.repair_folder``."""
-    from boxwright.data.repair import repair_folder
+    """Write a repaired copy of what was checked; see ``boxwright.data.repair``."""
+    from boxwright.data import repair as run_repair
 
-    return repair_folder(inspection, Path(out), advance)
+    return run_repair(inspection, out, advance=advance)
 
 
 def convert(

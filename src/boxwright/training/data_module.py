@@ -11,8 +11,7 @@ from torch.utils.data import DataLoader, Sampler
 
 from boxwright.data import DataFolder, PictureRecord
 from boxwright.data.augment import Augmentation
-from boxwright.data.cache import CanvasCache, content_digests
-from boxwright.data.cache_store import cache_folder, disk_cache, mib, ram_cache, require_calls
+from boxwright.data.cache import CanvasCache, cache_place, content_digests, disk_cache, mib, ram_cache, require_calls
 from boxwright.data.dataset import PictureDataset, Sample, collate
 from boxwright.data.workers import BatchMemory, LoaderContext, ready_worker
 from boxwright.runtime import InputSpec
@@ -75,7 +74,7 @@ def open_caches(
     caches: dict[str, CanvasCache] = {}
     for name in ("train", "valid"):
         known = _digests(folder.splits[name].pictures)
-        place = cache_folder(setting)
+        place = cache_place(setting)
         cache = ram_cache(known, spec) if kind == "ram" else disk_cache(place, folder.root, name, known, spec)
         where = "memory" if kind == "ram" else place
         say(f"Cache of {name}: {mib(cache.size)} MiB in {where}; {cache.filled} of {len(cache)} pictures are in it.")

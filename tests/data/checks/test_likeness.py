@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from boxwright.data.checks.likeness import ListedPicture, check_likeness
+from boxwright.data.checks.pictures import ListedPicture, compare_pictures
 from boxwright.data.checks.scan import PictureFacts
 
 greys = arrays.arrays(np.uint8, 81)
@@ -40,13 +40,13 @@ def test_groups_are_those_of_comparing_every_pair(pictures):
         left -= group
         groups.append(sorted(group))
     expected = {f"{group[0]}.jpg": len({made[one][0] for one in group}) > 1 for group in groups if len(group) > 1}
-    found = {finding.file: finding.code == "leak-similar" for finding in check_likeness(listed(made))}
+    found = {finding.file: finding.code == "leak-similar" for finding in compare_pictures(listed(made))}
     assert found == expected
 
 
 def test_a_large_group_is_counted_not_listed():
     grey = np.arange(81, dtype=np.uint8)
-    findings = list(check_likeness(listed([("train" if n % 2 else "valid", grey) for n in range(9)])))
+    findings = list(compare_pictures(listed([("train" if n % 2 else "valid", grey) for n in range(9)])))
     assert len(findings) == 1
     assert "and 5 more (valid 5, train 4)" in findings[0].message
 
@@ -62,4 +62,4 @@ def test_the_same_name_in_two_splits_is_two_pictures():
             [("train", name, one), ("train", "b.jpg", one), ("valid", name, other)]
         )
     ]
-    assert {finding.code for finding in check_likeness(pictures)} == {"similar-pictures", "leak-source"}
+    assert {finding.code for finding in compare_pictures(pictures)} == {"similar-pictures", "leak-source"}

@@ -7,9 +7,8 @@ from hypothesis import strategies as st
 
 from boxwright.data.conversion import convert
 from boxwright.data.conversion.coco import read_coco
-from boxwright.data.conversion.grouping import kin
 from boxwright.data.conversion.source import SourcePicture
-from boxwright.data.conversion.stratify import stratify
+from boxwright.data.conversion.splitting import group_copies, stratify
 from boxwright.runtime import ConfigError, DataError
 
 SHARES = st.sampled_from([(0.8, 0.2), (0.5, 0.5), (0.8, 0.1, 0.1), (0.34, 0.33, 0.33), (0.02, 0.97, 0.01)])
@@ -106,7 +105,7 @@ def test_kin_are_the_same_content_and_copies_of_one_source(tmp_path):
         "c.png": b"three",  # the same as a copy of dog: all three together
         "d.png": b"size",  # as long as others, of other content
     }
-    assert kin(pictures_of(tmp_path, files)) == [[0, 2], [1, 3, 5], [4], [6]]
+    assert group_copies(pictures_of(tmp_path, files)) == [[0, 2], [1, 3, 5], [4], [6]]
 
 
 @given(
@@ -115,7 +114,7 @@ def test_kin_are_the_same_content_and_copies_of_one_source(tmp_path):
 def test_kin_are_a_partition_and_closed(tmp_path_factory, names):
     files = {f"{name}.rf.{number}.jpg": bytes([content]) for name, number, content in names}
     pictures = pictures_of(tmp_path_factory.mktemp("kin"), files)
-    groups = kin(pictures)
+    groups = group_copies(pictures)
     assert sorted(index for group in groups for index in group) == list(range(len(pictures)))
     group_of = {index: number for number, group in enumerate(groups) for index in group}
     for i, one in enumerate(pictures):

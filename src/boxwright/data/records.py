@@ -1,12 +1,12 @@
 """A checked folder becomes typed records.
 
 Layout: ``train/``, ``valid/`` and optionally ``test/``, each with its pictures and
-``_annotations.coco.json``. What the data check calls an error is raised here, before any training
-starts.
+``_annotations.coco.json``. Errors of the data check are raised here, before any training starts.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,15 +15,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from boxwright.data.checks.annotations import clip
-from boxwright.data.checks.scan import PictureFacts
 from boxwright.runtime import ClassEntry
 
 from .checks import Inspection, inspect_folder
+from .checks.scan import PictureFacts
 from .contract import require_classes
-from .documents import ANNOTATIONS, AnnotationEntry, ImageEntry
+from .documents import ANNOTATIONS, SPLITS, AnnotationEntry, ImageEntry, clip
 
-__all__ = ["DataFolder", "PictureRecord", "Split", "folder_of", "read_folder", "read_split"]
+__all__ = ["DataFolder", "PictureRecord", "Split", "fingerprint", "folder_of", "read_folder", "read_split"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,7 +36,7 @@ class PictureRecord:
         height: pixels, upright.
         boxes: float64 [n, 4], xyxy, pixels, clipped to the picture; each has an area.
         labels: int64 [n], class indices.
-        crowd: bool [n]; measured around, not trained on.
+        crowd: bool [n]; ignored in measuring, not trained on.
         area: float64 [n], square pixels, as the JSON gives it, else the box's.
         digest: SHA-256 of the file; None if its pixels were not read.
     """
@@ -59,7 +58,7 @@ class Split:
 
     Attributes:
         name: ``train``, ``valid`` or ``test``.
-        pictures: pictures without objects included.
+        pictures: with and without objects.
     """
 
     name: str
@@ -79,7 +78,7 @@ class DataFolder:
         root: the folder.
         classes: the class contract, by class index.
         splits: by name, those that exist.
-        inspection: what the data check found.
+        inspection: result of the data check.
     """
 
     root: Path
@@ -89,7 +88,7 @@ class DataFolder:
 
 
 def read_folder(root: Path, *, pixels: bool = True, advance: Callable[[int, int], object] | None = None) -> DataFolder:
-    """Check and read a data set: ``train`` and ``valid`` must be there, ``test`` may be.
+    """Check and read a data set: ``train`` and ``valid`` must exist, ``test`` may.
 
     Args:
         root: the folder.
@@ -97,13 +96,13 @@ def read_folder(root: Path, *, pixels: bool = True, advance: Callable[[int, int]
         advance: called with (pictures checked, pictures in all).
 
     Raises:
-        DataError: what the data check calls an error; file and annotation id are named.
+        DataError: the data check reports an error; file and annotation id are named.
     """
     return folder_of(inspect_folder(root, pixels=pixels, advance=advance))
 
 
 def folder_of(inspection: Inspection) -> DataFolder:
-    """The records of a folder that was checked already.
+    """The records of a checked folder.
 
     Raises:
         DataError: see ``read_folder``.
@@ -114,7 +113,7 @@ def folder_of(inspection: Inspection) -> DataFolder:
 
 
 def read_split(root: Path, name: str, classes: Sequence[ClassEntry]) -> Split:
-    """Check and read one split against a model's class contract; of its pictures only the headers.
+    """Check and read one split against a model's class contract; of its pictures only the headers are read.
 
     Raises:
         ContractError: a class of the split is not the model's.
@@ -127,15 +126,35 @@ def read_split(root: Path, name: str, classes: Sequence[ClassEntry]) -> Split:
     return _split(name, inspection, classes)
 
 
+def fingerprint(folder: DataFolder, splits: Sequence[str] = SPLITS) -> str:
+    """SHA-256 (hex) over each split's annotation file and every picture's name and size in bytes.
+
+    Pictures are not read: a picture replaced by another of the same size is not noticed.
+
+    Args:
+        folder: checked records.
+        splits: to include, those that exist.
+    """
+    digest = hashlib.sha256()
+    for name, split in folder.splits.items():
+        if name not in splits:
+            continue
+        digest.update(name.encode() + (folder.root / name / ANNOTATIONS).read_bytes())
+        for record in split.pictures:
+            place = record.path.relative_to(folder.root).as_posix()
+            digest.update(f"{place}\0{record.path.stat().st_size}\n".encode())
+    return digest.hexdigest()
+
+
 def _split(name: str, inspection: Inspection, classes: Sequence[ClassEntry]) -> Split:
     document, folder = inspection.documents[name], inspection.root / name
     index_of = {entry.id: index for index, entry in enumerate(classes)}
-    owned: dict[int, list[AnnotationEntry]] = defaultdict(list)
+    by_picture: dict[int, list[AnnotationEntry]] = defaultdict(list)
     for entry in document.annotations:
-        owned[entry.image_id].append(entry)
+        by_picture[entry.image_id].append(entry)
     facts = inspection.facts[name]
     records = (
-        _record(image, folder / image.file_name, facts[image.file_name], owned[image.id], index_of)
+        _record(image, folder / image.file_name, facts[image.file_name], by_picture[image.id], index_of)
         for image in document.images
     )
     return Split(name, tuple(records))
@@ -148,7 +167,7 @@ def _record(
     annotations: Sequence[AnnotationEntry],
     index_of: Mapping[int, int],
 ) -> PictureRecord:
-    """One picture with those of its annotations whose box has an area inside it."""
+    """One picture with its annotations, without those whose box has no area inside the picture."""
     clipped = ((entry, clip(entry.box, facts.size)) for entry in annotations)
     rows = [(entry, box) for entry, box in clipped if box is not None]
     return PictureRecord(
