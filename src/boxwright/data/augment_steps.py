@@ -246,7 +246,7 @@ def _scaled(height: int, width: int, scale: float) -> View:
 
 
 class IoUCrop(_Reframe):
-    """A part of the canvas that overlaps enough with one of the objects (SSD, Liu et al. 2016), stretched to the canvas.
+    """A part of the canvas that overlaps enough with an object (SSD, Liu et al. 2016), stretched to the canvas.
 
     A picture without objects, or without such a part in 40 tries, stays as it is.
 

@@ -95,7 +95,7 @@ def pictures_of(folder, files):
     return [SourcePicture(folder / name, name, 1, 1, (), "train") for name in files]
 
 
-def test_kin_are_the_same_content_and_copies_of_one_source(tmp_path):
+def test_copies_are_grouped_by_content_and_source_name(tmp_path):
     files = {
         "a.jpg": b"one",
         "dog_jpg.rf.0a1b.jpg": b"two",
@@ -111,9 +111,9 @@ def test_kin_are_the_same_content_and_copies_of_one_source(tmp_path):
 @given(
     names=st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 5), st.integers(0, 4)), unique=True, max_size=20)
 )
-def test_kin_are_a_partition_and_closed(tmp_path_factory, names):
+def test_groups_of_copies_are_a_partition_and_closed(tmp_path_factory, names):
     files = {f"{name}.rf.{number}.jpg": bytes([content]) for name, number, content in names}
-    pictures = pictures_of(tmp_path_factory.mktemp("kin"), files)
+    pictures = pictures_of(tmp_path_factory.mktemp("copies"), files)
     groups = group_copies(pictures)
     assert sorted(index for group in groups for index in group) == list(range(len(pictures)))
     group_of = {index: number for number, group in enumerate(groups) for index in group}

@@ -1,4 +1,4 @@
-"""Decides which picture goes into which split: keeps the source's splits, or makes new ones with a fair share of each class.
+"""Decides which picture goes into which split: as in the source, or anew with a fair share of each class.
 
 Copies of one picture stay together, for what is learnt on one copy would be measured on the other.
 """

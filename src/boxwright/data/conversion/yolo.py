@@ -1,4 +1,4 @@
-"""Reads a YOLO data set: ``data.yaml`` as Ultralytics and Roboflow write it, and label files with one object per line."""
+"""Reads a YOLO data set: ``data.yaml`` as Ultralytics and Roboflow write it, label files with one object per line."""
 
 from __future__ import annotations
 
