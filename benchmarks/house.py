@@ -1,6 +1,6 @@
 """How the code is built: files, lines, lengths of functions, modules with one importer, long parameter lists.
 
-Run ``python benchmarks/house.py [PACKAGE_FOLDER] [--names]``; ``--names`` lists the modules and functions that are counted.
+Run ``python benchmarks/house.py [PACKAGE_FOLDER] [--names]``; ``--names`` lists what is counted.
 """
 
 from __future__ import annotations
