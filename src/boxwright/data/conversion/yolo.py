@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from boxwright.data.file_names import split_of
 from boxwright.runtime import DataError
 
@@ -84,6 +82,8 @@ def _find_config(source: Path) -> Path:
 
 def _load(config: Path) -> dict[str, Any]:
     """The settings, every scalar as the text in the file: a class may be called ``no`` or ``007``."""
+    import yaml
+
     try:
         settings = yaml.load(read_text(config), Loader=yaml.BaseLoader)
     except (yaml.YAMLError, RecursionError) as error:
