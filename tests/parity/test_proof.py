@@ -47,7 +47,7 @@ class Elsewhere:
 
 def test_another_model_is_refused_and_the_worst_picture_named(run, exports, demo_data):
     trained, spec = read_run(run)
-    counts = [len(one.filter_by_score(0.05)) for one in trained.found]
+    counts = [len(one.filter_by_score(0.05)) for one in trained.detections]
     variant = Variant("onnxruntime")
     backend = open_backend(exports.bundle, "onnxruntime", "fp32").backend
     proof = prove(Elsewhere(backend), variant, spec, trained, demo_data / "valid")

@@ -40,10 +40,10 @@ def small(run, demo_data, tmp_path_factory):
     results, _ = detect_split(folder, demo_data, "valid")
     results.save(folder / RESULTS)
     spec = measured_spec(replace(spec, measured={}), results, Objective.parse("f2"))
-    assert any(len(one.filter_by_score(spec.operating_point.threshold)) > 2 for one in results.found)
+    assert any(len(one.filter_by_score(spec.operating_point.threshold)) > 2 for one in results.detections)
     assert any(
         len(one.filter_by_score(0.0)) > len(one.filter_by_score(spec.operating_point.threshold))
-        for one in results.found
+        for one in results.detections
     )
     (folder / "spec.json").write_text(spec.to_json())
     return folder
@@ -171,8 +171,8 @@ def test_the_command_ends_with_1_where_the_gate_stays_shut(small, demo_data, tmp
     folder = tmp_path / "other"
     shutil.copytree(small, folder)
     results = SplitResults.load(folder / RESULTS)
-    surer = [Detections(one.boxes, np.minimum(one.scores * 1.1, 1.0), one.labels) for one in results.found]
-    replace(results, found=tuple(surer)).save(folder / RESULTS)
+    surer = [Detections(one.boxes, np.minimum(one.scores * 1.1, 1.0), one.labels) for one in results.detections]
+    replace(results, detections=tuple(surer)).save(folder / RESULTS)
     options = ["--store", tmp_path / "store", "--gate", "--no-export", "--data", demo_data]
     done = command("archive", folder, *options)
     assert done.returncode == 1, done.stderr

@@ -174,7 +174,7 @@ def evaluate_endpoint(
         tolerance=tolerance_of(spec) if tolerance is None else tolerance,
         refused={name: one for name, one in zip(answered.file_names, answers, strict=True) if isinstance(one, Refusal)},
         unknown=unknown,
-        faint=sum(_faint(one, thresholds) for one in answered.found),
+        faint=sum(_faint(one, thresholds) for one in answered.detections),
         worst=_worst(each, answered, thresholds) if each else None,
         seconds=seconds,
     )
@@ -241,7 +241,7 @@ def _reference(
     if (source / RUN_SPEC).is_file() and (source / RESULTS).is_file():
         kept, _ = read_run(source)
         if kept.split == answered.split and kept.file_names == answered.file_names:
-            kept = replace(answered, found=kept.found)  # held to the same boxes, should these have changed since
+            kept = replace(answered, detections=kept.detections)  # held to the same boxes, should these have changed since
             return reported_figures(kept, thresholds), f"{source / RESULTS}", kept
     measured = spec.measured.get(answered.split, {})
     if isinstance(measured.get("reported"), Mapping) and _measured_on(measured, answered):
@@ -260,6 +260,6 @@ def _measured_on(document: Mapping[str, Any], answered: SplitResults) -> bool:
 def _worst(expected: SplitResults, answered: SplitResults, thresholds: NDArray[np.float64]) -> PictureDifference | None:
     differences = [
         compare_answer(name, wanted.filter_by_score(thresholds), found, thresholds)
-        for name, wanted, found in zip(expected.file_names, expected.found, answered.found, strict=True)
+        for name, wanted, found in zip(expected.file_names, expected.detections, answered.detections, strict=True)
     ]
     return max(differences, key=lambda one: one.badness, default=None)

@@ -134,8 +134,8 @@ def prove(
         found.append(_detect(backend, spec, pictures / name))
         if advance:
             advance(number, len(trained.file_names))
-    exported = replace(trained, found=tuple(found))
-    agreed = agreement(trained.found, exported.found)
+    exported = replace(trained, detections=tuple(found))
+    agreed = agreement(trained.detections, exported.detections)
     thresholds = np.array(spec.operating_point.thresholds(spec.class_names))
     before, after = (figures_of(results.matches(), thresholds) for results in (trained, exported))
     return Proof(

@@ -177,7 +177,7 @@ def check_archive(mar: Path, run: Path, data: Path | None = None, progress: Prog
     folder = find_data(run, expected, data) / expected.split
     spec = open_bundle(mar).spec
     thresholds = np.array(spec.operating_point.thresholds(spec.class_names))
-    wanted = tuple(one.filter_by_score(thresholds) for one in expected.found)
+    wanted = tuple(one.filter_by_score(thresholds) for one in expected.detections)
     with (
         background_server(load_models([mar])) as base,
         open_client(f"{base}/predictions/{spec.name}", spec.name, spec.class_names) as client,
@@ -189,7 +189,7 @@ def check_archive(mar: Path, run: Path, data: Path | None = None, progress: Prog
         probing = _Probing(client, protocol, thresholds, slack)
         for index in _chosen(wanted):
             probing.probe(folder / expected.file_names[index], wanted[index])
-    answered = replace(expected, found=answered_detections(answers))
+    answered = replace(expected, detections=answered_detections(answers))
     return GateReport(
         model=spec.name,
         variant=variant,
@@ -199,7 +199,7 @@ def check_archive(mar: Path, run: Path, data: Path | None = None, progress: Prog
         tolerance=tolerance_of(spec),
         pictures=tuple(
             compare_answer(name, one, found, thresholds, slack)
-            for name, one, found in zip(expected.file_names, wanted, answered.found, strict=True)
+            for name, one, found in zip(expected.file_names, wanted, answered.detections, strict=True)
         ),
         slack=slack,
         probes=tuple(probing.differences),

@@ -12,6 +12,7 @@ import torch
 from boxwright.data.dataset import Batch
 from boxwright.evaluation.results import detections_to_columns
 from boxwright.metrics import Figures, GroundTruth, measure
+from boxwright.metrics.figures import LOGGED
 from boxwright.models.detector import Detector
 from boxwright.models.freezing import hold_frozen_batchnorm
 from boxwright.runtime import Detections, ModelError, ModelSpec, postprocess
@@ -147,11 +148,4 @@ class DetectionModule(L.LightningModule):
 
 
 def _logged(figures: Figures) -> dict[str, float]:
-    return {
-        "val/map": figures.map,
-        "val/map_50": figures.map_50,
-        "val/map_75": figures.map_75,
-        "val/f2": figures.f2,
-        "val/f2_macro": figures.f2_macro,
-        "val/threshold": figures.threshold,
-    }
+    return {f"val/{name}": getattr(figures, name) for name in LOGGED}
