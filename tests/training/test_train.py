@@ -24,13 +24,19 @@ from boxwright.runtime import (
     DataError,
     ModelError,
     ModelSpec,
-    Predictor,
     open_bundle,
 )
 from boxwright.tracking.metrics_file import read_metrics
 from boxwright.training import resume
 
-TINY = {"model": "fasterrcnn_tiny_fpn", "weights": "none", "batch_size": 4, "wandb": "off", "workers": 0}
+TINY = {
+    "model": "fasterrcnn_tiny_fpn",
+    "weights": "none",
+    "image_size": 96,
+    "batch_size": 4,
+    "wandb": "off",
+    "workers": 0,
+}
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +87,7 @@ def test_evaluate_gives_the_logged_best_figures_exactly(run, mar, demo_data, tmp
 
 
 def test_the_operating_point_travels(run):
-    point = Predictor(run).spec.operating_point
+    point = boxwright.Predictor(run).spec.operating_point
     assert (point.objective, point.split) == ("f2", "valid")
     assert 0.01 <= point.threshold <= 1
 
@@ -114,7 +120,7 @@ def test_ctrl_c_leaves_a_run_that_can_be_used(interrupted):
     assert code == 130, output
     assert f"boxwright train --resume {run}" in output
     assert "Traceback" not in output
-    assert Predictor(run).spec.operating_point.value is not None
+    assert boxwright.Predictor(run).spec.operating_point.value is not None
 
 
 def test_a_resumed_run_goes_on_where_it_was(interrupted, small, tmp_path):
@@ -195,7 +201,7 @@ def test_a_run_stopped_before_its_first_epoch_starts_over(small, tmp_path):
     assert resume(whole.folder, console=Console(quiet=True)).spec is not None
 
 
-def test_what_cannot_be_resumed_is_said(tmp_path):
+def test_what_cannot_be_resumed_is_reported(tmp_path):
     with pytest.raises(ArchiveError, match=r"config\.yaml"):
         resume(tmp_path, console=Console(quiet=True))
 
@@ -325,7 +331,7 @@ class Counter(L.Callback):
         self.epochs += 1
 
 
-class Archive(TorchCheckpointIO):
+class Storage(TorchCheckpointIO):
     """Notes what it stores and reads."""
 
     def __init__(self):
@@ -343,23 +349,23 @@ class Archive(TorchCheckpointIO):
 
 def test_a_given_factory_makes_the_trainer(small, tmp_path):
     """It adds a callback, stores checkpoints in its own way, and stops the training early."""
-    counter, archive, given = Counter(), Archive(), {}
+    counter, storage, given = Counter(), Storage(), {}
 
     def make_trainer(**options):
         given.update(options)
         callbacks = [*options.pop("callbacks"), counter]
-        return L.Trainer(**{**options, "callbacks": callbacks, "plugins": [archive], "limit_train_batches": 1})
+        return L.Trainer(**{**options, "callbacks": callbacks, "plugins": [storage], "limit_train_batches": 1})
 
     run = boxwright.train(data=small, name="own", out=tmp_path, epochs=2, make_trainer=make_trainer, **TINY)
     assert {"accelerator", "devices", "strategy", "callbacks", "plugins", "logger"} <= set(given)
     assert counter.epochs == 2
-    assert {"best.ckpt", "last.ckpt"} == set(archive.saved)
+    assert {"best.ckpt", "last.ckpt"} == set(storage.saved)
     assert run.spec.operating_point.value is not None
     assert max(line["step"] for line in read_metrics(run.folder)) == 2  # one batch per epoch
     (run.folder / "config.yaml").write_text((run.folder / "config.yaml").read_text().replace("epochs: 2", "epochs: 3"))
     assert resume(run.folder, make_trainer=make_trainer, console=Console(quiet=True)).spec is not None
     assert counter.epochs == 3
-    assert archive.loaded == ["last.ckpt"]
+    assert storage.loaded == ["last.ckpt"]
 
 
 def test_importing_the_verbs_does_not_load_pytorch():
@@ -375,6 +381,6 @@ def test_an_objective_that_cannot_be_attained_gives_way_to_f2(small, tmp_path, c
 
 def test_sgd_coco_style_settings_run(small, tmp_path):
     settings = {**TINY, "optimizer": "sgd", "augmentation": "standard", "resize": "stretch", "monitor": "val/map"}
-    result = boxwright.train(data=small, out=tmp_path, epochs=1, image_size=[128, 160], **settings)
+    result = boxwright.train(data=small, out=tmp_path, epochs=1, **{**settings, "image_size": [128, 160]})
     assert (result.spec.input.height, result.spec.input.width) == (128, 160)
     assert result.spec.input.resize == "stretch"
