@@ -90,47 +90,17 @@ def convert(
 
 
 def train(config: TrainConfig | str | Path | None = None, **settings: Any) -> RunResult:
-    """Train a detector.
+    """See ``boxwright.training.train``."""
+    from .training import train as run_training
 
-    Args:
-        config: settings, or the YAML file that holds them.
-        **settings: single settings by name, on top; see ``TrainConfig``.
-
-    Returns:
-        The run folder and the specification of its best epoch.
-
-    Raises:
-        ConfigError: an unknown setting or a value that does not fit.
-        DataError: the data cannot be trained on; nothing was started.
-        ModelError: unknown model, unusable weights, or a loss that is not finite.
-        MissingDependency: ``boxwright[train]`` is not installed.
-    """
-    from .config import TrainConfig, load_config
-    from .data import require_data_folder
-
-    if isinstance(config, TrainConfig):
-        resolved = load_config(None, {**config.model_dump(exclude_unset=True), **settings})
-    else:
-        resolved = load_config(Path(config) if config else None, settings)
-    require_train_extra()
-    require_data_folder(resolved.data)  # a wrong path is told before PyTorch is loaded, which takes seconds
-    from boxwright.training.train import train as run_training
-
-    return run_training(resolved, write_report=report)
+    return run_training(config, **settings)
 
 
 def resume(run: str | Path) -> RunResult:
-    """Continue an interrupted run; see ``boxwright train --resume``.
+    """See ``boxwright.training.resume``."""
+    from .training import resume as resume_training
 
-    Raises:
-        ArchiveError: not a run folder.
-        ConfigError: the run is complete.
-        ContractError: the data's classes are no longer the run's.
-    """
-    require_train_extra()
-    from boxwright.training.train import resume as resume_training
-
-    return resume_training(Path(run), write_report=report)
+    return resume_training(run)
 
 
 def evaluate(

@@ -1,17 +1,24 @@
-"""What a person sees while training: a progress bar, and a table that stays."""
+"""What a person sees while training: a progress bar, a table of epochs, and pictures in the trackers."""
 
 from __future__ import annotations
 
 import math
 import time
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol, cast
 
 import lightning as L
 from lightning.pytorch.callbacks import Callback
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-__all__ = ["EpochTable"]
+from boxwright.data import Split
+from boxwright.metrics import Figures
+from boxwright.runtime import Detections, PictureError, decode
+from boxwright.tracking.loggers import GuardedLogger
+from boxwright.tracking.media import Gallery, TrackedPicture, choose_pictures, shown_after
+
+__all__ = ["EpochTable", "TrackPictures"]
 
 _COLUMNS = (
     ("loss", "train/loss", 8, ".4f"),
@@ -25,7 +32,7 @@ _COLUMNS = (
 
 
 class EpochTable(Callback):
-    """One line an epoch, a star behind the best so far; a bar below while it runs on a terminal.
+    """Prints one line per epoch, with a star behind the best so far; on a terminal, a progress bar below.
 
     Args:
         monitor: the figure that makes an epoch the best.
@@ -54,7 +61,7 @@ class EpochTable(Callback):
         self._advance()
 
     def on_validation_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Change the bar over."""
+        """Show the bar of the validation."""
         batches = trainer.num_val_batches
         self._show(f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs} valid", int(sum(batches)))
 
@@ -74,11 +81,11 @@ class EpochTable(Callback):
         self._console.print(f"{trainer.current_epoch + 1:>7}{cells}{seconds:>7.0f}s{star}")
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
-        """Take the bar away."""
+        """Remove the bar."""
         self._hide()
 
     def state_dict(self) -> dict[str, Any]:
-        """The best so far, so that a resumed run goes on comparing."""
+        """The best so far, so that a resumed run compares with it."""
         return {"best": self._best}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -102,3 +109,65 @@ class EpochTable(Callback):
         if self._bar is not None:
             self._bar.stop()
             self._bar = None
+
+
+class _Measured(Protocol):
+    """What a ``DetectionModule`` knows after validation."""
+
+    figures: Figures | None
+    detections: Mapping[int, Detections]
+
+
+class TrackPictures(Callback):
+    """Shows the same validation pictures in the trackers after epochs 1, 2, 4, 8, 16 … and the last.
+
+    What trackers store of them grows with the logarithm of the epochs.
+
+    Args:
+        split: the validation split.
+        class_names: by class index.
+        most: how many pictures; 0 shows none.
+        say: prints a warning if a picture can no longer be read.
+    """
+
+    def __init__(self, split: Split, class_names: Sequence[str], most: int, say: Callable[[str], object]) -> None:
+        self._records = split.pictures
+        self._class_names = tuple(class_names)
+        self._chosen = choose_pictures([len(record.labels) for record in split.pictures], most)
+        self._say = say
+        self._last_shown = -1
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Show them after the chosen epochs; the module has measured by now."""
+        if not trainer.sanity_checking and shown_after(trainer.current_epoch):
+            self._show(trainer, cast(_Measured, pl_module), trainer.current_epoch)
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Show them with the detections of the last epoch."""
+        self._show(trainer, cast(_Measured, pl_module), trainer.current_epoch - 1)
+
+    def _show(self, trainer: L.Trainer, measured: _Measured, epoch: int) -> None:
+        loggers = [one for one in trainer.loggers if isinstance(one, GuardedLogger) and one.tracking]
+        if not loggers or not trainer.is_global_zero or measured.figures is None or epoch == self._last_shown:
+            return
+        pictures = self._pictures(measured.detections)
+        if not pictures:
+            return
+        threshold = measured.figures.threshold
+        gallery = Gallery(pictures, self._class_names, threshold, epoch, trainer.global_step)
+        for logger in loggers:
+            logger.show_pictures(gallery)
+        self._last_shown = epoch
+
+    def _pictures(self, detections: Mapping[int, Detections]) -> tuple[TrackedPicture, ...]:
+        try:
+            return tuple(self._tracked(index, detections[index]) for index in self._chosen if index in detections)
+        except PictureError as error:  # with a cache, training goes on although the folder is gone
+            self._say(f"Warning: no pictures are tracked any more. {error}")
+            self._chosen = ()
+            return ()
+
+    def _tracked(self, index: int, detections: Detections) -> TrackedPicture:
+        record = self._records[index]
+        image = decode(record.path)
+        return TrackedPicture(index, record.path.name, image, record.boxes, record.labels, detections).shrunk()

@@ -1,5 +1,6 @@
-"""Trackers that really fail: none may raise, each says so once."""
+"""The local file; trackers that really fail: none may raise, each prints one warning."""
 
+import json
 import logging
 import os
 import shutil
@@ -11,18 +12,37 @@ import time
 from pathlib import Path
 
 import pytest
-from tracking.mlflow_server import mlflow_server
-from tracking.readers import mlflow_figures, tensorboard_figures, wandb_figures
-from tracking.samples import best_model, gallery
 
+from boxwright.tracking.loggers import GuardedLogger, LocalLogger
+from boxwright.tracking.metrics_file import METRICS_FILE, read_metrics
 from boxwright.tracking.mlflow import MlflowTracker
 from boxwright.tracking.tensorboard import TensorBoardTracker
-from boxwright.tracking.tracker import GuardedLogger, finish_loggers
-from boxwright.tracking.weights_and_biases import WandbTracker
+from boxwright.tracking.wandb import WandbTracker
+from support.mlflow_server import mlflow_server
+from support.readers import mlflow_figures, tensorboard_figures, wandb_figures
+from support.samples import best_model, gallery
+
+
+def test_lines_are_json_and_nan_is_null(tmp_path):
+    logger = LocalLogger(tmp_path)
+    logger.log_metrics({"epoch": 0.0, "val/map": float("nan"), "val/f2": 0.5}, step=7)
+    assert [json.loads(line) for line in (tmp_path / METRICS_FILE).read_text().splitlines()] == [
+        {"epoch": 0, "step": 7, "val/map": None, "val/f2": 0.5}
+    ]
+
+
+def test_resuming_drops_what_comes_again_and_a_line_cut_off(tmp_path):
+    logger = LocalLogger(tmp_path)
+    for epoch in range(3):
+        logger.log_metrics({"epoch": epoch, "val/f2": epoch / 10}, step=epoch)
+    with (tmp_path / METRICS_FILE).open("a") as file:
+        file.write('{"epoch": 2, "val')
+    LocalLogger(tmp_path, first_epoch=2)
+    assert [line["epoch"] for line in read_metrics(tmp_path)] == [0, 1]
 
 
 @pytest.fixture
-def said():
+def messages():
     return []
 
 
@@ -33,17 +53,17 @@ def database(tmp_path_factory):
 
 
 @pytest.fixture
-def make(tmp_path, said, database, monkeypatch):
+def make(tmp_path, messages, database, monkeypatch):
     """Loggers by name, on one run folder."""
     monkeypatch.chdir(tmp_path)
 
     def loggers(name, uri=database):
         starts = {
-            "W&B": lambda: WandbTracker(tmp_path, "a", "p", "offline", {}, said.append),
+            "W&B": lambda: WandbTracker(tmp_path, "a", "p", "offline", {}, messages.append),
             "TensorBoard": lambda: TensorBoardTracker(tmp_path, 0),
             "MLflow": lambda: MlflowTracker(tmp_path, "a", "p", uri, {"epochs": 3}),
         }
-        return GuardedLogger(name, starts[name], said.append)
+        return GuardedLogger(name, starts[name], messages.append)
 
     return loggers
 
@@ -54,15 +74,15 @@ def use_all(logger, folder):
     logger.show_pictures(gallery())
     logger.show_best(best_model(folder))
     logger.finalize("success")
-    finish_loggers([logger])
+    logger.finish()
 
 
-def require_one_warning(said, *words):
-    assert len(said) == 1, said
-    assert said[0].startswith("Warning: ")
-    assert said[0].endswith(".")
-    assert "\n" not in said[0]
-    assert all(word in said[0] for word in words), said
+def require_one_warning(messages, *words):
+    assert len(messages) == 1, messages
+    assert messages[0].startswith("Warning: ")
+    assert messages[0].endswith(".")
+    assert "\n" not in messages[0]
+    assert all(word in messages[0] for word in words), messages
 
 
 def kill_wandbs_service():
@@ -81,7 +101,7 @@ def kill_wandbs_service():
 @pytest.mark.parametrize(
     ("name", "in_the_way"), [("W&B", "wandb_run_id"), ("TensorBoard", "tensorboard"), ("MLflow", "mlflow_run_id")]
 )
-def test_one_that_cannot_start(make, said, tmp_path, name, in_the_way):
+def test_one_that_cannot_start(make, messages, tmp_path, name, in_the_way):
     if name == "TensorBoard":
         (tmp_path / in_the_way).write_text("a file where a folder should be")
     else:
@@ -89,51 +109,51 @@ def test_one_that_cannot_start(make, said, tmp_path, name, in_the_way):
     logger = make(name)
     assert not logger.tracking
     use_all(logger, tmp_path)
-    require_one_warning(said, f"{name} does not track this run", in_the_way)
+    require_one_warning(messages, f"{name} does not track this run", in_the_way)
 
 
-def test_tensorboards_folder_goes_away(make, said, tmp_path, capfd):
+def test_tensorboards_folder_goes_away(make, messages, tmp_path, capfd):
     logger = make("TensorBoard")
     logger.log_metrics({"val/map": 0.1}, 1)
     shutil.rmtree(tmp_path / "tensorboard")
     use_all(logger, tmp_path)
-    require_one_warning(said, "TensorBoard no longer tracks this run", "is gone")
+    require_one_warning(messages, "TensorBoard no longer tracks this run", "is gone")
     assert "Traceback" not in capfd.readouterr().err
 
 
-def test_tensorboard_fails_at_its_end(make, said, tmp_path):
+def test_tensorboard_fails_at_its_end(make, messages, tmp_path):
     logger = make("TensorBoard")
     logger.log_metrics({"val/map": 0.1}, 1)
     shutil.rmtree(tmp_path / "tensorboard")
     (tmp_path / "tensorboard").write_text("a file where a folder should be")
     logger.finish()
-    require_one_warning(said, "TensorBoard no longer tracks this run")
+    require_one_warning(messages, "TensorBoard no longer tracks this run")
 
 
-def test_wandbs_service_dies(make, said, tmp_path):
+def test_wandbs_service_dies(make, messages, tmp_path):
     logger = make("W&B")
     logger.log_metrics({"val/map": 0.1}, 1)
     kill_wandbs_service()
     use_all(logger, tmp_path)
-    require_one_warning(said, "W&B no longer tracks this run")
+    require_one_warning(messages, "W&B no longer tracks this run")
     (tmp_path / "wandb_run_id").unlink()
     again = make("W&B")  # a later run of the same program is tracked
     again.log_metrics({"val/map": 0.25}, 2)
     again.finish()
     assert wandb_figures(tmp_path)["val/map"][2] == 0.25
-    assert len(said) == 1
+    assert len(messages) == 1
 
 
 def test_a_program_whose_wandb_service_died_ends_quietly(tmp_path):
     code = (
-        "import sys; from pathlib import Path; from tracking.test_tracker import *\n"
+        "import sys; from pathlib import Path; from tracking.test_loggers import *\n"
         "start = lambda: WandbTracker(Path(sys.argv[1]), 'a', 'p', 'offline', {}, print)\n"
         "logger = GuardedLogger('W&B', start, print)\n"
         "kill_wandbs_service()\n"
         "logger.log_metrics({'val/map': 0.1}, 1)"
     )
     environment = {name: value for name, value in os.environ.items() if name != "WANDB_SERVICE"}  # this process's own
-    environment["PYTHONPATH"] = str(Path(__file__).parents[1])
+    environment["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
     command = [sys.executable, "-c", code, tmp_path]
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr
@@ -142,22 +162,22 @@ def test_a_program_whose_wandb_service_died_ends_quietly(tmp_path):
     assert done.stderr == ""
 
 
-def test_mlflow_where_nothing_listens_is_given_up_soon(make, said, tmp_path, caplog):
+def test_mlflow_where_nothing_listens_is_given_up_soon(make, messages, tmp_path, caplog):
     caplog.set_level(logging.CRITICAL, "urllib3")
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         started = time.monotonic()
         use_all(make("MLflow", f"http://127.0.0.1:{closed.getsockname()[1]}"), tmp_path)
     assert time.monotonic() - started < 20
-    require_one_warning(said, "MLflow does not track this run")
+    require_one_warning(messages, "MLflow does not track this run")
 
 
-def test_mlflow_of_an_unknown_kind(make, said, tmp_path):
+def test_mlflow_of_an_unknown_kind(make, messages, tmp_path):
     use_all(make("MLflow", "localhost:5000"), tmp_path)
-    require_one_warning(said, "MLflow does not track this run", "localhost")
+    require_one_warning(messages, "MLflow does not track this run", "localhost")
 
 
-def test_a_server_gets_everything_until_it_goes_away(make, said, tmp_path, caplog):
+def test_a_server_gets_everything_until_it_goes_away(make, messages, tmp_path, caplog):
     caplog.set_level(logging.CRITICAL, "urllib3")
     store = tmp_path / "server"
     store.mkdir()
@@ -175,21 +195,21 @@ def test_a_server_gets_everything_until_it_goes_away(make, said, tmp_path, caplo
         started = time.monotonic()
         use_all(logger, tmp_path)
         assert time.monotonic() - started < 20
-    require_one_warning(said, "MLflow no longer tracks this run")
+    require_one_warning(messages, "MLflow no longer tracks this run")
 
 
-def test_what_one_misses_the_others_get(make, said, tmp_path):
+def test_what_one_misses_the_others_get(make, messages, tmp_path):
     broken, sound = make("MLflow", "nothing://there"), make("TensorBoard")
     for logger in (broken, sound):
         use_all(logger, tmp_path)
     assert tensorboard_figures(tmp_path)["val/map"] == {3: 0.5}
-    require_one_warning(said, "MLflow")
+    require_one_warning(messages, "MLflow")
 
 
-def test_nothing_is_said_where_nothing_fails(make, said, tmp_path):
+def test_nothing_is_printed_where_nothing_fails(make, messages, tmp_path):
     for name in ("W&B", "TensorBoard", "MLflow"):
         logger = make(name)
         assert logger.tracking
         use_all(logger, tmp_path)
         assert not logger.tracking
-    assert said == []
+    assert messages == []

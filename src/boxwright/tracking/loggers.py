@@ -1,21 +1,78 @@
-"""What a tracker can do, and the guard that keeps a failing one from stopping training."""
+"""The loggers of a run: the local file, and a guard that keeps a failing tracker from stopping training."""
 
 from __future__ import annotations
 
+import json
+import math
 from abc import ABC, abstractmethod
 from argparse import Namespace
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
-from .best import BestModel
-from .pictures import Gallery
+from boxwright.host.files import write_text
 
-__all__ = ["GuardedLogger", "Tracker", "finish_loggers"]
+from .media import BestModel, Gallery
+from .metrics_file import METRICS_FILE, read_metrics
+
+__all__ = ["GuardedLogger", "LocalLogger", "Tracker"]
 
 _LONGEST_REASON = 300  # characters; HTTP clients put whole call chains into one line
+
+
+class _NamedLogger(Logger):
+    """A logger without settings and versions of its own: settings are in config.yaml, and trackers get them at once."""
+
+    def __init__(self, title: str) -> None:
+        super().__init__()
+        self._title = title
+
+    @property
+    def name(self) -> str:
+        """Of the tracker."""
+        return self._title
+
+    @property
+    def version(self) -> str:
+        """A run has one."""
+        return ""
+
+    def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
+        """See the class."""
+
+
+class LocalLogger(_NamedLogger):
+    """Appends one JSON line per call: ``{"epoch", "step", figure: value, ...}``; NaN is written as null.
+
+    Args:
+        folder: of the run.
+        first_epoch: where this training begins; lines of later epochs, left by an interrupted run, are removed.
+    """
+
+    def __init__(self, folder: Path, first_epoch: int = 0) -> None:
+        super().__init__("local")
+        self._path = folder / METRICS_FILE
+        self._begin(folder, first_epoch)
+
+    @rank_zero_only
+    def _begin(self, folder: Path, first_epoch: int) -> None:
+        kept = [line for line in read_metrics(folder) if line["epoch"] < first_epoch]
+        write_text(self._path, "".join(json.dumps(line) + "\n" for line in kept))
+
+    @rank_zero_only
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Append a line; Lightning passes the epoch as one of the figures."""
+        epoch = int(metrics.get("epoch", -1))
+        figures = {key: _or_null(value) for key, value in metrics.items() if key != "epoch"}
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"epoch": epoch, "step": step, **figures}) + "\n")
+
+
+def _or_null(value: float) -> float | None:
+    return float(value) if math.isfinite(value) else None
 
 
 class Tracker(ABC):
@@ -28,13 +85,13 @@ class Tracker(ABC):
     logger: Logger
 
     def log_figures(self, figures: Mapping[str, float], step: int | None) -> None:
-        """Log figures by key at a training step, and write out what is held back."""
+        """Log figures by key at a training step, and write them out."""
         self.logger.log_metrics(dict(figures), step)
         self.logger.save()
 
     @abstractmethod
     def show_pictures(self, gallery: Gallery) -> None:
-        """Show the fixed pictures as the model of an epoch sees them."""
+        """Show the fixed pictures with the detections of an epoch's model."""
 
     @abstractmethod
     def show_best(self, best: BestModel, step: int) -> None:
@@ -50,11 +107,11 @@ class Tracker(ABC):
 
     @abstractmethod
     def abandon(self) -> None:
-        """Let go after a failure; nothing may be heard of this tracker later."""
+        """Give up after a failure; the tracker must print nothing later."""
 
 
-class GuardedLogger(Logger):
-    """A tracker as Lightning sees it. One that fails says so once, is dropped, and training goes on.
+class GuardedLogger(_NamedLogger):
+    """A tracker as Lightning sees it. If it fails, one warning is printed, it is dropped, and training goes on.
 
     The run ends with ``finish``, not where Lightning finalises it: the best model is shown in between.
     Only the process of rank zero tracks.
@@ -62,12 +119,11 @@ class GuardedLogger(Logger):
     Args:
         title: the tracker's name for people.
         start: makes it.
-        say: gets the one sentence about a failure.
+        say: prints the warning.
     """
 
     def __init__(self, title: str, start: Callable[[], Tracker], say: Callable[[str], object]) -> None:
-        super().__init__()
-        self._title = title
+        super().__init__(title)
         self._say = say
         self._status = "success"
         self._step = 0
@@ -82,22 +138,9 @@ class GuardedLogger(Logger):
             self._warn("does not track", error)
 
     @property
-    def name(self) -> str:
-        """Of the tracker."""
-        return self._title
-
-    @property
-    def version(self) -> str:
-        """There is one."""
-        return ""
-
-    @property
     def tracking(self) -> bool:
-        """Whether it still does."""
+        """Whether the tracker is in use: it started, did not fail, and is not finished."""
         return self._tracker is not None
-
-    def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
-        """Settings are handed over when the tracker is made."""
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Log figures by key."""
@@ -109,7 +152,7 @@ class GuardedLogger(Logger):
         self._attempt(lambda tracker: tracker.show_pictures(gallery))
 
     def show_best(self, best: BestModel) -> None:
-        """Log the best model's figures at the last step seen, and show what else there is of it."""
+        """Log the best model's figures at the last step logged, and show its tables, curves and files."""
         self._attempt(lambda tracker: tracker.log_figures(best.figures, self._step))
         self._attempt(lambda tracker: tracker.show_best(best, self._step))
 
@@ -136,10 +179,3 @@ class GuardedLogger(Logger):
         lines = str(error).strip().splitlines() or [""]
         reason = f"{type(error).__name__}: {lines[0]}"[:_LONGEST_REASON].rstrip(".: ")
         self._say(f"Warning: {self._title} {what} this run; training goes on. {reason}.")
-
-
-def finish_loggers(loggers: Iterable[Logger]) -> None:
-    """Close the runs of the trackers among these loggers, so that their files are whole when training returns."""
-    for logger in loggers:
-        if isinstance(logger, GuardedLogger):
-            logger.finish()

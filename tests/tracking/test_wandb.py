@@ -5,15 +5,15 @@ import signal
 
 import pytest
 from PIL import Image
-from tracking.readers import wait_for_the_next_second, wandb_figures, wandb_files, wandb_records, wandb_rows
-from tracking.samples import best_model, gallery
 
-from boxwright.tracking.weights_and_biases import (
+from boxwright.tracking.wandb import (
     WandbTracker,
     _interrupts_wait,
     resolve_wandb_mode,
     wandb_sync_command,
 )
+from support.readers import wait_for_the_next_second, wandb_figures, wandb_files, wandb_records, wandb_rows
+from support.samples import best_model, gallery
 
 
 @pytest.fixture
@@ -64,11 +64,11 @@ def test_ctrl_c_waits_until_wandb_has_started():
 
 @pytest.fixture
 def started(no_key, tmp_path, monkeypatch):
-    """A function that starts a tracker on one run folder; what it says."""
+    """A function that starts a tracker on one run folder; what it prints."""
     monkeypatch.setenv("WANDB_DATA_DIR", str(tmp_path / "copies"))
     monkeypatch.setenv("WANDB_CACHE_DIR", str(tmp_path / "copies"))
-    said = []
-    return lambda: WandbTracker(tmp_path, "tiny", "boxwright", "offline", {"epochs": 3}, said.append), said
+    messages = []
+    return lambda: WandbTracker(tmp_path, "tiny", "boxwright", "offline", {"epochs": 3}, messages.append), messages
 
 
 def of_kind(run, kind):
@@ -131,12 +131,12 @@ def test_the_best_model_has_a_table_and_curves(started, tmp_path):
     assert all(one.type == "run_table" for one in of_kind(tmp_path, "artifact"))
 
 
-def test_a_model_is_kept_only_when_asked_for_and_its_size_is_said(started, tmp_path):
-    start, said = started
+def test_a_model_is_kept_only_when_asked_for_and_its_size_is_printed(started, tmp_path):
+    start, messages = started
     tracker = start()
     tracker.show_best(best_model(tmp_path, weights=True), 9)
     tracker.finish("success")
-    assert said == ["W&B gets model_state_dict.pth and spec.json, 1.5 MB."]
+    assert messages == ["W&B gets model_state_dict.pth and spec.json, 1.5 MB."]
     (model,) = (one for one in of_kind(tmp_path, "artifact") if one.type == "model")
     assert model.name == "tracked"
     assert sorted(entry.path for entry in model.manifest.contents) == ["model_state_dict.pth", "spec.json"]
