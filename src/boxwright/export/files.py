@@ -7,10 +7,11 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from boxwright.evaluation.compare import read_run
-from boxwright.evaluation.pictures import find_data
+from boxwright.host.dependencies import require_train_extra
+from boxwright.host.files import replacing
 from boxwright.parity.proof import Proof, prove
-from boxwright.runtime import Backend, Bundle, ConfigError, Execution, open_bundle
+from boxwright.parity.reference import Reference
+from boxwright.runtime import Backend, Bundle, ConfigError, Execution, PicturePredictor
 from boxwright.runtime.backends import require_installed
 from boxwright.runtime.backends.graph import graph_member
 from boxwright.runtime.backends.onnxruntime import OnnxRuntimeBackend
@@ -20,20 +21,19 @@ from boxwright.runtime.bundle import WEIGHTS
 
 from .exports import Progress, graphs
 
-__all__ = ["FORMATS", "export"]
-
-FORMATS = ("state-dict", "onnx", "openvino")
+__all__ = ["export"]
 
 _SUFFIXES = {"state-dict": (".pth", ".pt"), "onnx": (".onnx",), "openvino": (".xml",)}
 _BACKENDS = {"state-dict": "torch", "onnx": "onnxruntime", "openvino": "openvino"}
 
 
 def export(
-    run: Path,
+    run: str | Path,
     to: str,
-    out: Path,
+    out: str | Path,
+    *,
     precision: str = "fp32",
-    data: Path | None = None,
+    data: str | Path | None = None,
     tolerance: float | None = None,
     progress: Progress | None = None,
 ) -> Proof:
@@ -41,44 +41,45 @@ def export(
 
     Args:
         run: its folder.
-        to: one of ``FORMATS``.
-        out: the file; OpenVINO puts the weights beside it, as ``.bin``. Nothing is there if the proof fails.
+        to: ``state-dict``, ``onnx`` or ``openvino``.
+        out: the file; OpenVINO puts the weights beside it, as ``.bin``. Nothing is written if the proof fails.
         precision: ``fp32``, or ``int8`` for the graphs.
-        data: see ``make_exports``.
-        tolerance: see ``prove``.
+        data: folder with the pictures; where the run's settings say by default.
+        tolerance: largest accepted difference of mAP and F2; by precision by default.
         progress: for long work.
 
     Returns:
         The proof, within its tolerance.
 
     Raises:
-        ConfigError: an unknown format, a precision that it has not, a file name with another suffix.
-        MissingDependency: the format's runtime is not installed.
+        ConfigError: an unknown format, a precision that it does not have, a file name with another suffix.
+        MissingDependency: the format's runtime, or ``boxwright[train]``, is not installed.
         ArchiveError: not a finished run.
         DataError: the pictures are not there.
         OutOfTolerance: what was written gives other figures than the trained model.
     """
+    require_train_extra()
+    out = Path(out)
     _require_sense(to, out, precision)
-    trained, spec = read_run(run)
-    folder = find_data(run, trained, data)
+    reference = Reference.of(Path(run), None if data is None else Path(data))
     execution = Execution(_BACKENDS[to], precision)
     require_installed(execution.backend)
-    bundle = open_bundle(run)
+    advance = None if progress is None else (lambda done, total: progress(f"prove {to}", done, total))
     with tempfile.TemporaryDirectory() as place:
-        files = _write(bundle, execution, folder, Path(place) / out.name, progress)
-        advance = None if progress is None else (lambda done, total: progress(f"prove {to}", done, total))
-        backend = _read(bundle, execution, files)
-        proof = prove(backend, execution, spec, trained, folder / trained.split, tolerance, advance)
+        files = _write(reference, execution, Path(place) / out.name, progress)
+        backend = _read(reference.bundle, execution, files)
+        predictor = PicturePredictor(reference.bundle, execution, backend=backend)
+        (proof,) = prove(reference, [predictor], tolerance, advance)
         proof.require()
-        out.parent.mkdir(parents=True, exist_ok=True)
         for file in files:
-            shutil.copyfile(file, out.parent / file.name)
+            with replacing(out.parent / file.name) as part:
+                shutil.copyfile(file, part)
     return proof
 
 
 def _require_sense(to: str, out: Path, precision: str) -> None:
-    if to not in FORMATS:
-        raise ConfigError(f"Format {to!r} is unknown.", f"Use {', '.join(FORMATS)}.")
+    if to not in _BACKENDS:
+        raise ConfigError(f"Format {to!r} is unknown.", f"Use {', '.join(_BACKENDS)}.")
     allowed = ("fp32",) if to == "state-dict" else ("fp32", "int8")
     if precision not in allowed:
         raise ConfigError(
@@ -89,13 +90,13 @@ def _require_sense(to: str, out: Path, precision: str) -> None:
         raise ConfigError(f"--out {out} does not fit {to}:", f"give a file name in {' or '.join(_SUFFIXES[to])}.")
 
 
-def _write(bundle: Bundle, execution: Execution, data: Path, out: Path, progress: Progress | None) -> list[Path]:
+def _write(reference: Reference, execution: Execution, out: Path, progress: Progress | None) -> list[Path]:
     """Write the files of a format, the named one first."""
     if execution.backend == "torch":
-        out.write_bytes(bundle.weights)
+        out.write_bytes(reference.bundle.weights)
         return [out]
     member = graph_member(execution.precision)
-    graph = graphs(bundle, {member}, data, progress)[member]
+    graph = graphs(reference.bundle, {member}, reference.data, progress)[member]
     if execution.backend == "onnxruntime":
         out.write_bytes(graph)
         return [out]
