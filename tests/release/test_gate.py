@@ -3,6 +3,7 @@
 import shutil
 from dataclasses import replace
 from importlib import import_module
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from boxwright.evaluation.evaluate import detect_split
 from boxwright.evaluation.operating import measured_spec
 from boxwright.evaluation.results import RESULTS, SplitResults
 from boxwright.metrics.objective import Objective
-from boxwright.release import check_archive
+from boxwright.release import ReleaseOptions, check_archive, release
 from boxwright.runtime import (
     ArchiveError,
     DataError,
@@ -22,7 +23,10 @@ from boxwright.runtime import (
     ModelSpec,
     OutOfTolerance,
     PicturePredictor,
+    bundle,
+    open_bundle,
 )
+from boxwright.tuning import choice
 from support.command_line import boxwright as command
 
 networks, picture, preprocess = (
@@ -192,3 +196,24 @@ def test_what_the_gate_needs_is_named(small, demo_data, tmp_path):
     (bare / RESULTS).unlink()
     with pytest.raises(ArchiveError, match="no readable detections"):
         gated(bare, demo_data, tmp_path / "store")
+
+
+def test_pictures_are_decoded_once_and_the_archive_is_verified_once(small, demo_data, tmp_path, monkeypatch):
+    """For four executions and the gate, which serves the one that was fastest in the proofs."""
+    decoded, verified, timed = [], [], []
+    prepare, open_archive, time_one = PicturePredictor.prepare, bundle._open_archive, choice._time
+
+    def count(predictor, picture, *limits):
+        decoded.extend([picture] if isinstance(picture, Path) else [])  # the server gets bytes
+        return prepare(predictor, picture, *limits)
+
+    monkeypatch.setattr(PicturePredictor, "prepare", count)
+    monkeypatch.setattr(bundle, "_open_archive", lambda path: verified.append(path) or open_archive(path))
+    monkeypatch.setattr(choice, "_time", lambda *one: timed.append(one) or time_one(*one))
+    options = ReleaseOptions(store=tmp_path, precisions=("fp32", "bf16"), data=demo_data, tolerance=1.0, gate=True)
+    released = release(small, options)
+    assert len(released.spec.exports) == 4
+    assert sorted(decoded) == sorted((demo_data / "valid").glob("*.jpg"))
+    assert (len(verified), len(timed)) == (1, 0)
+    assert released.report.variant in released.spec.exports
+    assert open_bundle(released.path).spec == released.spec
