@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from boxwright.parity.agreement import TOLERANCES, Agreement, agreement, compare_picture
+from boxwright.parity.agreement import TOLERANCES, Agreement, agreement, compare_picture, compare_pictures
 from boxwright.runtime import Detections
 
 THRESHOLDS = np.array([0.5, 0.2])
@@ -61,7 +61,8 @@ def test_nothing_beside_nothing():
 def test_of_many_pictures_counts_are_summed_and_the_worst_is_named():
     moved = Detections([[0, 0, 10, 10], [50, 50, 90, 91], [200, 0, 260, 40]], [0.9, 0.6, 0.45], [0, 0, 1])
     empty = Detections.empty()
-    agreed = agreement([EXPECTED] * 3, [EXPECTED, moved, empty], ["a", "b", "c"], THRESHOLDS)
+    pictures = compare_pictures(["a", "b", "c"], [EXPECTED] * 3, [EXPECTED, moved, empty], THRESHOLDS)
+    agreed = Agreement(pictures=pictures)
     assert (agreed.detections, agreed.matched, agreed.equal) == (9, 6, 4)
     assert (agreed.largest_box_difference, agreed.largest_score_difference) == (1.0, pytest.approx(0.05))
     assert agreed.worst.name == "c"

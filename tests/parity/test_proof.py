@@ -30,9 +30,9 @@ def exports(run):
 def test_fp32_is_the_trained_model_in_every_runtime(exports):
     assert {one.execution.variant for one in exports.proofs} == {"onnxruntime-fp32", "openvino-fp32"}
     for proof in exports.proofs:
-        assert len(proof.agreement.pictures) == 16
-        assert proof.agreement.equal == proof.agreement.detections > 50
-        assert proof.agreement.difference <= TOLERANCES["fp32"].figures
+        assert len(proof.pictures) == 16
+        assert proof.equal == proof.detections > 50
+        assert proof.difference <= TOLERANCES["fp32"].figures
 
 
 def test_the_proof_stands_in_the_specification(exports):
@@ -61,10 +61,10 @@ def test_another_model_is_refused_and_the_worst_picture_named(run, exports):
     counts = [len(one.filter_by_score(0.05)) for one in trained.found]
     backend = Elsewhere(open_backend(exports.bundle, execution))
     (proof,) = prove(reference, [PicturePredictor(exports.bundle, execution, backend=backend)])
-    assert proof.agreement.worst.name == trained.file_names[int(np.argmax(counts))]
-    with pytest.raises(OutOfTolerance, match=proof.agreement.worst.name):
+    assert proof.worst.name == trained.file_names[int(np.argmax(counts))]
+    with pytest.raises(OutOfTolerance, match=proof.worst.name):
         proof.require()
-    assert proof.agreement.matched == 0
+    assert proof.matched == 0
     (wide,) = prove(reference, [PicturePredictor(exports.bundle, execution, backend=backend)], tolerance=1.0)
     wide.require()
 
@@ -75,28 +75,23 @@ def test_lower_precisions_say_how_far_they_are_off(run):
     variants = {one.execution.variant for one in made.proofs}
     assert variants == {"openvino-bf16", "torch-bf16", "onnxruntime-int8", "openvino-int8"}
     for proof in made.proofs:
-        assert proof.agreement.matched > 0.8 * proof.agreement.detections, proof
+        assert proof.matched > 0.8 * proof.detections, proof
     int8 = next(one for one in made.proofs if one.execution.variant == "onnxruntime-int8")
-    assert int8.agreement.largest_score_difference > 1e-4  # it is another computation indeed
+    assert int8.largest_score_difference > 1e-4  # it is another computation indeed
 
 
 def test_the_remedy_is_that_of_the_cause(exports):
     """Where all boxes are equal and the figures are not, choosing the threshold anew would choose the same one."""
-    proof = exports.proofs[0]
-    first, *others = proof.agreement.pictures
-    equal = replace(proof.agreement, figures={"map": 0.5, "f2": 0.0}, reference={"map": 0.5, "f2": 0.6})
+    equal = replace(exports.proofs[0], figures={"map": 0.5, "f2": 0.0}, reference={"map": 0.5, "f2": 0.6})
+    first, *others = equal.pictures
     fewer = replace(equal, pictures=(replace(first, equal=first.equal - 1), *others))
     faint = replace(equal, pictures=(replace(first, expected=0, matched=0, equal=0),))
-    lower = Execution("openvino", "bf16")
-    remedies = {
-        "Train longer": [replace(proof, agreement=equal)],
-        "boxwright threshold": [replace(proof, agreement=one) for one in (fewer, faint)],
-        "Leave this precision out": [replace(proof, agreement=equal, execution=lower)],
-    }
+    lower = replace(equal, execution=Execution("openvino", "bf16"))
+    remedies = {"Train longer": [equal], "boxwright threshold": [fewer, faint], "Leave this precision out": [lower]}
     for remedy, proofs in remedies.items():
-        for one in proofs:
+        for proof in proofs:
             with pytest.raises(OutOfTolerance, match=remedy):
-                one.require()
+                proof.require()
 
 
 def test_precisions_are_known():

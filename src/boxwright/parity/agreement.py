@@ -21,6 +21,7 @@ __all__ = [
     "Tolerance",
     "agreement",
     "compare_picture",
+    "compare_pictures",
 ]
 
 LEAST_SCORE = 0.05
@@ -113,21 +114,26 @@ class PictureDifference:
         return f"picture {self.name!r}: {', '.join(clauses) or 'as expected'}"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Agreement:
-    """How the detections of many pictures agree with the expected ones.
+    """How the detections of many pictures agree with the expected ones; proofs and evaluations add whose they are.
 
     Attributes:
-        pictures: how each of them differs.
+        pictures: how each of them differs; none where the expected detections are not known.
         figures: by the keys of ``COMPARED`` and others; None for a figure that is not defined.
         reference: what the figures should be.
-        tolerance: what counts as equal.
+        allowed: what counts as equal.
     """
 
     pictures: tuple[PictureDifference, ...] = ()
     figures: Mapping[str, Any] = field(default_factory=dict)
     reference: Mapping[str, Any] = field(default_factory=dict)
-    tolerance: Tolerance = EXACT
+    allowed: Tolerance = EXACT
+
+    @property
+    def tolerance(self) -> float:
+        """Largest accepted difference of mAP and of F2."""
+        return self.allowed.figures
 
     @property
     def detections(self) -> int:
@@ -167,19 +173,19 @@ class Agreement:
     @property
     def figures_fault(self) -> str:
         """A sentence with all figures, if one is beyond the tolerance; else empty."""
-        if self.difference <= self.tolerance.figures:
+        if self.difference <= self.tolerance:
             return ""
         sides = (
             (name, _shown(self.figures.get(key)), _shown(self.reference.get(key))) for key, name in COMPARED.items()
         )
         listed = ", ".join(f"{name} is {figure} instead of {other}" for name, figure, other in sides)
-        return f"{listed}: beyond {self.tolerance.figures:g}."
+        return f"{listed}: beyond {self.tolerance:g}."
 
     @property
     def detections_fault(self) -> str:
         """A sentence that names the worst picture, if more detections are wrong than may be; else empty."""
         differing = [one for one in self.pictures if one.wrong]
-        if sum(one.wrong for one in differing) <= self.tolerance.share * self.detections:
+        if sum(one.wrong for one in differing) <= self.allowed.share * self.detections:
             return ""
         return f"{len(differing)} of {len(self.pictures)} pictures differ, most {self.worst}."
 
@@ -201,25 +207,21 @@ def _shown(figure: float | None) -> str:
     return "none" if figure is None else f"{figure:.4f}"
 
 
-def agreement(
+def agreement(expected: Sequence[Detections], detections: Sequence[Detections]) -> Agreement:
+    """Compare picture by picture, from ``LEAST_SCORE`` on; see ``compare_pictures``."""
+    names = list(map(str, range(len(expected))))
+    return Agreement(pictures=compare_pictures(names, expected, detections, LEAST_SCORE))
+
+
+def compare_pictures(
+    names: Sequence[str],
     expected: Sequence[Detections],
     detections: Sequence[Detections],
-    names: Sequence[str] | None = None,
-    least: ArrayLike = LEAST_SCORE,
+    least: ArrayLike,
     tolerance: Tolerance = EXACT,
-) -> Agreement:
-    """Compare picture by picture.
-
-    Args:
-        expected: one per picture.
-        detections: one per picture, in the same order.
-        names: of the pictures; their numbers by default.
-        least: see ``compare_picture``.
-        tolerance: what counts as equal.
-    """
-    named = map(str, range(len(expected))) if names is None else names
-    pictures = zip(named, expected, detections, strict=True)
-    return Agreement(tuple(compare_picture(*one, least, tolerance) for one in pictures), tolerance=tolerance)
+) -> tuple[PictureDifference, ...]:
+    """One difference per picture, all in the same order; see ``compare_picture``."""
+    return tuple(compare_picture(*one, least, tolerance) for one in zip(names, expected, detections, strict=True))
 
 
 def compare_picture(

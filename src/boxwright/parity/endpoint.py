@@ -26,14 +26,14 @@ from boxwright.runtime import (
 )
 from boxwright.runtime.bundle import RUN_SPEC
 
-from .agreement import EXACT, Agreement, PictureDifference, Tolerance, agreement
+from .agreement import EXACT, Agreement, PictureDifference, Tolerance, compare_pictures
 from .clients import Answer, Client, Refusal, open_client
 from .pictures import Advance, detect_pictures
 from .reference import thresholds_of
 
 __all__ = [
     "EndpointEvaluation",
-    "agreement_of",
+    "compared",
     "evaluate_endpoint",
     "first_of",
     "post_pictures",
@@ -41,16 +41,14 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True, eq=False)
-class EndpointEvaluation:
-    """What an endpoint's answers are worth, beside what they should be.
+@dataclass(frozen=True, eq=False, kw_only=True)
+class EndpointEvaluation(Agreement):
+    """How an endpoint's answers agree with the model; the figures are those of ``reported_figures``.
 
     Attributes:
         url: that was posted to.
         spec: of the model it should be.
         split: whose pictures were posted.
-        agreement: figures of the answers, see ``reported_figures``, and of the model; picture by picture only where
-            the model's detections are known.
         reference_from: where the model's figures are from, for a person.
         refused: by file name, the pictures that were answered with an error.
         unknown: how many detections were of classes that the model does not know, by name.
@@ -61,7 +59,6 @@ class EndpointEvaluation:
     url: str
     spec: ModelSpec
     split: str
-    agreement: Agreement
     reference_from: str
     refused: Mapping[str, Refusal]
     unknown: Mapping[str, int]
@@ -69,29 +66,9 @@ class EndpointEvaluation:
     seconds: float
 
     @property
-    def figures(self) -> Mapping[str, Any]:
-        """Of the answers; see ``reported_figures``."""
-        return self.agreement.figures
-
-    @property
-    def reference(self) -> Mapping[str, Any]:
-        """The same figures of the model."""
-        return self.agreement.reference
-
-    @property
-    def tolerance(self) -> float:
-        """Largest accepted difference of mAP and of F2."""
-        return self.agreement.tolerance.figures
-
-    @property
-    def worst(self) -> PictureDifference | None:
-        """The picture that differs most; None where it is not known what each should be."""
-        return self.agreement.worst
-
-    @property
     def failures(self) -> tuple[str, ...]:
         """What is wrong, one sentence each; empty where the endpoint gives the model's figures."""
-        fault = self.agreement.figures_fault
+        fault = self.figures_fault
         failures = [fault] if fault else []
         if fault and self.worst and self.worst.wrong:
             failures.append(f"Most differs {self.worst}.")
@@ -176,7 +153,7 @@ def evaluate_endpoint(
         answered, evaluation = post_pictures(client, spec, empty, folder, progress)
     expected, origin = _expected(Path(source), bundle, answered, folder, device)
     allowed = replace(EXACT, figures=tolerance_of(spec) if tolerance is None else tolerance)
-    return replace(evaluation, agreement=agreement_of(spec, expected, answered, allowed), reference_from=origin)
+    return replace(compared(evaluation, expected, answered, allowed), reference_from=origin)
 
 
 def post_pictures(
@@ -205,19 +182,33 @@ def post_pictures(
     refused = {name: one for name, one in zip(results.file_names, replies, strict=True) if isinstance(one, Refusal)}
     thresholds = thresholds_of(spec)
     faint = sum(int((one.scores < thresholds[one.labels] - EXACT.score).sum()) for one in found)
-    evaluation = EndpointEvaluation(client.url, spec, results.split, Agreement(), "", refused, unknown, faint, seconds)
+    evaluation = EndpointEvaluation(
+        url=client.url,
+        spec=spec,
+        split=results.split,
+        reference_from="",
+        refused=refused,
+        unknown=unknown,
+        faint=faint,
+        seconds=seconds,
+    )
     return replace(results, found=found), evaluation
 
 
-def agreement_of(
-    spec: ModelSpec, expected: SplitResults | Mapping[str, Any], answered: SplitResults, tolerance: Tolerance
-) -> Agreement:
-    """Compare answers with a model's detections, or where these are not known, with their ``reported_figures``."""
-    compared, thresholds = Agreement(tolerance=tolerance), thresholds_of(spec)
+def compared(
+    evaluation: EndpointEvaluation,
+    expected: SplitResults | Mapping[str, Any],
+    answered: SplitResults,
+    allowed: Tolerance,
+) -> EndpointEvaluation:
+    """The evaluation with the model's detections, or if these are not known its ``reported_figures``, beside it."""
+    pictures: tuple[PictureDifference, ...] = ()
+    thresholds = thresholds_of(evaluation.spec)
     if isinstance(expected, SplitResults):
-        compared = agreement(expected.found, answered.found, answered.file_names, thresholds, tolerance)
+        pictures = compare_pictures(answered.file_names, expected.found, answered.found, thresholds, allowed)
         expected = reported_figures(expected, thresholds)
-    return replace(compared, figures=reported_figures(answered, thresholds), reference=expected)
+    figures = reported_figures(answered, thresholds)
+    return replace(evaluation, pictures=pictures, figures=figures, reference=expected, allowed=allowed)
 
 
 def first_of(refused: Mapping[str, Refusal]) -> str:

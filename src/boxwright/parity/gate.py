@@ -17,7 +17,7 @@ from boxwright.runtime import Detections, Execution, ModelSpec, OutOfTolerance
 
 from .agreement import TOLERANCES, PictureDifference, compare_picture
 from .clients import CONCURRENCY, Answer, Client, Refusal, open_client
-from .endpoint import EndpointEvaluation, agreement_of, first_of, post_pictures, tolerance_of
+from .endpoint import EndpointEvaluation, compared, first_of, post_pictures, tolerance_of
 from .pictures import Advance
 from .probes import Probe, probes_of
 from .reference import Reference, thresholds_of
@@ -48,11 +48,11 @@ class GateReport:
     @property
     def failures(self) -> tuple[str, ...]:
         """Checks that failed, one sentence each, by how much and on which picture; empty where all passed."""
-        agreed = self.evaluation.agreement
-        failures = list(self.evaluation.failures)
+        agreed = self.evaluation
+        failures = list(agreed.failures)
         if agreed.detections_fault:
             failures.append(f"Boxes: {agreed.detections_fault}")
-        differing = [one for one in self.probes if one.wrong > agreed.tolerance.share * one.expected]
+        differing = [one for one in self.probes if one.wrong > agreed.allowed.share * one.expected]
         if differing:
             count = f"{len(differing)} of {len(self.probes)}"
             failures.append(f"Probes: {count} encodings are answered otherwise, first {differing[0]}.")
@@ -63,13 +63,13 @@ class GateReport:
     @property
     def lines(self) -> tuple[str, ...]:
         """What was compared, for a person."""
-        agreed = self.evaluation.agreement
+        agreed = self.evaluation
         probed = f"{len(self.probes)} other encodings" if self.probes else "no other encodings, as nothing is detected"
-        compared = f"{len(agreed.pictures)} pictures of {self.evaluation.split} with {agreed.detections} boxes"
+        compared = f"{len(agreed.pictures)} pictures of {agreed.split} with {agreed.detections} boxes"
         largest = f"{agreed.largest_box_difference:.2g} pixels, score {agreed.largest_score_difference:.2g}"
         return (
             f"Gate: {compared} through {self.variant}; largest difference {largest}",
-            f"Gate: of what it reports, {agreed} (tolerance {agreed.tolerance.figures:g}); {probed}",
+            f"Gate: of what it reports, {agreed} (tolerance {agreed.tolerance:g}); {probed}",
         )
 
     def require(self) -> None:
@@ -130,11 +130,8 @@ def check_server(
             for probe in probes_of(folder / results.file_names[index])
         ]
         checked = list(pool.map(check, probes))
-    evaluation = replace(
-        evaluation,
-        agreement=agreement_of(spec, results, answered, tolerance),
-        reference_from=f"{reference.run / RESULTS}",
-    )
+    evaluation = compared(evaluation, results, answered, tolerance)
+    evaluation = replace(evaluation, reference_from=f"{reference.run / RESULTS}")
     differences = tuple(one for _, one in checked if isinstance(one, PictureDifference))
     return GateReport(
         evaluation, variant, differences, {name: one for name, one in checked if isinstance(one, Refusal)}

@@ -14,26 +14,26 @@ from boxwright.metrics import none_if_nan
 from boxwright.metrics.figures import figures_of
 from boxwright.runtime import BACKENDS, Execution, OutOfTolerance, PicturePredictor
 
-from .agreement import COMPARED, LEAST_SCORE, TOLERANCES, Agreement, agreement
+from .agreement import COMPARED, LEAST_SCORE, TOLERANCES, Agreement, compare_pictures
 from .pictures import Advance, detect_pictures
 from .reference import Reference, thresholds_of
 
 __all__ = ["Proof", "prove"]
 
 
-@dataclass(frozen=True)
-class Proof:
-    """How one execution compares with the trained model.
+@dataclass(frozen=True, kw_only=True)
+class Proof(Agreement):
+    """How all detections of one execution agree with the trained model's.
+
+    The pictures are compared from ``LEAST_SCORE`` on; the figures are mAP, and F2 at the operating point.
 
     Attributes:
         execution: what ran.
-        agreement: of all detections from ``LEAST_SCORE`` on; the figures are mAP, and F2 at the operating point.
         milliseconds: median per picture; see ``Detected``.
     """
 
     execution: Execution
-    agreement: Agreement
-    milliseconds: float = 0.0
+    milliseconds: float
 
     def require(self) -> None:
         """Raise unless the figures are within the tolerance.
@@ -41,36 +41,32 @@ class Proof:
         Raises:
             OutOfTolerance: they are not; the worst picture is named.
         """
-        fault, worst = self.agreement.figures_fault, self.agreement.worst
-        if fault:
-            named = f" Picture {worst.name!r} differs most." if worst else ""
+        if self.figures_fault:
+            named = f" Picture {self.worst.name!r} differs most." if self.worst else ""
             raise OutOfTolerance(
-                f"{self.execution.variant}: {fault}{named}", f"{self._remedy}, or give a wider --tolerance."
+                f"{self.execution.variant}: {self.figures_fault}{named}",
+                f"{self._remedy}, or give a wider --tolerance.",
             )
 
     @property
     def _remedy(self) -> str:
         if self.execution.precision != "fp32":
             return "Leave this precision out"
-        if 0 < self.agreement.detections == self.agreement.equal:  # as with a model that finds the same everywhere
+        if 0 < self.detections == self.equal:  # as with a model that finds the same everywhere
             return "Every detection has its equal; some lie as close to the threshold as rounding does. Train longer"
         return "Choose the threshold anew (boxwright threshold)"
 
     def to_document(self) -> dict[str, Any]:
         """What the archive holds under ``exports``."""
-        agreed = self.agreement
         counts = ("detections", "matched", "equal", "largest_box_difference", "largest_score_difference")
+        sides = {"": self.figures, "_before": self.reference}
         return {
             "member": BACKENDS[self.execution.backend].member(self.execution.precision),
-            "pictures": len(agreed.pictures),
-            **{name: getattr(agreed, name) for name in counts},
-            "worst_picture": agreed.worst.name if agreed.worst else "",
-            **{
-                f"{key}{suffix}": side[key]
-                for key in COMPARED
-                for suffix, side in (("", agreed.figures), ("_before", agreed.reference))
-            },
-            "tolerance": agreed.tolerance.figures,
+            "pictures": len(self.pictures),
+            **{name: getattr(self, name) for name in counts},
+            "worst_picture": self.worst.name if self.worst else "",
+            **{f"{key}{suffix}": side[key] for key in COMPARED for suffix, side in sides.items()},
+            "tolerance": self.tolerance,
         }
 
 
@@ -95,18 +91,21 @@ def prove(
     Raises:
         PictureError: a picture is not there or cannot be decoded.
     """
-    trained, thresholds = reference.results, thresholds_of(reference.spec)
-    before = _figures(trained, thresholds)
-    proofs = []
-    for predictor, detected in zip(predictors, detect_pictures(predictors, reference.pictures, advance), strict=True):
+    trained, thresholds, proofs = reference.results, thresholds_of(reference.spec), []
+    every = detect_pictures(predictors, reference.pictures, advance)
+    for predictor, detected in zip(predictors, every, strict=True):
         allowed = TOLERANCES[predictor.execution.precision]
+        allowed = replace(allowed, figures=allowed.figures if tolerance is None else tolerance)
         found = [one.filter_by_score(LEAST_SCORE - allowed.score) for one in detected.detections]
-        compared = agreement(trained.found, found, trained.file_names, LEAST_SCORE, allowed)
-        after = _figures(replace(trained, found=detected.detections), thresholds)
-        if tolerance is not None:
-            allowed = replace(allowed, figures=tolerance)
-        compared = replace(compared, figures=after, reference=before, tolerance=allowed)
-        proofs.append(Proof(predictor.execution, compared, detected.milliseconds))
+        proof = Proof(
+            pictures=compare_pictures(trained.file_names, trained.found, found, LEAST_SCORE, allowed),
+            figures=_figures(replace(trained, found=detected.detections), thresholds),
+            reference=_figures(trained, thresholds),
+            allowed=allowed,
+            execution=predictor.execution,
+            milliseconds=detected.milliseconds,
+        )
+        proofs.append(proof)
     return tuple(proofs)
 
 
