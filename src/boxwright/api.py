@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -208,39 +207,13 @@ def archive(
     say: Callable[[str], object] | None = None,
     progress: Progress | None = None,
 ) -> Path:
-    """Pack a run into ``STORE/NAME.mar``, its exports proved; see ``boxwright.archiving.archive``.
+    """Pack a run into ``STORE/NAME.mar``, its exports proved; see ``boxwright.release.archive``."""
+    from .release import archive as release_archive
 
-    With ``gate`` the archive is served on loopback first, and released only if it answers the validation
-    pictures of ``data`` as the model did in training; see ``boxwright.release.gate.release``.
-    """
-    if precisions:
-        require_train_extra()
-    from .archiving import archive as write_archive
-
-    folder = None if data is None else Path(data)
-
-    def write(place: Path) -> Path:
-        return write_archive(
-            run,
-            name=name,
-            version=version,
-            store=place,
-            precisions=precisions,
-            data=folder,
-            tolerance=tolerance,
-            progress=progress,
-        )
-
-    if not gate:
-        return write(Path(store))
-    from boxwright.release.gate import release
-
-    advance = None if progress is None else partial(progress, "gate")
-    released, report = release(write, Path(run), Path(store), folder, advance)
-    if say:
-        for line in report.lines:
-            say(line)
-    return released
+    return release_archive(
+        run, name=name, version=version, store=store, precisions=precisions, data=data, tolerance=tolerance, gate=gate,
+        say=say, progress=progress,
+    )  # fmt: skip
 
 
 def export(
@@ -254,11 +227,9 @@ def export(
     progress: Progress | None = None,
 ) -> Proof:
     """Write a run's network to a file, proved equal; see ``boxwright.export.files.export``."""
-    require_train_extra()
     from boxwright.export.files import export as write_export
 
-    folder = None if data is None else Path(data)
-    return write_export(Path(run), to, Path(out), precision, folder, tolerance, progress)
+    return write_export(run, to, out, precision=precision, data=data, tolerance=tolerance, progress=progress)
 
 
 def inspect(mar: str | Path) -> ArchiveContents:
