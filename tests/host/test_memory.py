@@ -4,8 +4,8 @@ import sys
 import numpy as np
 
 from boxwright.host.memory import keep_freed_memory, return_freed_memory
-from boxwright.runtime import open_bundle
-from boxwright.runtime.backends.onnxruntime import OnnxBackend
+from boxwright.runtime import Execution, open_bundle
+from boxwright.runtime.backends.onnxruntime import OnnxRuntimeBackend
 
 LEAST = 100_000  # kB that must come back of the 200 MB the program below frees
 
@@ -41,6 +41,6 @@ def test_elsewhere_nothing_happens(monkeypatch):
 def test_a_loaded_graph_is_not_kept_as_bytes(mar):
     graph = open_bundle(mar).read("model.onnx")
     before = sys.getrefcount(graph)
-    backend = OnnxBackend(graph, "tiny.mar")
+    backend = OnnxRuntimeBackend(graph, "tiny.mar", Execution("onnxruntime", "fp32"))
     assert sys.getrefcount(graph) == before
     assert len(backend.detect(np.zeros((1, 3, 192, 192), np.uint8))) == 1

@@ -10,8 +10,9 @@ from concurrent.futures import ThreadPoolExecutor
 import anyio
 import pytest
 
+from boxwright.inputs import Predictor
 from boxwright.parity.clients import open_client
-from boxwright.runtime import Predictor, ServingError
+from boxwright.runtime import ServingError
 from boxwright.serving.app import MAX_BODY, create_app
 from boxwright.serving.engine import Engine, load_models
 from boxwright.serving.server import background_server, serve
@@ -19,7 +20,7 @@ from boxwright.serving.server import background_server, serve
 
 @pytest.fixture(scope="module")
 def base(mar):
-    with background_server([mar]) as url:
+    with background_server(load_models([mar])) as url:
         yield url
 
 

@@ -9,7 +9,7 @@ import zlib
 import numpy as np
 import pytest
 
-from boxwright.runtime import Predictor
+from boxwright.runtime import PicturePredictor
 from boxwright.serving.app import create_app
 from boxwright.serving.engine import Engine, load_models
 
@@ -126,7 +126,7 @@ def test_outputs_can_be_chosen_each_in_its_own_form(ask, picture, found):
 
 
 def test_a_picture_without_detections_has_empty_outputs(ask, picture, monkeypatch):
-    monkeypatch.setattr(Predictor, "report", lambda predictor, found: found.filter_by_score(1.0))
+    monkeypatch.setattr(PicturePredictor, "report", lambda predictor, found: found.filter_by_score(1.0))
     answer = outputs(ask("POST", INFER, json={"inputs": [image(picture)]}))
     assert {name: (one["shape"], one["data"]) for name, one in answer.items()} == {
         "boxes": ([0, 4], []),
@@ -195,6 +195,6 @@ def test_a_full_queue_says_try_again(ask, engine, picture):
 
 def test_a_failing_network_is_503(ask, mar, picture):
     broken = Engine(load_models([mar]))
-    broken.models["tiny"].predictor.chosen = None
+    broken.models["tiny"].predictor._backend = None
     response = ask("POST", INFER, app=create_app(broken), json={"inputs": [image(picture)]})
     assert (response.status_code, response.json()) == (503, {"error": "Prediction failed"})

@@ -8,15 +8,14 @@ from pathlib import Path
 import numpy as np
 
 from boxwright.runtime import ModelSpec
-from boxwright.runtime.backends import ONNX
-from boxwright.runtime.backends.onnxruntime import INPUT, OUTPUTS
+from boxwright.runtime.backends.graph import INPUT, ONNX, OUTPUTS
 from boxwright.runtime.bundle import CHECKSUMS, SPEC
 
 BOXES = np.array([[1, 2, 30, 40], [5, 6, 70, 80]], np.float32)
 
 
 def graph() -> bytes:
-    """Two boxes a picture, whatever the batch; see ``onnx_backend.OUTPUTS``."""
+    """Two boxes per picture, whatever the batch; see ``graph.OUTPUTS``."""
     from onnx import TensorProto, checker, helper, numpy_helper
 
     answers = {"boxes": BOXES, "scores": np.array([0.9, 0.8], np.float32), "labels": np.array([0, 0], np.int64)}

@@ -8,12 +8,13 @@ import sys
 
 import numpy as np
 import pytest
-from boxwright.tuning.setting import MAX_SESSIONS, Setting, splits
 
 import boxwright
 from boxwright.host.machine import describe_machine
-from boxwright.runtime import ConfigError, InputSpec, Variant
+from boxwright.runtime import ConfigError, Execution, InputSpec
+from boxwright.tuning.bench import splits
 from boxwright.tuning.pictures import MOST_PICTURES, made_up_pictures, read_pictures
+from boxwright.tuning.store import MAX_SESSIONS
 from support.command_line import boxwright as command
 from support.exported import with_export
 
@@ -158,7 +159,7 @@ def test_splits_use_all_cores_and_one():
     assert splits(2) == ((2, 1), (1, 2), (1, 1))
     assert splits(6) == ((6, 1), (3, 2), (1, 4), (1, 6), (1, 1))
     assert max(sessions for _, sessions in splits(64)) == MAX_SESSIONS
-    assert str(Setting(Variant("openvino", "bf16"), 1, 2)) == "openvino-bf16, 1 thread x 2 sessions"
+    assert str(Execution("openvino", "bf16", threads=1, sessions=2)) == "openvino-bf16, 1 thread x 2 sessions"
 
 
 def test_pictures_are_taken_evenly_and_bad_ones_told(demo_data, tmp_path):

@@ -22,7 +22,7 @@ from boxwright.runtime.backends import candidates, usable_executions
 from .pictures import Pictures, made_up_pictures, read_pictures
 from .store import MAX_SESSIONS, Stored, best_run, write_entry
 
-__all__ = ["Bench", "bench"]
+__all__ = ["Bench", "bench", "splits"]
 
 _TIMEOUT_SECONDS = 1800  # torch.compile alone takes minutes
 _WORKER = [sys.executable, "-P", "-m", "boxwright.tuning.worker"]
@@ -104,7 +104,7 @@ def bench(
     executions = [
         replace(one, threads=threads, sessions=sessions)
         for one in candidates(bundle, asked)
-        for threads, sessions in _splits(machine.cores)
+        for threads, sessions in splits(machine.cores)
     ]
     canvas = bundle.spec.input
     pictures = made_up_pictures(canvas) if data is None else read_pictures(data, canvas)
@@ -154,7 +154,7 @@ def _alternating(executions: Sequence[Execution], rounds: int) -> Iterator[Execu
         yield from executions if one % 2 == 0 else reversed(executions)
 
 
-def _splits(cores: int) -> tuple[tuple[int, int], ...]:
+def splits(cores: int) -> tuple[tuple[int, int], ...]:
     """(threads, sessions) to try: the cores shared by 1, 2, 4 … sessions, by as many as there are, and one core alone.
 
     Args:
