@@ -44,7 +44,7 @@ def variants(bundle):
 
 
 def with_exports(bundle, *exports):
-    return replace(bundle, spec=replace(bundle.spec, exports=dict.fromkeys(exports, {})))
+    return replace(bundle, spec=replace(bundle.spec, exports={variant: {} for variant in exports}))
 
 
 def test_auto_takes_the_first_that_is_proved_without_running_any(mar, run, monkeypatch):

@@ -9,7 +9,7 @@ import zlib
 import numpy as np
 import pytest
 
-from boxwright.runtime import PicturePredictor
+from boxwright.runtime import Execution, PicturePredictor
 from boxwright.serving.app import create_app
 from boxwright.serving.engine import Engine, load_models
 
@@ -147,8 +147,8 @@ WRONG = [
     (INFER, {"content": b"[" * 100_000}, 400, "malformed"),
     (INFER, {"json": []}, 400, "malformed"),
     (INFER, {"json": {}}, 400, "key 'inputs' is missing"),
-    (INFER, {"json": [1]}, 400, "no object with inputs"),
-    (INFER, {"json": {"inputs": [image(b"x")], "parameters": 1}}, 400, "parameters are no object"),
+    (INFER, {"json": [1]}, 400, "not an object with inputs"),
+    (INFER, {"json": {"inputs": [image(b"x")], "parameters": 1}}, 400, "parameters are not an object"),
     (INFER, {"content": b"x", "headers": {LENGTH: "9" * 5000}}, 400, LENGTH),
     ("/v2", {"content": b""}, 405, "method is not allowed"),
     (INFER, {"json": {"inputs": []}}, 400, "one input, image"),
@@ -194,7 +194,7 @@ def test_a_full_queue_says_try_again(ask, engine, picture):
 
 
 def test_a_failing_network_is_503(ask, mar, picture):
-    broken = Engine(load_models([mar]))
+    broken = Engine(load_models([mar], Execution("onnxruntime")))
     broken.models["tiny"].predictor._backend = None
     response = ask("POST", INFER, app=create_app(broken), json={"inputs": [image(picture)]})
     assert (response.status_code, response.json()) == (503, {"error": "Prediction failed"})

@@ -11,7 +11,8 @@ from boxwright.serving.server import background_server
 
 @pytest.fixture(scope="module")
 def client(mar):
-    with background_server(load_models([mar])) as url, triton.InferenceServerClient(url.removeprefix("http://")) as client:
+    served = background_server(load_models([mar]))
+    with served as url, triton.InferenceServerClient(url.removeprefix("http://")) as client:
         yield client
 
 

@@ -79,9 +79,7 @@ def stored_execution(archive: Path, bundle: Bundle, asked: Execution) -> Executi
     return None if best is None else execution_of(best, asked.device)
 
 
-def _stored_best(
-    archive: Path, bundle: Bundle, asked: Execution
-) -> tuple[Mapping[str, Any] | None, tuple[str, ...]]:
+def _stored_best(archive: Path, bundle: Bundle, asked: Execution) -> tuple[Mapping[str, Any] | None, tuple[str, ...]]:
     """The best stored run that fits and was proved, if anything was left open; and notes on unusable files."""
     stored = read_entry(archive, bundle, describe_machine(asked.device))
     if asked.settled and None not in (asked.threads, asked.sessions):
