@@ -32,6 +32,34 @@ def test_freed_memory_is_kept_until_it_is_given_back():
     assert int(given_back) >= LEAST
 
 
+LIBRARY = """
+import ctypes, sys
+from pathlib import Path
+
+class Watched(ctypes.CDLL):
+    def __getattr__(self, name):
+        assert name != "mallopt", "malloc belongs to the program that imports boxwright"
+        return super().__getattr__(name)
+
+ctypes.CDLL = Watched
+import boxwright
+archive, data = map(Path, sys.argv[1:])
+assert len(boxwright.Predictor(archive)(next((data / "test").glob("*.jpg")))) >= 0
+print(boxwright.evaluate(archive, data, split="test").figures.map >= 0)
+try:
+    from boxwright.host.memory import keep_freed_memory
+    keep_freed_memory()
+except AssertionError:
+    print("watched")
+"""
+
+
+def test_imported_as_a_library_it_leaves_malloc_alone(mar, demo_data):
+    command = [sys.executable, "-c", LIBRARY, str(mar), str(demo_data)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.stdout.split() == ["True", "watched"], done.stderr
+
+
 def test_elsewhere_nothing_happens(monkeypatch):
     monkeypatch.setattr(sys, "platform", "darwin")
     assert not keep_freed_memory()

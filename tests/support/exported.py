@@ -37,14 +37,14 @@ def graph() -> bytes:
     return model.SerializeToString()
 
 
-def with_export(mar: Path, target: Path, *variants: str) -> Path:
-    """A copy of an archive that holds the graph, said to be proved as each of ``variants``."""
+def with_export(mar: Path, target: Path, *variants: str, content: bytes | None = None) -> Path:
+    """A copy of an archive that holds the graph, or other content in its place, as if proved as ``variants``."""
     with zipfile.ZipFile(mar) as old:
         members = {name: old.read(name) for name in old.namelist() if name != CHECKSUMS}
     spec = ModelSpec.from_json(members[SPEC])
     proof = {"member": ONNX, "map": 0.1, "map_before": 0.1, "tolerance": 0.001}
     members[SPEC] = replace(spec, exports=dict.fromkeys(variants, proof)).to_json().encode()
-    members[ONNX] = graph()
+    members[ONNX] = graph() if content is None else content
     sums = (f"{hashlib.sha256(content).hexdigest()}  {name}\n" for name, content in sorted(members.items()))
     members[CHECKSUMS] = "".join(sums).encode()
     with zipfile.ZipFile(target, "w") as new:

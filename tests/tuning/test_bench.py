@@ -109,13 +109,15 @@ def setting_line(archive):
 
 
 def test_what_fails_is_listed_and_the_others_are_measured(mar, tmp_path):
-    archive = with_export(mar, tmp_path / "a.mar", "onnxruntime-bf16", "openvino-fp32")
-    bench = boxwright.bench(archive, backend="onnxruntime", precision="bf16", batches=[1], seconds=0.05, rounds=1)
-    assert bench.runs == ()
-    assert {run["reason"] for run in bench.failed} == {
-        "onnxruntime runs no bf16 on the CPU. Use --backend openvino or torch."
-    }
-    assert bench.stored.path is None
+    archive = with_export(mar, tmp_path / "a.mar", "onnxruntime-fp32", content=b"not a graph")
+    bench = boxwright.bench(archive, batches=[1], seconds=0.05, rounds=1)
+    assert {run["backend"] for run in bench.runs} == {run["backend"] for run in bench.stored.runs} == {"torch"}
+    assert {run["backend"] for run in bench.failed} == {"onnxruntime"}
+    for run in bench.failed:
+        assert "model.onnx: cannot be read by onnxruntime" in run["reason"]
+    assert bench.best["backend"] == "torch"
+    nothing = boxwright.bench(archive, backend="onnxruntime", batches=[1], seconds=0.05, rounds=1)
+    assert (nothing.runs, nothing.stored.path, nothing.best) == ((), None, None)
 
 
 def test_each_runtime_is_measured_and_the_rest_of_a_file_stays(mar, tmp_path):
@@ -146,6 +148,7 @@ def test_what_cannot_be_measured_is_one_sentence(run, mar, tmp_path):
         ([mar, "--seconds", "0"], "0.0 seconds"),
         ([mar, "--backend", "caffe"], "'caffe' is unknown"),
         ([mar, "--precision", "int8"], "int8"),
+        ([mar, "--backend", "onnxruntime", "--precision", "bf16"], "'onnxruntime' does not run bf16"),
     ):
         done = command("bench", *arguments)
         assert done.returncode == 2, arguments
