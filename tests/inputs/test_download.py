@@ -1,5 +1,7 @@
 import asyncio
 import socket
+import subprocess
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -34,6 +36,12 @@ def web():
     files = {"/0": b"at last", "/long": b"x" * 1000, "/drip": None, "/a%20b.jpg": b"a b", "/%C3%BC.jpg": b"u"}
     with web_server(files, MOVED) as (address, _):
         yield address
+
+
+def test_httpx_is_loaded_with_the_first_request():
+    code = "import sys, boxwright.inputs, boxwright.parity.clients; print('httpx' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
 
 
 def test_a_file_arrives_whole(web):

@@ -44,9 +44,7 @@ def _imported(nodes):
     """Top-level names of what is imported; relative imports stay inside the runtime."""
     nodes = list(nodes)
     plain = {alias.name.split(".")[0] for node in nodes if isinstance(node, ast.Import) for alias in node.names}
-    return plain | {
-        node.module.split(".")[0] for node in nodes if isinstance(node, ast.ImportFrom) and node.level == 0
-    }
+    return plain | {node.module.split(".")[0] for node in nodes if isinstance(node, ast.ImportFrom) and node.level == 0}
 
 
 def test_relative_imports_do_not_leave_it():

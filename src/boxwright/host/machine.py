@@ -1,4 +1,4 @@
-"""What this machine is, as far as it decides how fast a model runs."""
+"""This machine, as far as it decides how fast a model runs."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Machine:
         system: operating system, its release, and the architecture.
         python: version.
         versions: of the packages that run a model, as installed.
-        gpu: its name; None where the processor was asked for.
+        gpu: its name; None for the processor.
     """
 
     processor: str

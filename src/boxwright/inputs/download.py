@@ -64,7 +64,7 @@ def require_web(url: str, where: str | None = None) -> None:
 
     Args:
         url: as given.
-        where: it leads; itself by default.
+        where: it leads; to itself by default.
 
     Raises:
         PictureError: another scheme, or no URL at all.

@@ -32,13 +32,9 @@ class TooLarge(HttpFailure):
 
 @dataclass(frozen=True)
 class Reply:
-    """What a server answered.
+    """What a server answered: status and its words, headers by lower-case name, and the body.
 
-    Attributes:
-        status: of HTTP.
-        reason: the server's words for the status.
-        headers: by lower-case name, Latin-1.
-        body: all of it; of an answer without success only the beginning.
+    Of an answer without success the body is only the beginning.
     """
 
     status: int
@@ -65,12 +61,10 @@ class Http:
             url: ``http`` or ``https``, quoted.
             seconds: from looking up the name to the last byte.
             body: to send.
-            headers: to send.
+            headers: to send, beside our own.
 
         Raises:
-            TooSlow: see there.
-            TooLarge: see there.
-            HttpFailure: the URL is malformed, no server answers, or what answers does not speak HTTP.
+            HttpFailure: too slow, too large, a malformed URL, no server, or one that does not speak HTTP.
         """
         import httpx
 
@@ -110,14 +104,11 @@ class Http:
 
 @contextmanager
 def open_http(max_bytes: int, proxy: str | None = None) -> Iterator[Http]:
-    """A client whose connections are open for the time of the block.
-
-    It has a thread of its own, so that it can be used beside a running event loop as well. Proxies of the environment
-    are not used.
+    """A client whose connections are open for the time of the block; in a thread of its own, beside any event loop.
 
     Args:
         max_bytes: largest accepted answer.
-        proxy: URL.
+        proxy: URL; none by default, whatever the environment says.
 
     Raises:
         HttpFailure: the proxy cannot be used.
@@ -142,8 +133,7 @@ def _reason(error: BaseException) -> str:
     first: BaseException | None = error
     while first is not None and not isinstance(first, OSError):
         first = first.__cause__ or first.__context__
-    while first is not None and first.__cause__ is not None:
-        first = first.__cause__  # of "All connection attempts failed"
+    first = getattr(first, "__cause__", None) or first  # of "All connection attempts failed"
     system = os.strerror(first.errno) if isinstance(first, ConnectionError) and first.errno else None
     message = system or getattr(first, "strerror", None) or str(error) or type(error).__name__
     return " ".join(str(message).split()).rstrip(".")

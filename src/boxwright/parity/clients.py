@@ -28,7 +28,7 @@ FORMS = "http://HOST:PORT, …/predictions/NAME, …/v2/models/NAME or …/v1/mo
 """URLs that are understood; a version may follow the name: ``/predictions/NAME/VERSION``, ``/versions/VERSION``."""
 
 TIMEOUT = 120.0
-"""Seconds a picture may take."""
+"""Most seconds per picture."""
 
 CONCURRENCY = 2
 """Pictures on their way at once: one is decoded while the other is looked at."""
@@ -210,10 +210,10 @@ def open_client(url: str, name: str, class_names: Sequence[str], timeout: float 
         url: one of ``FORMS``; a server's alone is asked for ``/predictions/NAME``, else for ``/v2/models/NAME``.
         name: of the model.
         class_names: by index.
-        timeout: seconds a picture may take.
+        timeout: most seconds per picture.
 
     Raises:
-        ConfigError: the URL is none of them.
+        ConfigError: the URL is not one of ``FORMS``.
         ServingError: no server answers.
     """
     parts = _split(url)

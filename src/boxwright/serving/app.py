@@ -72,8 +72,7 @@ def create_app(engine: Engine, max_body: int = MAX_BODY) -> FastAPI:
 
 def _unrouted(status: int, path: str) -> Refusal:
     """TorchServe's words where no route fits."""
+    refer = "please refer to API document."
     if status == HTTPStatus.METHOD_NOT_ALLOWED or path == "/":  # TorchServe answers OPTIONS there
-        message = "Requested method is not allowed, please refer to API document."
-        return Refusal(HTTPStatus.METHOD_NOT_ALLOWED, message, "MethodNotAllowedException")
-    message = "Requested resource is not found, please refer to API document."
-    return Refusal(status, message, "ResourceNotFoundException")
+        return Refusal(405, f"Requested method is not allowed, {refer}", "MethodNotAllowedException")
+    return Refusal(status, f"Requested resource is not found, {refer}", "ResourceNotFoundException")

@@ -71,11 +71,7 @@ def find_model(engine: Engine, name: str, version: str | None) -> ServedModel:
 
 @contextmanager
 def place(engine: Engine, model: ServedModel) -> Iterator[None]:
-    """A place in a model's queue, see ``Engine.place``.
-
-    Raises:
-        Refusal: 503, the queue is full.
-    """
+    """A place in a model's queue, see ``Engine.place``; a full queue is a Refusal, 503."""
     try:
         with engine.place(model):
             yield

@@ -183,7 +183,7 @@ def _wanted(document: Mapping[str, Any]) -> Mapping[str, bool]:
     wanted = {one["name"]: bool(_parameters(one).get("binary_data", every)) for one in named}
     unknown = sorted(set(wanted) - set(_OUTPUTS))
     if unknown:
-        raise ValueError(f"there is no output {unknown[0]!r}, but {', '.join(_OUTPUTS)}")
+        raise ValueError(f"there is no output {unknown[0]!r}, only {', '.join(_OUTPUTS)}")
     return wanted
 
 
