@@ -3,8 +3,9 @@ import shutil
 import numpy as np
 import pytest
 
+from boxwright.inputs import Predictor
 from boxwright.inputs.video import read_video
-from boxwright.runtime import ConfigError, ModelError, Predictor, decode
+from boxwright.runtime import ConfigError, ModelError, decode
 from support.videos import write_video
 
 

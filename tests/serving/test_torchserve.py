@@ -2,7 +2,8 @@ import json
 
 import pytest
 
-from boxwright.runtime import Predictor
+from boxwright.inputs import Predictor
+from boxwright.runtime import Execution
 from boxwright.serving.app import create_app
 from boxwright.serving.engine import Engine, load_models
 
@@ -101,8 +102,8 @@ def test_a_full_queue_says_try_again(ask, engine, picture):
 
 
 def test_a_failing_network_is_503_and_the_server_lives(ask, mar, picture):
-    broken = Engine(load_models([mar]))
-    broken.models["tiny"].predictor.chosen = None
+    broken = Engine(load_models([mar], Execution("onnxruntime")))
+    broken.models["tiny"].predictor._backend = None
     app = create_app(broken)
     response = ask("POST", "/predictions/tiny", app=app, content=picture.read_bytes())
     assert (response.status_code, response.json()["message"]) == (503, "Prediction failed")
