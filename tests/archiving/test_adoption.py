@@ -26,7 +26,8 @@ from boxwright.runtime import (
     preprocess,
 )
 from boxwright.runtime.bundle import MANIFEST
-from boxwright.runtime.networks import build_network, detections_from_output
+from boxwright.runtime.networks import build_network
+from boxwright.runtime.networks.torchvision import detections_from_output
 from support.command_line import boxwright as command
 from support.hostile_archives import members_of, packed, pickled_code
 
@@ -209,7 +210,7 @@ def scripted():
     [
         (lambda state: scripted(), "TorchScript"),
         (lambda state: saved(torch.nn.Linear(1, 1)), "pickled network"),
-        (lambda state: b"nonsense", "no torch file"),
+        (lambda state: b"nonsense", "not a torch file"),
         (lambda state: saved([1, 2]), "no tensors by name"),
         (lambda state: saved({"weight": torch.zeros(1)}), "cls_score.bias"),
         (lambda state: saved({k: v for k, v in state.items() if "rpn.head.bbox" not in k}), "2 tensors are missing"),

@@ -7,10 +7,10 @@ from boxwright.export.onnx import export_onnx
 from boxwright.models import CATALOGUE
 from boxwright.models.onnx_graph import PREFIX
 from boxwright.parity.agreement import agreement
-from boxwright.runtime.backends.onnxruntime import INPUT, OUTPUTS, OnnxBackend
-from boxwright.runtime.backends.openvino import OpenVinoBackend, load_core
-from boxwright.runtime.networks import detections_from_output
-from support.networks import canvases, opinionated, spec_of
+from boxwright.runtime.backends.graph import INPUT, OUTPUTS
+from boxwright.runtime.backends.openvino import load_core
+from boxwright.runtime.networks.torchvision import detections_from_output
+from support.networks import canvases, graph_backends, opinionated, spec_of
 
 SIDE = 128
 
@@ -28,7 +28,7 @@ def test_every_architecture_is_the_same_in_every_runtime(architecture):
     with torch.inference_mode():
         eager = [detections_from_output(one) for one in network(torch.from_numpy(pictures))]
     assert min(len(one) for one in eager) >= 20
-    for backend in (OnnxBackend(graph, "made"), OpenVinoBackend(graph, "made")):
+    for backend in graph_backends(graph):
         exported = backend.detect(pictures)
         assert [len(one) for one in exported] == [len(one) for one in eager]
         found = agreement(eager, exported)
@@ -66,7 +66,7 @@ def test_the_same_network_gives_the_same_bytes_and_nothing_of_this_machine(tiny,
 
 
 def test_batches_of_any_size_give_each_picture_its_own(graph):
-    backend, pictures = OnnxBackend(graph, "made"), canvases(5, SIDE)
+    backend, pictures = graph_backends(graph)[0], canvases(5, SIDE)
     singly = [backend.detect(one[None])[0] for one in pictures]
     found = agreement(singly, backend.detect(pictures))
     assert found.equal == found.detections > 50
@@ -93,7 +93,7 @@ def test_a_picture_without_detections_is_empty(tiny):
     with torch.no_grad():
         shy.roi_heads.box_predictor.cls_score.bias.copy_(torch.tensor([20.0, 0, 0, 0]))
     graph = export_onnx(shy, spec)
-    for backend in (OnnxBackend(graph, "made"), OpenVinoBackend(graph, "made")):
+    for backend in graph_backends(graph):
         assert [len(one) for one in backend.detect(canvases(2, SIDE))] == [0, 0]
 
 
@@ -120,7 +120,7 @@ def test_a_picture_without_proposals_is_empty():
     with torch.no_grad():
         network.rpn.head.cls_logits.bias.fill_(-1000.0)
     graph = export_onnx(network, spec)
-    for backend in (OnnxBackend(graph, "made"), OpenVinoBackend(graph, "made")):
+    for backend in graph_backends(graph):
         assert [len(one) for one in backend.detect(pictures)] == [0, 0]
 
 
@@ -135,7 +135,7 @@ def test_the_mode_of_the_network_is_restored(tiny):
 
 
 def test_boxes_stay_on_the_canvas(graph):
-    for one in OnnxBackend(graph, "made").detect(canvases(3, SIDE)):
+    for one in graph_backends(graph)[0].detect(canvases(3, SIDE)):
         assert one.boxes.min() >= 0
         assert one.boxes.max() <= SIDE
         assert set(np.unique(one.labels)) <= {0, 1, 2}

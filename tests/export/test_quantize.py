@@ -2,9 +2,8 @@ import onnx
 
 from boxwright.export.onnx import export_onnx
 from boxwright.export.quantize import quantize
-from boxwright.runtime.backends.onnxruntime import EXACT, OnnxBackend
-from boxwright.runtime.backends.openvino import OpenVinoBackend
-from support.networks import canvases, opinionated, spec_of
+from boxwright.runtime.backends.graph import EXACT
+from support.networks import canvases, graph_backends, opinionated, spec_of
 
 
 def test_networks_are_int8_and_boxes_are_not():
@@ -27,5 +26,5 @@ def test_networks_are_int8_and_boxes_are_not():
     left = [made[node.input[0]].name for node in model.graph.node if node.op_type == "Relu"]
     assert len(activations) > 1
     assert left == [layers[0].name]  # for the others rounding does what they did
-    for backend in (OnnxBackend(small, "made"), OpenVinoBackend(small, "made")):
+    for backend in graph_backends(small, "int8"):
         assert sum(len(one) for one in backend.detect(canvases(2, 128))) > 0

@@ -1,8 +1,12 @@
+import subprocess
+import sys
+from dataclasses import replace
+
 import pytest
 from torchvision.models import get_weight
 
-from boxwright.models import CATALOGUE, find_architecture
-from boxwright.runtime import InputSpec, ModelError
+from boxwright.models import CATALOGUE, find_architecture, find_family
+from boxwright.runtime import ConfigError, ModelError
 
 
 def test_the_nearest_name_is_given():
@@ -13,6 +17,23 @@ def test_the_nearest_name_is_given():
 @pytest.mark.parametrize("name", sorted(CATALOGUE))
 def test_every_row_is_true(name):
     row = CATALOGUE[name]
-    assert InputSpec(*row.image_size)
+    assert row.canvas(*row.image_size, "letterbox")
+    assert row in find_family(name).rows
     for member in filter(None, [row.coco_weights, row.backbone_weights]):
         assert get_weight(member).url.startswith("https://")
+
+
+@pytest.mark.parametrize(("height", "width"), [(33, 32), (32, 100)])
+def test_a_canvas_must_fit_the_strides(height, width):
+    with pytest.raises(ConfigError, match=r"fasterrcnn_tiny_fpn.*multiple of 32"):
+        find_architecture("fasterrcnn_tiny_fpn").canvas(height, width, "letterbox")
+    with pytest.raises(ConfigError, match="from 1 to 8192"):
+        find_architecture("fasterrcnn_tiny_fpn").canvas(0, width - width % 32, "letterbox")
+    finer = replace(find_architecture("fasterrcnn_tiny_fpn"), stride=14)
+    assert finer.canvas(504, 560, "stretch").width == 560
+
+
+def test_the_catalogue_needs_no_torch():
+    code = "import sys, boxwright.models; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.strip() == "False", done.stderr

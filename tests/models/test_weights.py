@@ -78,7 +78,7 @@ def test_code_is_not_run(tmp_path):
             return (open, (str(tmp_path / "touched"), "w"))
 
     torch.save({"a": Evil()}, tmp_path / "w.pth", pickle_module=pickle)
-    with pytest.raises(ModelError, match="need code"):
+    with pytest.raises(ModelError, match="needs its code"):
         load_weights(network_of(), str(tmp_path / "w.pth"), TINY)
     assert not (tmp_path / "touched").exists()
 
@@ -88,7 +88,7 @@ def test_code_is_not_run(tmp_path):
     [
         ("w.pth", b"nonsense", "w.pth"),
         ("w.safetensors", b"nonsense", "not a safetensors"),
-        ("w.pth", None, "no such file"),
+        ("w.pth", None, "does not exist"),
     ],
 )
 def test_unusable_files_are_named(tmp_path, name, content, culprit):

@@ -14,7 +14,7 @@ from importlib import metadata
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-__all__ = ["Machine", "cores", "describe_machine"]
+__all__ = ["Machine", "cores", "describe_machine", "has_bf16"]
 
 # what the runtimes have kernels of their own for
 _INSTRUCTION_SETS = (
@@ -132,6 +132,15 @@ def _processor(facts: Mapping[str, str]) -> str:
 def _instruction_sets(facts: Mapping[str, str]) -> tuple[str, ...]:
     flags = set((facts.get("flags") or facts.get("Features") or "").split())
     return tuple(name for name in _INSTRUCTION_SETS if name in flags)
+
+
+def has_bf16(proc: Path = _PROC) -> bool:
+    """Whether the processor multiplies in bf16.
+
+    Args:
+        proc: where Linux describes itself.
+    """
+    return not {"avx512_bf16", "amx_bf16", "bf16"}.isdisjoint(_instruction_sets(_cpuinfo(proc)))
 
 
 def _memory_bytes() -> int | None:
