@@ -41,7 +41,7 @@ def opinionated(spec):
 
 
 def _spread(network, pictures):
-    """The last layers' weights anew, so that their answers, of all pyramid levels, have the deviation of ``_SPREAD``."""
+    """The last layers' weights anew, so that their answers, of all levels, have the deviation of ``_SPREAD``."""
     answers, hooks = {}, []
     for name, module in network.named_modules():
         spread = next((spread for kind, spread in _SPREAD.items() if re.search(rf"(^|\.)({kind})$", name)), None)

@@ -99,8 +99,8 @@ def sheet_canvas(sheet: Path, side: int, recipe: str) -> InputSpec:
     Raises:
         ConfigError: a file that is no PNG, a side that no canvas has, an unknown recipe.
     """
-    from boxwright.data.augment import Augmentation
     from boxwright.config import TrainConfig
+    from boxwright.data.augment import Augmentation
     from boxwright.models import find_architecture
     from boxwright.runtime import ConfigError
 

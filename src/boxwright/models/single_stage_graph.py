@@ -55,7 +55,7 @@ class _Networks(nn.Module):
         self.network = network
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        """uint8 [N, 3, H, W] to class logits [N, n, K+1], box regression [N, n, 4] and, of FCOS, centredness [N, n, 1]."""
+        """uint8 [N, 3, H, W] to class logits [N, n, K+1], box regression [N, n, 4] and, of FCOS, centredness."""
         features = self.network.backbone(self.network.transform.normalized(images))
         answers = self.network.head.forward(list(features.values()))  # what its hook hides is not read here
         return [answers[name] for name in _ANSWERS if name in answers]
