@@ -10,7 +10,7 @@ import torch
 import boxwright
 from boxwright.data import read_folder
 from boxwright.evaluation import ground_truth_of
-from boxwright.models.detector import TorchvisionDetector
+from boxwright.models.detector import Detector
 from boxwright.runtime import InputSpec, ModelSpec
 from boxwright.training.data_module import DetectionData, Loading
 from boxwright.training.module import DetectionModule
@@ -22,7 +22,7 @@ def validate(data, out, devices):
     folder = read_folder(Path(data))
     torch.manual_seed(0)
     spec = ModelSpec("parallel", "fasterrcnn_tiny_fpn", folder.classes, InputSpec(96, 96))
-    detector = TorchvisionDetector(spec)
+    detector = Detector(spec)
     truth = ground_truth_of(folder.splits["valid"])
     module = DetectionModule(detector, spec, truth, Optimization("sgd", 0.1, 0.0, 0.1))
     trainer = L.Trainer(

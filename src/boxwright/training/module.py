@@ -65,7 +65,8 @@ class DetectionModule(L.LightningModule):
 
     def configure_optimizers(self) -> Any:
         """AdamW or SGD under a one-cycle schedule over all steps."""
-        return self._optimization.configure(self.network, int(self.trainer.estimated_stepping_batches))
+        groups = self._detector.parameter_groups()
+        return self._optimization.configure(groups, int(self.trainer.estimated_stepping_batches))
 
     def on_train_epoch_start(self) -> None:
         """Start the clock."""

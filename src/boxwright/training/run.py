@@ -171,7 +171,7 @@ class TrainingRun:
             "accelerator": "gpu" if config.gpus else "cpu",
             "devices": config.gpus or 1,
             "strategy": "auto",
-            "precision": "32-true",  # bf16 is applied part by part: models/precision.py
+            "precision": "32-true",  # bf16 is applied part by part: see Detector
             "max_epochs": config.epochs,
             "gradient_clip_val": config.gradient_clip or None,
             "logger": loggers,

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from boxwright.config import TrainConfig
 from boxwright.models import find_architecture
-from boxwright.models.precision import resolve_precision
+from boxwright.models.detector import resolve_precision
 from boxwright.runtime import ConfigError
 from boxwright.tracking.mlflow import resolve_mlflow_uri
 from boxwright.tracking.wandb import resolve_wandb_mode
