@@ -4,11 +4,11 @@ import pytest
 from PIL import Image
 
 from boxwright.config import TrainConfig, save_config
-from boxwright.reporting.run_report import missing_pictures, report_run
+from boxwright.reporting import missing_pictures, report_run
 from boxwright.runtime import DataError
 from support.made import made_results, made_run
 
-GONE = "The pictures were not at hand"
+GONE = "The pictures were missing when this page was written."
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ __all__ = ["REPAIRS", "repair_folder"]
 Progress = Callable[[int, int], object]
 
 
-def repair_folder(inspection: Inspection, out: Path, advance: Progress | None = None) -> tuple[Finding, ...]:
+def repair_folder(inspection: Inspection, out: str | Path, advance: Progress | None = None) -> tuple[Finding, ...]:
     """Write a repaired copy; the original is not touched. ``CODES`` says what is repaired, and how.
 
     Args:
@@ -40,12 +40,12 @@ def repair_folder(inspection: Inspection, out: Path, advance: Progress | None = 
         ConfigError: ``out`` holds files already, or lies in the data folder.
         DataError: a file that cannot be read.
     """
-    require_new_folder(out, inspection.root)
+    require_new_folder(Path(out), inspection.root)
     unread = [one for one in inspection.findings if one.code in ("json-broken", "json-incomplete")]
     if unread:
         raise DataError(f"{inspection.root}: {unread[0]}.", "What cannot be read cannot be repaired; export it again.")
     done: list[Finding] = []
-    with new_folder(out) as folder:
+    with new_folder(Path(out)) as folder:
         for split, document in inspection.documents.items():
             draft = _Draft(document, inspection.facts[split], inspection.findings)
             done += draft.repair()

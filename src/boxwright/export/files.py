@@ -9,6 +9,7 @@ from pathlib import Path
 
 from boxwright.evaluation.compare import read_run
 from boxwright.evaluation.pictures import find_data
+from boxwright.host.dependencies import require_train_extra
 from boxwright.parity.proof import Proof, prove
 from boxwright.runtime import Backend, Bundle, ConfigError, Execution, open_bundle
 from boxwright.runtime.backends import require_installed
@@ -29,11 +30,12 @@ _BACKENDS = {"state-dict": "torch", "onnx": "onnxruntime", "openvino": "openvino
 
 
 def export(
-    run: Path,
+    run: str | Path,
     to: str,
-    out: Path,
+    out: str | Path,
+    *,
     precision: str = "fp32",
-    data: Path | None = None,
+    data: str | Path | None = None,
     tolerance: float | None = None,
     progress: Progress | None = None,
 ) -> Proof:
@@ -58,9 +60,11 @@ def export(
         DataError: the pictures are not there.
         OutOfTolerance: what was written gives other figures than the trained model.
     """
+    require_train_extra()
+    run, out = Path(run), Path(out)
     _require_sense(to, out, precision)
     trained, spec = read_run(run)
-    folder = find_data(run, trained, data)
+    folder = find_data(run, trained, None if data is None else Path(data))
     execution = Execution(_BACKENDS[to], precision)
     require_installed(execution.backend)
     bundle = open_bundle(run)

@@ -1,1 +1,5 @@
 """Export, archive, serve and check, in one step."""
+
+from .archive import archive
+
+__all__ = ["archive"]

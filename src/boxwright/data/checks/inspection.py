@@ -98,17 +98,17 @@ def _statistics(document: Document, by_class: Mapping[str, int]) -> dict[str, An
 
 
 def inspect_folder(
-    root: Path,
+    data: str | Path,
     splits: Sequence[str] | None = None,
     *,
     pixels: bool = True,
     workers: int | None = None,
     advance: Callable[[int, int], object] | None = None,
 ) -> Inspection:
-    """Check a data folder.
+    """Check a data folder: read every split, open every picture, report everything that is wrong.
 
     Args:
-        root: holds ``train/``, ``valid/`` and perhaps ``test/``.
+        data: the folder; it holds ``train/``, ``valid/`` and perhaps ``test/``.
         splits: look at these only; all by default.
         pixels: decode every picture and look for the same and similar ones; else only headers are read.
         workers: threads; one a processor by default.
@@ -117,6 +117,7 @@ def inspect_folder(
     Raises:
         DataError: there is no folder, or nothing in it that could be checked.
     """
+    root = Path(data)
     names = _splits_of(root, splits)
     findings: list[Finding] = []
     documents = _read(root, names, findings)

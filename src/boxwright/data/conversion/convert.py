@@ -52,8 +52,8 @@ class Conversion:
 
 
 def convert(
-    source: Path,
-    out: Path,
+    source: str | Path,
+    out: str | Path,
     format: str,  # noqa: A002  # the name of the option
     *,
     split: tuple[float, ...] | None = None,
@@ -79,6 +79,7 @@ def convert(
         ConfigError: an unknown format, shares that are no split, a folder that cannot be written.
         DataError: the source cannot be read; file and line, object or id are named.
     """
+    source, out = Path(source), Path(out)
     _require_settings(format, split, voc_origin)
     require_new_folder(out, source)
     if not is_file(source) and not is_folder(source):
