@@ -63,9 +63,7 @@ def test_names_for_type_checkers_are_those_that_are_loaded():
 
 
 def test_importing_the_package_loads_none_of_its_parts():
-    code = (
-        "import sys, boxwright; dir(boxwright); print([name for name in sys.modules if name.startswith('boxwright.')])"
-    )
+    code = "import sys, boxwright; dir(boxwright); print([one for one in sys.modules if one.startswith('boxwright.')])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout.strip() == "[]", done.stderr
 
