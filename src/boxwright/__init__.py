@@ -30,9 +30,9 @@ if TYPE_CHECKING:
     from .archiving import inspect_archive
     from .data import Finding as Finding
     from .data import Inspection as Inspection
-    from .data import inspect_folder
-    from .data.conversion import convert as convert
-    from .data.repair import repair_folder
+    from .data import check as check
+    from .data import convert as convert
+    from .data import repair as repair
     from .evaluation import Evaluation as Evaluation
     from .evaluation import evaluate as evaluate
     from .evaluation.compare import Contender as Contender
@@ -69,16 +69,12 @@ if TYPE_CHECKING:
     from .training.start import train as train
     from .tuning.bench import bench as bench
 
-    check = inspect_folder
     inspect = inspect_archive
-    repair = repair_folder
     report = report_run
 
 _HOMES = {
     "archiving": ("Adoption", "ArchiveContents", "adopt", "inspect_archive as inspect"),
-    "data": ("Finding", "Inspection", "inspect_folder as check"),
-    "data.conversion": ("convert",),
-    "data.repair": ("repair_folder as repair",),
+    "data": ("Finding", "Inspection", "check", "convert", "repair"),
     "evaluation": ("Evaluation", "evaluate"),
     "evaluation.compare": ("Contender", "compare"),
     "export.files": ("export",),

@@ -19,12 +19,12 @@ from .findings import Finding
 from .new_folder import new_folder, require_new_folder
 from .turning import turn_box, turn_polygons
 
-__all__ = ["REPAIRS", "repair_folder"]
+__all__ = ["REPAIRS", "repair", "repair_folder"]
 
 Progress = Callable[[int, int], object]
 
 
-def repair_folder(inspection: Inspection, out: str | Path, advance: Progress | None = None) -> tuple[Finding, ...]:
+def repair_folder(inspection: Inspection, out: Path, advance: Progress | None = None) -> tuple[Finding, ...]:
     """Write a repaired copy; the original is not touched. ``CODES`` says what is repaired, and how.
 
     Args:
@@ -40,17 +40,22 @@ def repair_folder(inspection: Inspection, out: str | Path, advance: Progress | N
         ConfigError: ``out`` holds files already, or lies in the data folder.
         DataError: a file that cannot be read.
     """
-    require_new_folder(Path(out), inspection.root)
+    require_new_folder(out, inspection.root)
     unread = [one for one in inspection.findings if one.code in ("json-broken", "json-incomplete")]
     if unread:
         raise DataError(f"{inspection.root}: {unread[0]}.", "What cannot be read cannot be repaired; export it again.")
     done: list[Finding] = []
-    with new_folder(Path(out)) as folder:
+    with new_folder(out) as folder:
         for split, document in inspection.documents.items():
             draft = _Draft(document, inspection.facts[split], inspection.findings)
             done += draft.repair()
             _write(draft.document(), inspection.root / split, folder / split, advance)
     return tuple(done)
+
+
+def repair(inspection: Inspection, out: str | Path, *, advance: Progress | None = None) -> tuple[Finding, ...]:
+    """See ``repair_folder``."""
+    return repair_folder(inspection, Path(out), advance)
 
 
 class _Draft:

@@ -25,7 +25,7 @@ from .likeness import ListedPicture, check_likeness
 from .pictures import Listing, check_listing, check_pictures, list_split
 from .scan import PictureFacts, scan_pictures
 
-__all__ = ["Inspection", "inspect_folder", "require_data_folder"]
+__all__ = ["Inspection", "check", "inspect_folder", "require_data_folder"]
 
 SCHEMA = 1
 _MOST_ERRORS = 3  # in one sentence
@@ -97,18 +97,31 @@ def _statistics(document: Document, by_class: Mapping[str, int]) -> dict[str, An
     }
 
 
+def check(data: str | Path, *, advance: Callable[[int, int], object] | None = None) -> Inspection:
+    """Check a data set: read every split, open every picture, report every finding.
+
+    Args:
+        data: folder with ``train/``, ``valid/`` and optionally ``test/``.
+        advance: called with (pictures done, pictures in all).
+
+    Raises:
+        DataError: the folder does not exist, or nothing in it can be checked.
+    """
+    return inspect_folder(Path(data), advance=advance)
+
+
 def inspect_folder(
-    data: str | Path,
+    root: Path,
     splits: Sequence[str] | None = None,
     *,
     pixels: bool = True,
     workers: int | None = None,
     advance: Callable[[int, int], object] | None = None,
 ) -> Inspection:
-    """Check a data folder: read every split, open every picture, report everything that is wrong.
+    """Check a data folder.
 
     Args:
-        data: the folder; it holds ``train/``, ``valid/`` and perhaps ``test/``.
+        root: holds ``train/``, ``valid/`` and perhaps ``test/``.
         splits: look at these only; all by default.
         pixels: decode every picture and look for the same and similar ones; else only headers are read.
         workers: threads; one a processor by default.
@@ -117,7 +130,6 @@ def inspect_folder(
     Raises:
         DataError: there is no folder, or nothing in it that could be checked.
     """
-    root = Path(data)
     names = _splits_of(root, splits)
     findings: list[Finding] = []
     documents = _read(root, names, findings)
