@@ -178,5 +178,5 @@ def _the_one(thresholds: NDArray[np.float64]) -> float:
 
 
 def none_if_nan(value: float) -> float | None:
-    """A figure for JSON, which has no NaN."""
-    return None if np.isnan(value) else float(value)
+    """A figure for JSON, which has no NaN; a count stays an integer."""
+    return None if np.isnan(value) else value
