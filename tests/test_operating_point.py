@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 
 import boxwright
-from boxwright.runtime import ModelSpec, OperatingPoint, Predictor
+from boxwright.inputs import Predictor
+from boxwright.runtime import ModelSpec, OperatingPoint
 from boxwright.runtime.torchserve import Handler
+from boxwright.serving.engine import load_models
 from boxwright.serving.server import background_server
 
 
@@ -54,7 +56,7 @@ def test_the_archive_and_the_server_report_from_it(by_class, picture, wanted, tm
     mar = boxwright.archive(by_class, store=tmp_path, name="own", precisions=())  # torch: equal to the last bit
     with zipfile.ZipFile(mar) as file:
         assert json.loads(file.read("boxwright.json"))["operating_point"]["by_class"] is True
-    with background_server([mar]) as base:
+    with background_server(load_models([mar])) as base:
         request = urllib.request.Request(f"{base}/predictions/own", data=picture, method="PUT")
         request.add_header("Content-Type", "application/octet-stream")
         with urllib.request.urlopen(request, timeout=30) as response:

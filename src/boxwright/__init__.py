@@ -11,45 +11,42 @@
     detections = boxwright.Predictor(mar)("picture.jpg")
     boxwright.serve([mar])
 
-Importing this package loads none of its parts; each comes with the first use of its name.
+Importing this package loads none of its parts; each is loaded when its name is first used.
 """
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from boxwright.evaluation.compare import Contender as Contender
-    from boxwright.metrics.comparison import Comparison as Comparison
-    from boxwright.parity.endpoint import EndpointEvaluation as EndpointEvaluation
-
-    from .api import adopt as adopt
-    from .api import archive as archive
-    from .api import bench as bench
-    from .api import check as check
-    from .api import choose_threshold as choose_threshold
-    from .api import compare as compare
-    from .api import convert as convert
-    from .api import evaluate as evaluate
-    from .api import evaluate_endpoint as evaluate_endpoint
-    from .api import export as export
-    from .api import inspect as inspect
-    from .api import repair as repair
-    from .api import report as report
-    from .api import resume as resume
-    from .api import serve as serve
-    from .api import train as train
     from .archiving import Adoption as Adoption
     from .archiving import ArchiveContents as ArchiveContents
+    from .archiving import adopt as adopt
+    from .archiving import inspect_archive
     from .data import Finding as Finding
     from .data import Inspection as Inspection
+    from .data import check as check
+    from .data import convert as convert
+    from .data import repair as repair
     from .evaluation import Evaluation as Evaluation
+    from .evaluation import evaluate as evaluate
+    from .evaluation.compare import Contender as Contender
+    from .evaluation.compare import compare as compare
+    from .export.files import export as export
     from .inputs import Prediction as Prediction
     from .inputs import Predictor as Predictor
     from .metrics import Figures as Figures
+    from .metrics.comparison import Comparison as Comparison
+    from .parity.endpoint import EndpointEvaluation as EndpointEvaluation
+    from .parity.endpoint import evaluate_endpoint as evaluate_endpoint
+    from .release import archive as archive
+    from .reporting import choose_threshold as choose_threshold
+    from .reporting import report_run
     from .runtime import ArchiveError as ArchiveError
     from .runtime import BoxwrightError as BoxwrightError
     from .runtime import ConfigError as ConfigError
@@ -66,63 +63,62 @@ if TYPE_CHECKING:
     from .runtime import PictureTooLarge as PictureTooLarge
     from .runtime import ServingError as ServingError
     from .runtime import UnsupportedPicture as UnsupportedPicture
+    from .serving.server import serve as serve
     from .training import RunResult as RunResult
+    from .training import resume as resume
+    from .training import train as train
+    from .tuning.bench import bench as bench
+
+    inspect = inspect_archive
+    report = report_run
 
 _HOMES = {
-    "Adoption": "archiving",
-    "ArchiveContents": "archiving",
-    "ArchiveError": "runtime",
-    "BoxwrightError": "runtime",
-    "ConfigError": "runtime",
-    "ContractError": "runtime",
-    "DataError": "runtime",
-    "Detections": "runtime",
-    "Execution": "runtime",
-    "Finding": "data",
-    "Inspection": "data",
-    "Comparison": "metrics.comparison",
-    "Contender": "evaluation.compare",
-    "EndpointEvaluation": "parity.endpoint",
-    "Evaluation": "evaluation",
-    "Figures": "metrics",
-    "MissingDependency": "runtime",
-    "ModelError": "runtime",
-    "ModelSpec": "runtime",
-    "OperatingPoint": "runtime",
-    "OutOfTolerance": "runtime",
-    "PictureError": "runtime",
-    "PictureTooLarge": "runtime",
-    "Prediction": "inputs",
-    "Predictor": "inputs",
-    "RunResult": "training",
-    "ServingError": "runtime",
-    "UnsupportedPicture": "runtime",
-    "adopt": "api",
-    "archive": "api",
-    "bench": "api",
-    "check": "api",
-    "choose_threshold": "api",
-    "compare": "api",
-    "convert": "api",
-    "repair": "api",
-    "evaluate": "api",
-    "export": "api",
-    "inspect": "api",
-    "evaluate_endpoint": "api",
-    "report": "api",
-    "resume": "api",
-    "serve": "api",
-    "train": "api",
+    "archiving": ("Adoption", "ArchiveContents", "adopt", "inspect_archive as inspect"),
+    "data": ("Finding", "Inspection", "check", "convert", "repair"),
+    "evaluation": ("Evaluation", "evaluate"),
+    "evaluation.compare": ("Contender", "compare"),
+    "export.files": ("export",),
+    "inputs": ("Prediction", "Predictor"),
+    "metrics": ("Figures",),
+    "metrics.comparison": ("Comparison",),
+    "parity.endpoint": ("EndpointEvaluation", "evaluate_endpoint"),
+    "release": ("archive",),
+    "reporting": ("choose_threshold", "report_run as report"),
+    "runtime": (
+        "ArchiveError", "BoxwrightError", "ConfigError", "ContractError", "DataError", "Detections", "Execution",
+        "MissingDependency", "ModelError", "ModelSpec", "OperatingPoint", "OutOfTolerance", "PictureError",
+        "PictureTooLarge", "ServingError", "UnsupportedPicture",
+    ),
+    "serving.server": ("serve",),
+    "training": ("RunResult", "resume", "train"),
+    "tuning.bench": ("bench",),
+}  # fmt: skip
+"""Public names by the module that holds them, as in the imports above: a test compares the two."""
+
+_NAMES = {
+    name.rpartition(" as ")[2]: (home, name.partition(" as ")[0]) for home, names in _HOMES.items() for name in names
 }
 
-__all__ = ["__version__", *sorted(_HOMES)]
+__all__ = ["__version__", *sorted(_NAMES)]
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
+    if name not in _NAMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f".{_HOMES[name]}", __name__), name)
+    home, attribute = _NAMES[name]
+    return getattr(import_module(f".{home}", __name__), attribute)
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_HOMES])
+    return sorted([*globals(), *_NAMES])
+
+
+class _Package(ModuleType):
+    """Importing the package ``export`` would put it in the place of the verb of that name; the verb stays."""
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if not (name in _NAMES and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package

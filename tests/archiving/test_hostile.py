@@ -12,7 +12,7 @@ from rich.console import Console
 
 import boxwright
 from boxwright.cli import main
-from boxwright.cli.contents import print_contents
+from boxwright.cli.archive import print_contents
 from boxwright.runtime import ArchiveError, open_bundle
 from boxwright.runtime.bundle import SPEC
 from support.command_line import boxwright as command

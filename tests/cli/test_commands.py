@@ -4,7 +4,8 @@ import sys
 
 import pytest
 
-from boxwright.runtime import Predictor, decode
+from boxwright.inputs import Predictor
+from boxwright.runtime import decode
 from support.command_line import boxwright
 
 
@@ -87,7 +88,7 @@ WRONG = [
     (["check", "nowhere"], "nowhere: no such folder"),
     (["check", "."], "_annotations.coco.json: missing"),
     (["check", "text.txt"], "text.txt: is a file"),
-    (["check", "{data}", "--show-augmented", "2", "--sheet", "a.jpg"], "a.jpg is no .png"),
+    (["check", "{data}", "--show-augmented", "2", "--sheet", "a.jpg"], "a.jpg is not a .png"),
     (["check", "{data}", "--html", "."], "--html . is a folder"),
     (["check", "{data}", "--fix", "{data}/copy"], "lies inside"),
     (["check", "{data}", "--fix", "."], "not empty"),

@@ -4,7 +4,7 @@ import re
 import numpy as np
 import pytest
 
-from boxwright.reporting.charts import Column, Dot, Mark, Series, line_chart
+from boxwright.reporting.charts import Column, Dot, Mark, Plot, Series, line_chart
 from boxwright.reporting.rows import Bar, Estimate, bars, forest, matrix
 from boxwright.reporting.svg import axis_over, between, element, figure, number, share_axis, ticks
 
@@ -57,7 +57,7 @@ def test_elements_escape_words_and_attributes():
 
 
 def drawn(series, places=(0.0, 0.5, 1.0), **parts):
-    return line_chart("chart-x", "Title", share_axis("score"), share_axis("F2"), places, series, **parts)
+    return line_chart("chart-x", "Title", Plot(share_axis("score"), share_axis("F2"), places, series, **parts))
 
 
 def test_a_line_runs_from_corner_to_corner_and_breaks_where_there_is_no_figure():

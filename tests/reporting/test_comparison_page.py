@@ -52,8 +52,8 @@ def test_only_settings_that_differ_are_listed(runs, tmp_path):
 def test_a_run_against_itself_without_epochs_or_provenance(runs, tmp_path):
     bare = dataclasses.replace(runs[0], epochs=[], spec=dataclasses.replace(runs[0].spec, provenance={}))
     page = written(tmp_path / "c.html", [bare, bare, bare])
-    assert "No figures by epoch are at hand." in page
-    assert "None of those recorded." in page
+    assert "No figures by epoch were recorded." in page
+    assert "All recorded settings are the same." in page
     assert {"difference-1", "difference-2"} <= set(re.findall(r'<figure id="chart-([\w-]+)"', page))
 
 
@@ -74,5 +74,5 @@ def test_thresholds_by_class_are_no_single_score(make_case, tmp_path):
     assert "<td>score 0.400</td><td>each class from its own score (0.020 to 0.300)</td>" in page
     chart = re.search(r'<figure id="chart-threshold">.*?</figure>', page, re.S)[0]
     assert chart.count("<circle") == 1
-    assert "A run with a threshold for each class has no place here." in chart
+    assert "A run with a threshold for each class has no dot." in chart
     assert "0.210" not in page

@@ -1,4 +1,4 @@
-from boxwright.reporting.epochs import curves_by_epoch, epoch_chart, loss_chart, median_of
+from boxwright.reporting.epochs import Line, curves_by_epoch, epoch_chart, loss_chart, median_of
 
 LINES = [
     {"epoch": -1, "step": 0, "val/map": 0.9},
@@ -20,18 +20,18 @@ def test_lines_of_an_epoch_come_together():
 
 
 def test_the_best_epoch_is_counted_from_one():
-    chart = epoch_chart("c", "mAP", "mAP", [("mAP", {0: 0.1, 1: 0.3, 2: 0.2})], best=1)
+    chart = epoch_chart("c", "mAP", "mAP", [Line("mAP", {0: 0.1, 1: 0.3, 2: 0.2})], best=1)
     assert ">best: epoch 2<" in chart.drawing
     assert "epoch  2\nmAP  0.300" in chart.drawing
 
 
 def test_runs_of_different_length_share_a_chart():
-    chart = epoch_chart("c", "mAP", "mAP", [("a", {0: 0.1}), ("b", {0: 0.2, 1: 0.3}), ("c", {})])
+    chart = epoch_chart("c", "mAP", "mAP", [Line("a", {0: 0.1}), Line("b", {0: 0.2, 1: 0.3}), Line("c", {})])
     assert "epoch  2\nb  0.300" in chart.drawing
 
 
 def test_nothing_logged_is_no_chart():
-    assert epoch_chart("c", "mAP", "mAP", [("a", {})]) is None
+    assert epoch_chart("c", "mAP", "mAP", [Line("a", {})]) is None
     assert loss_chart(curves_by_epoch([]), None) is None
 
 

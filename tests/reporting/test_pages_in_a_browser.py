@@ -6,8 +6,8 @@ import pytest
 
 from boxwright.data import inspect_folder
 from boxwright.metrics.comparison import compare
-from boxwright.reporting import ComparedRun, write_check_page, write_comparison_page, write_report
-from boxwright.reporting.verdicts import judge
+from boxwright.reporting import ComparedRun, Report, write_check_page, write_comparison_page, write_report
+from boxwright.reporting.gallery import judge
 from support.broken import clean_document, write_data
 
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>'\"&"
@@ -27,11 +27,9 @@ def hostile(make_case):
 def pages(case, hostile, tmp_path_factory):
     folder = tmp_path_factory.mktemp("pages")
     for name, one in {"report": case, "hostile": hostile}.items():
-        write_report(
-            folder / f"{name}.html",
-            spec=one.spec, results=one.results, analysis=one.analysis, epochs=one.epochs, pictures=one.pictures,
-            data_summary={"train": {"pictures": 3, HOSTILE: 4}},
-        )  # fmt: skip
+        counts = {"train": {"pictures": 3, HOSTILE: 4}}
+        report = Report(one.spec, one.results, one.analysis, one.epochs, one.pictures, data_summary=counts)
+        write_report(folder / f"{name}.html", report)
     runs = [ComparedRun(name, case.spec, case.epochs, case.analysis) for name in ("a", HOSTILE, "c")]
     matches, thresholds = case.analysis.matches, case.analysis.thresholds
     differences = [compare(matches, matches, thresholds, thresholds, resamples=20)] * 2

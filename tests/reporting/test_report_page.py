@@ -10,11 +10,10 @@ from PIL import Image
 from boxwright.evaluation.analysis import analyse
 from boxwright.evaluation.results import SplitResults
 from boxwright.metrics import GroundTruth
-from boxwright.reporting import write_report
-from boxwright.reporting.gallery import gallery
-from boxwright.reporting.operating_point import sentence
+from boxwright.reporting import Report, write_report
+from boxwright.reporting.gallery import gallery, judge
 from boxwright.reporting.page import as_json
-from boxwright.reporting.verdicts import judge
+from boxwright.reporting.words import sentence
 from boxwright.runtime import Detections, OperatingPoint
 
 CHARTS = (
@@ -28,7 +27,7 @@ def report(tmp_path):
         path = tmp_path / "report.html"
         values = {"spec": case.spec, "results": case.results, "analysis": case.analysis}
         values |= {"epochs": case.epochs, "pictures": case.pictures, **changes}
-        write_report(path, **values)
+        write_report(path, Report(**values))
         return path.read_text(encoding="utf-8")
 
     return write
@@ -58,7 +57,7 @@ def test_all_of_it_is_on_the_page(case, report):
     assert "boxwright predict RUN_OR_MAR PICTURE" in page
     assert "Of 3 classes 1 have a threshold of their own (see the table); they are not in use." in page
     assert f"<dd>{figures.f2_macro:.3f}</dd>" in page
-    assert "training 12.5 pictures a second" in page
+    assert "training 12.5 pictures per second" in page
     assert "BSD-3-Clause" in page
     assert case.spec.contract in page
     assert ">31<" in page
@@ -75,10 +74,10 @@ def test_it_is_one_file_that_asks_for_nothing(case, report):
 
 def test_without_pictures_epochs_or_summary_it_says_so(case, report, tmp_path):
     page = report(case, pictures=None, epochs=[])
-    assert "The pictures were not at hand" in page
-    assert "No figures by epoch are at hand." in page
+    assert "The pictures were missing when" in page
+    assert "No figures by epoch were recorded." in page
     assert "gallery-data" not in re.sub(r"<script>.*?</script>", "", page, flags=re.S)
-    assert "The pictures were not at hand" in report(case, pictures=tmp_path / "gone")
+    assert "The pictures were missing when" in report(case, pictures=tmp_path / "gone")
 
 
 def test_a_split_without_boxes_has_dashes(case, report):
@@ -102,7 +101,7 @@ def test_strays_on_pictures_without_boxes_make_a_page(case, report):
 def test_an_old_run_without_keys_makes_a_page(case, report):
     bare = dataclasses.replace(case.spec, operating_point=OperatingPoint(), provenance={})
     page = report(case, spec=bare)
-    assert "The operating point is the default, a score of 0.500: none was chosen on data." in page
+    assert "The operating point is the default, a score of 0.500: it was not chosen on data." in page
     assert "<summary>Settings" not in page
 
 
@@ -117,7 +116,7 @@ def test_thresholds_by_class_are_used_and_told(make_case, report):
     assert "0.210" not in page  # the interval of the one for all is drawn beside that alone
     assert "one for all: 0.300" in page
     assert "operating point 0.300" not in page
-    assert "In use are those of the classes: see the table." in page
+    assert "The thresholds of the classes are in use: see the table." in page
     assert "Of 3 classes 1 have a threshold of their own (see the table); the others have the one for all" in page
     assert '<output id="threshold-value" for="threshold">by class</output>' in page
     assert 'min="0.02"' in page
@@ -138,7 +137,7 @@ def test_the_class_table_has_thresholds_in_use_and_own_side_by_side(make_case, r
 def test_a_threshold_that_was_asked_for_is_no_operating_point(make_case, report, tmp_path):
     page = report(make_case(point=OperatingPoint(0.7, objective="given")), source=tmp_path / "my run")
     assert "Measured at a score of 0.700, as asked for." in page
-    assert "none was chosen" not in page
+    assert "not chosen on data" not in page
     assert "asked for: 0.700" in page
     assert f"boxwright predict &#39;{tmp_path}/my run&#39; PICTURE --threshold 0.7" in page
 

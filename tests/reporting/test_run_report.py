@@ -1,14 +1,16 @@
+import json
 import re
 
 import pytest
 from PIL import Image
 
 from boxwright.config import TrainConfig, save_config
-from boxwright.reporting.run_report import missing_pictures, report_run
+from boxwright.evaluation import analysis
+from boxwright.reporting import choose_threshold, missing_pictures, report_run
 from boxwright.runtime import DataError
 from support.made import made_results, made_run
 
-GONE = "The pictures were not at hand"
+GONE = "The pictures were missing when this page was written."
 
 
 @pytest.fixture
@@ -71,3 +73,31 @@ def test_the_page_names_the_run_where_it_lies(run):
     assert f"boxwright predict &#39;{run}&#39; PICTURE" in page
     elsewhere = run.rename(run.with_name("plain"))
     assert f"boxwright predict &#39;{elsewhere}&#39; PICTURE" in report_run(elsewhere).read_text(encoding="utf-8")
+
+
+@pytest.fixture
+def resamplings(monkeypatch):
+    """The calls that resample for a report; all are made."""
+    calls, resample = [], analysis.intervals
+    monkeypatch.setattr(analysis, "intervals", lambda *given: calls.append(given) or resample(*given))
+    return calls
+
+
+def test_intervals_measured_with_the_operating_point_are_not_measured_again(run, resamplings):
+    page = report_run(run).read_text(encoding="utf-8")
+    choose_threshold(run, "f2", by_class=True)
+    choose_threshold(run, "f2", by_class=False)
+    assert resamplings == []
+    document = json.loads((run / "spec.json").read_text())
+    del document["measured"]["valid"]["intervals"]  # as an old run
+    (run / "spec.json").write_text(json.dumps(document))
+    assert report_run(run).read_text(encoding="utf-8") == page
+    assert len(resamplings) == 1
+
+
+def test_intervals_of_other_thresholds_are_measured_again(run, resamplings):
+    document = json.loads((run / "spec.json").read_text())
+    document["operating_point"]["threshold"] /= 2
+    (run / "spec.json").write_text(json.dumps(document))
+    report_run(run)
+    assert len(resamplings) == 1

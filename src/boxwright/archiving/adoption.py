@@ -11,6 +11,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from boxwright.host.dependencies import require_train_extra
 from boxwright.models import find_architecture
 from boxwright.runtime import ArchiveError, ClassEntry, ConfigError, ModelSpec, OperatingPoint
 from boxwright.runtime.bundle import INDEX_TO_NAME, MANIFEST, SPEC
@@ -96,6 +97,7 @@ def adopt(
         ModelError: an unknown architecture; weights that need code to be loaded, or do not fit exactly.
         ConfigError: a name, version, canvas or threshold that does not fit.
     """
+    require_train_extra()
     from boxwright.models.weights import load_whole, read_state
     from boxwright.runtime.networks import build_network
 

@@ -1,14 +1,49 @@
-"""The ``boxwright`` command."""
+"""The ``boxwright`` command: one module per verb, which holds a function of its name."""
 
 from __future__ import annotations
 
 import io
 import sys
 import warnings
+from importlib import import_module
+from typing import Annotated
 
-from .commands import app
+import typer
 
-__all__ = ["main"]
+__all__ = ["app", "main"]
+
+_VERBS = (
+    "check", "convert", "train", "evaluate", "compare", "threshold", "report", "export", "archive", "adopt", "predict",
+    "serve", "bench", "models", "demo",
+)  # fmt: skip
+
+app = typer.Typer(
+    name="boxwright",
+    help="A folder of COCO annotations goes in; a detector behind an HTTP endpoint comes out.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+for _verb in _VERBS:
+    app.command()(getattr(import_module(f".{_verb}", __name__), _verb))
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from boxwright import __version__
+
+        typer.echo(f"boxwright {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """A folder of COCO annotations goes in; a detector behind an HTTP endpoint comes out."""
 
 
 def main() -> None:
@@ -17,14 +52,14 @@ def main() -> None:
     from boxwright.runtime.errors import BoxwrightError
 
     if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
-        sys.stdout.reconfigure(errors="backslashreplace")  # a file name may be no Unicode
-    warnings.filterwarnings("ignore", module="PIL")  # what matters of it has a finding or an error of ours
+        sys.stdout.reconfigure(errors="backslashreplace")  # file names need not be Unicode
+    warnings.filterwarnings("ignore", module="PIL")  # what matters of them is a finding or an error of ours
     keep_freed_memory()
     try:
         app()
     except BoxwrightError as error:
         print(f"Error: {error}", file=sys.stderr)  # noqa: T201
         sys.exit(error.exit_code)
-    except OSError as error:  # a full disk, a folder that cannot be written: no fault of the code
+    except OSError as error:  # a full disk, a folder that cannot be written: not a fault of the code
         print(f"Error: {error.filename or 'input or output'}: {error.strerror or error}.", file=sys.stderr)  # noqa: T201
         sys.exit(2)

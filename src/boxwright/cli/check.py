@@ -1,30 +1,129 @@
-"""``boxwright check``: what was found, as tables for people and as files."""
+"""``boxwright check``."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-from boxwright.data import CODES, Finding, Inspection
-from boxwright.data.findings import LEVELS
+import typer
+
+import boxwright
+from boxwright.host.console import make_console, progress
+
+from .options import JsonOption, require_file_names, write_json
 
 if TYPE_CHECKING:
+    from PIL import Image
     from rich.console import Console
 
+    from boxwright import Finding, Inspection
     from boxwright.runtime import InputSpec
 
-__all__ = ["draw_sheet", "print_inspection", "print_repair", "sheet_canvas", "write_page"]
+__all__ = ["check", "print_inspection"]
 
 _MOST_OF_A_CODE = 5
-_LARGEST_CANVAS = 4096  # pixels a side
+_LARGEST_CANVAS = 4096  # pixels per side
 _COLOURS = {"error": "bold red", "warning": "yellow", "note": "cyan"}
+
+
+def check(
+    data: Annotated[Path, typer.Argument(metavar="DATA", help="Folder with train/, valid/ and optionally test/.")],
+    json_file: JsonOption = None,
+    html: Annotated[Path | None, typer.Option(help="Also write a page with charts and pictures.")] = None,
+    fix: Annotated[Path | None, typer.Option(metavar="OUT", help="Write a repaired copy to this new folder.")] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 for warnings, too.")] = False,
+    show_augmented: Annotated[
+        int | None, typer.Option(min=1, max=64, metavar="N", help="Draw N pictures as training would see them.")
+    ] = None,
+    augmentation: Annotated[str, typer.Option(help="Recipe to show: none, light, standard, strong.")] = "light",
+    image_size: Annotated[int, typer.Option(help="Side of the canvas to show, in pixels.")] = 640,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the augmentations to show.")] = 0,
+    sheet: Annotated[Path, typer.Option(help="File for --show-augmented.")] = Path("augmented.png"),
+) -> None:
+    """Check a data set: everything wrong with it, at once. Exit code 1 if there are errors."""
+    require_file_names(json=json_file, html=html, sheet=sheet)
+    if fix:
+        from boxwright.data.new_folder import require_new_folder
+
+        require_new_folder(fix, data)
+    if show_augmented:
+        canvas = _sheet_canvas(sheet, image_size, augmentation)
+    console = make_console()
+    with progress(console, "check") as advance:
+        inspection = boxwright.check(data, advance=advance)
+    written = []  # files come before the printed lines, whose reader may stop reading
+    if json_file:
+        write_json(json_file, inspection.to_document())
+        written.append(f"JSON: {json_file}")
+    if html:
+        from boxwright.reporting import write_check_page
+
+        html.parent.mkdir(parents=True, exist_ok=True)
+        write_check_page(inspection, html)
+        written.append(f"Page: {html}")
+    repaired: tuple[Finding, ...] = ()
+    left = inspection
+    if fix:
+        with progress(console, "copy") as advance:
+            repaired = boxwright.repair(inspection, fix, advance=advance)
+        left = boxwright.check(fix)
+    if show_augmented and left.of("error"):
+        written.append(f"{sheet} was not drawn: training would not start with these errors.")
+    elif show_augmented:
+        drawn = _augmented(left, show_augmented, augmentation, canvas, seed)
+        sheet.parent.mkdir(parents=True, exist_ok=True)
+        drawn.save(sheet, format="PNG")
+        written.append(f"Augmented pictures: {sheet}")
+    print_inspection(inspection, console)
+    if fix:
+        _print_repair(repaired, left, console)
+    console.print("\n".join(written), end="\n" if written else "")
+    if not left.documents:
+        raise typer.Exit(2)
+    if left.of("error") or (strict and left.of("warning")):
+        raise typer.Exit(1)
+
+
+def _sheet_canvas(sheet: Path, side: int, recipe: str) -> InputSpec:
+    """The canvas of ``--show-augmented``.
+
+    Raises:
+        ConfigError: a file that is not a PNG, an impossible side, an unknown recipe.
+        MissingDependency: ``boxwright[train]`` is not installed.
+    """
+    from boxwright.host.dependencies import require_train_extra
+
+    require_train_extra()
+    from boxwright.config import TrainConfig
+    from boxwright.data.augment import Augmentation
+    from boxwright.models import find_architecture
+
+    if sheet.suffix.lower() != ".png":
+        raise boxwright.ConfigError(f"--sheet {sheet} is not a .png.", "Give it a name that ends in .png.")
+    if side > _LARGEST_CANVAS:
+        raise boxwright.ConfigError(f"--image-size {side} is too large.", f"Use {_LARGEST_CANVAS} at most.")
+    spec = find_architecture(TrainConfig.model_fields["model"].default).canvas(side, side, "letterbox")
+    Augmentation(recipe, spec)
+    return spec
+
+
+def _augmented(inspection: Inspection, count: int, recipe: str, canvas: InputSpec, seed: int) -> Image.Image:
+    """Pictures of the training split, unchanged and augmented."""
+    from boxwright.data import folder_of
+    from boxwright.data.sheet import augmented_sheet
+
+    folder = folder_of(inspection)
+    names = [one.name for one in folder.classes]
+    return augmented_sheet(folder.splits["train"], names, canvas, recipe, count, seed)
 
 
 def print_inspection(inspection: Inspection, console: Console) -> None:
     """Splits, findings (the first few of each code), what to do, and how many there are."""
     from rich.table import Table
+
+    from boxwright.data.findings import LEVELS
 
     splits = Table("split", "pictures", "without objects", "boxes", box=None)
     for name, row in inspection.statistics().items():
@@ -38,7 +137,7 @@ def print_inspection(inspection: Inspection, console: Console) -> None:
 
 
 def _print_findings(findings: tuple[Finding, ...], console: Console) -> None:
-    """A table for people, a line each for what reads a pipe."""
+    """A table for people; into a pipe one line per finding."""
     from rich.table import Table
 
     if not console.is_terminal:
@@ -46,7 +145,7 @@ def _print_findings(findings: tuple[Finding, ...], console: Console) -> None:
             console.print(f"{level:<7} {code}: {text}")
         return
     table = Table("", "code", box=None, padding=(0, 1))
-    table.add_column("finding", overflow="fold")  # a file name cut short is none
+    table.add_column("finding", overflow="fold")  # file names must stay whole
     for level, code, text in _rows(findings):
         table.add_row(level, code, text, style=_COLOURS.get(level))
     console.print(table)
@@ -66,6 +165,8 @@ def _rows(findings: tuple[Finding, ...]) -> Iterator[tuple[str, str, str]]:
 def _print_remedies(findings: tuple[Finding, ...], console: Console) -> None:
     from rich.table import Table
 
+    from boxwright.data import CODES
+
     todo = Table("what to do", "", "--fix OUT", box=None, padding=(0, 1))
     for code in dict.fromkeys(finding.code for finding in findings if finding.level != "note"):
         todo.add_row(code, CODES[code].remedy, CODES[code].repair or "-")
@@ -73,8 +174,10 @@ def _print_remedies(findings: tuple[Finding, ...], console: Console) -> None:
         console.print(todo)
 
 
-def print_repair(repaired: tuple[Finding, ...], copy: Inspection, console: Console) -> None:
+def _print_repair(repaired: tuple[Finding, ...], copy: Inspection, console: Console) -> None:
     """What was repaired, by code, and what is left in the copy."""
+    from boxwright.data import CODES
+
     for code, count in Counter(finding.code for finding in repaired).items():
         console.print(f"Repaired {count} x {code}: {CODES[code].repair}")
     console.print(f"Copy: {copy.root}; left there:")
@@ -83,43 +186,3 @@ def print_repair(repaired: tuple[Finding, ...], copy: Inspection, console: Conso
 
 def _count(number: int, what: str) -> str:
     return f"{number} {what}" if number == 1 else f"{number} {what}s"
-
-
-def write_page(inspection: Inspection, path: Path) -> None:
-    """``--html``."""
-    from boxwright.reporting import write_check_page
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_check_page(inspection, path)
-
-
-def sheet_canvas(sheet: Path, side: int, recipe: str) -> InputSpec:
-    """The canvas of ``--show-augmented``.
-
-    Raises:
-        ConfigError: a file that is no PNG, a side that no canvas has, an unknown recipe.
-    """
-    from boxwright.config import TrainConfig
-    from boxwright.data.augment import Augmentation
-    from boxwright.models import find_architecture
-    from boxwright.runtime import ConfigError
-
-    if sheet.suffix.lower() != ".png":
-        raise ConfigError(f"--sheet {sheet} is no .png.", "Give it a name that ends in .png.")
-    if side > _LARGEST_CANVAS:
-        raise ConfigError(f"--image-size {side} is too large.", f"Use {_LARGEST_CANVAS} at most.")
-    spec = find_architecture(TrainConfig.model_fields["model"].default).canvas(side, side, "letterbox")
-    Augmentation(recipe, spec)
-    return spec
-
-
-def draw_sheet(inspection: Inspection, path: Path, count: int, recipe: str, spec: InputSpec, seed: int) -> None:
-    """``--show-augmented``: pictures of the training split, left as is and augmented, as a PNG."""
-    from boxwright.data import folder_of
-    from boxwright.data.sheet import augmented_sheet
-
-    folder = folder_of(inspection)
-    names = [one.name for one in folder.classes]
-    drawn = augmented_sheet(folder.splits["train"], names, spec, recipe, count, seed)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    drawn.save(path, format="PNG")

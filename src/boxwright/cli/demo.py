@@ -8,20 +8,17 @@ import shutil
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-import numpy as np
+import typer
 
-from boxwright import api
-from boxwright.data import read_split
-from boxwright.data.demo import draw_demo_data
-from boxwright.inputs.drawing import draw_detections
-from boxwright.reporting.operating_point import measured_at
-from boxwright.runtime import Detections, ModelSpec, ServingError, decode
-from boxwright.serving.engine import load_models
-from boxwright.serving.server import background_server
+import boxwright
+from boxwright.host.dependencies import require_train_extra
 
-__all__ = ["run_demo"]
+if TYPE_CHECKING:
+    from boxwright import Detections, ModelSpec
+
+__all__ = ["demo", "run_demo"]
 
 _SETTINGS: dict[str, Any] = {
     "model": "fasterrcnn_tiny_fpn",
@@ -44,42 +41,62 @@ Now your own folder, exported from Roboflow as COCO:
     boxwright serve model-store/my-run.mar"""
 
 
-def run_demo(out: Path, say: Callable[[str], object]) -> None:
-    """Draw, train, measure, pack, serve, ask; everything lies in ``out`` afterwards.
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder for everything the demo makes.")] = Path("boxwright-demo"),
+) -> None:
+    """Draw a small data set, train on it, measure, pack, serve and ask: the whole path in two minutes."""
+    require_train_extra()
+    run_demo(out, typer.echo)
+
+
+def run_demo(out: Path, say: Callable[[str], object], sizes: dict[str, int] | None = None, **settings: Any) -> None:
+    """Draw, train, measure, pack, serve, ask; everything is in ``out`` afterwards.
 
     Args:
         out: folder; what an earlier demo left in it is replaced.
         say: called with each line for a person.
+        sizes: pictures by split; see ``draw_demo_data``.
+        **settings: of training, in place of the demo's own.
     """
+    from boxwright.data import draw_demo_data
+    from boxwright.inputs.drawing import draw_detections
+    from boxwright.reporting.words import measured_at
+    from boxwright.runtime import decode
+
     say(f"1/6 Drawing a data set: {out / 'data'}")
-    data = draw_demo_data(out / "data")
+    data = draw_demo_data(out / "data", sizes=sizes)
     say("2/6 Training")
     shutil.rmtree(out / "runs" / "demo", ignore_errors=True)
-    run = api.train(data=data, out=out / "runs", **_SETTINGS)
+    run = boxwright.train(data=data, out=out / "runs", **{**_SETTINGS, **settings})
     if run.interrupted or run.spec is None:
-        raise ServingError("The demo was interrupted.", "Start it again.")
+        raise boxwright.ServingError("The demo was interrupted.", "Start it again.")
     say("3/6 Measuring on the test split, which training has not seen")
-    figures = api.evaluate(run.folder, data, "test").figures
+    figures = boxwright.evaluate(run.folder, data, "test").figures
     used = measured_at(run.spec.operating_point, run.spec.class_names)
     say(f"    mAP {figures.map:.4f}, mAP50 {figures.map_50:.4f}, F2 {figures.f2:.4f} {used}")
     say("4/6 Packing")
-    mar = api.archive(run.folder, store=out / "model-store")
+    mar = boxwright.archive(run.folder, store=out / "model-store")
     say(f"    {mar}")
     say("5/6 Serving it and asking")
     picture = _picture_with_objects(data, run.spec)
     answer = _ask(mar, picture, say)
     say(f"6/6 Drawing the answer: {out / 'answer.png'}")
-    found = _detections(answer, run.spec)
-    draw_detections(decode(picture), found, run.spec.class_names).save(out / "answer.png")
+    detections = _detections(answer, run.spec)
+    draw_detections(decode(picture), detections, run.spec.class_names).save(out / "answer.png")
     say(_NEXT_STEPS)
 
 
 def _picture_with_objects(data: Path, spec: ModelSpec) -> Path:
     """The picture of the test split with the most objects."""
+    from boxwright.data import read_split
+
     return max(read_split(data, "test", spec.classes).pictures, key=lambda record: len(record.labels)).path
 
 
 def _ask(mar: Path, picture: Path, say: Callable[[str], object]) -> list[dict[str, Any]]:
+    from boxwright.serving.engine import load_models
+    from boxwright.serving.server import background_server
+
     with background_server(load_models([mar])) as base:
         url = f"{base}/predictions/{mar.stem}"
         say(f"    curl -T {shlex.quote(str(picture))} {url}")
@@ -93,8 +110,10 @@ def _ask(mar: Path, picture: Path, say: Callable[[str], object]) -> list[dict[st
 
 
 def _detections(answer: list[dict[str, Any]], spec: ModelSpec) -> Detections:
-    """The endpoint's answer read back: each item has one class name and ``score``."""
+    """The endpoint's answer as detections: each item has one class name and ``score``."""
+    import numpy as np
+
     pairs = [(name, box) for item in answer for name, box in item.items() if name != "score"]
     labels = [spec.class_names.index(name) for name, _ in pairs]
     boxes = np.array([box for _, box in pairs], dtype=np.float32).reshape(-1, 4)
-    return Detections(boxes, np.array([item["score"] for item in answer]), np.array(labels))
+    return boxwright.Detections(boxes, np.array([item["score"] for item in answer]), np.array(labels))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from math import nan
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,14 @@ from boxwright.runtime.bundle import RUN_SPEC
 
 from .results import RESULTS, SplitResults
 
-__all__ = ["interval_document", "measured_spec", "reported_figures", "with_reported", "write_spec"]
+__all__ = [
+    "interval_document",
+    "measured_spec",
+    "recorded_intervals",
+    "reported_figures",
+    "with_reported",
+    "write_spec",
+]
 
 
 def measured_spec(spec: ModelSpec, results: SplitResults, objective: Objective, by_class: bool = False) -> ModelSpec:
@@ -114,6 +122,29 @@ def interval_document(measured: Intervals, names: Sequence[str]) -> dict[str, An
         for label, name in enumerate(names)
     }
     return {**figures, "per_class": by_class}
+
+
+def recorded_intervals(spec: ModelSpec, split: str) -> Intervals | None:
+    """The intervals that ``measured_spec`` wrote, read back; None if they are not of the thresholds in use.
+
+    Args:
+        spec: of a model.
+        split: they were measured on.
+    """
+    document, names = spec.measured.get(split, {}), spec.class_names
+    figures = dict(document.get("intervals", {}))
+    per_class = figures.pop("per_class", None)
+    measured_at = [document.get("per_class", {}).get(name, {}).get("threshold") for name in names]
+    if per_class is None or measured_at != list(spec.operating_point.thresholds(names)):
+        return None
+    return Intervals(
+        {figure: _interval(ends) for figure, ends in figures.items()},
+        {figure: tuple(_interval(per_class[name][figure]) for name in names) for figure in ("map", "f2")},
+    )
+
+
+def _interval(ends: Sequence[float] | None) -> Interval:
+    return Interval(nan, nan) if ends is None else Interval(*ends)
 
 
 def _point(choice: Choice, objective: Objective, results: SplitResults, by_class: bool) -> OperatingPoint:

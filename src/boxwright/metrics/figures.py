@@ -32,7 +32,7 @@ HEADLINE = {
     "map": "mAP",
     "map_50": "mAP50",
     "f2": "F2",
-    "f2_macro": "F2, mean over classes",
+    "f2_macro": "macro F2",
     "precision": "precision",
     "recall": "recall",
 }

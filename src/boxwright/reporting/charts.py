@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from .svg import Axis, colour, element, figure, number
 
-__all__ = ["Chart", "Column", "Dot", "Key", "Mark", "Series", "line_chart"]
+__all__ = ["Chart", "Column", "Dot", "Key", "Mark", "Plot", "Series", "line_chart"]
 
 _WIDTH, _HEIGHT = 520.0, 310.0
 _LEFT, _RIGHT, _TOP, _BOTTOM = 66.0, 16.0, 28.0, 50.0
@@ -26,8 +26,8 @@ class Series:
 
     Attributes:
         name: for the legend.
-        values: one a place of the chart; NaN breaks the line.
-        index: of its colour; the second time round the line is dashed.
+        values: one per place of the chart; NaN breaks the line.
+        index: of its colour; from the ninth on lines are dashed, since colours repeat.
         quiet: drawn thin, as context.
     """
 
@@ -92,14 +92,14 @@ class Key:
 
 @dataclass(frozen=True)
 class Chart:
-    """A drawing with its title and legend, as the pages' templates want it.
+    """A drawing with its title and legend, for the templates.
 
     Attributes:
         id: of the figure element.
         title: above the drawing.
         drawing: SVG or table.
-        keys: of the legend; none where one series speaks for itself.
-        note: a sentence below the title, or nothing.
+        keys: of the legend; empty for a single series.
+        note: a sentence below the title, or empty.
         wide: whether it scrolls inside its own box.
     """
 
@@ -111,42 +111,48 @@ class Chart:
     wide: bool = False
 
 
-def line_chart(
-    id: str,  # noqa: A002 - it is the element's id
-    title: str,
-    x: Axis,
-    y: Axis,
-    places: Sequence[float],
-    series: Sequence[Series],
-    *,
-    marks: Sequence[Mark] = (),
-    dots: Sequence[Dot] = (),
-    columns: Sequence[Column] = (),
-    stops: Sequence[tuple[float, str]] = (),
-    note: str = "",
-) -> Chart:
+@dataclass(frozen=True)
+class Plot:
+    """Lines over one another, and what stands behind and on them.
+
+    Attributes:
+        x: the horizontal axis.
+        y: the vertical axis.
+        places: on the x axis, rising, common to all series.
+        series: each with one value per place.
+        marks: vertical lines.
+        dots: points that stand out.
+        columns: a histogram behind the lines.
+        stops: (place, text shown on hover); made from the series by default.
+    """
+
+    x: Axis
+    y: Axis
+    places: Sequence[float]
+    series: Sequence[Series]
+    marks: Sequence[Mark] = ()
+    dots: Sequence[Dot] = ()
+    columns: Sequence[Column] = ()
+    stops: Sequence[tuple[float, str]] = ()
+
+
+def line_chart(id: str, title: str, plot: Plot, note: str = "") -> Chart:  # noqa: A002 - it is the element's id
     """A chart of lines over one another.
 
     Args:
         id: of the figure element.
         title: above the drawing.
-        x: the horizontal axis.
-        y: the vertical one.
-        places: on the x axis, rising, common to all series.
-        series: with one value a place.
-        marks: vertical lines.
-        dots: points that stand out.
-        columns: a histogram behind the lines.
-        stops: (place, text on hover); made from the series where none are given.
+        plot: what is drawn.
         note: a sentence below the title.
     """
+    x, y, series = plot.x, plot.y, plot.series
     layers = [
         *_axes(x, y),
-        *(_column(one, x) for one in columns),
-        *(part for mark in marks for part in _mark(mark, x)),
-        *(_line(one, places, x, y) for one in series),
-        *(_dot(one, x, y) for one in dots if math.isfinite(one.x + one.y)),
-        *_stops(x, stops or list(_described(x, places, series))),
+        *(_column(one, x) for one in plot.columns),
+        *(part for mark in plot.marks for part in _mark(mark, x)),
+        *(_line(one, plot.places, x, y) for one in series),
+        *(_dot(one, x, y) for one in plot.dots if math.isfinite(one.x + one.y)),
+        *_stops(x, plot.stops or list(_described(x, plot.places, series))),
     ]
     names = ", ".join(one.name for one in series)
     drawing = element(
@@ -223,7 +229,7 @@ def _dot(dot: Dot, x: Axis, y: Axis) -> Markup:
 
 
 def _described(x: Axis, places: Sequence[float], series: Sequence[Series]) -> Iterator[tuple[float, str]]:
-    """At every place, or every so many of them, the values of all series."""
+    """The values of all series at every place; at every n-th if there are many."""
     stride = math.ceil(len(places) / _MOST_STOPS)
     for at in range(0, len(places), stride):
         lines = [f"{one.name}  {figure(one.values[at])}" for one in series if math.isfinite(one.values[at])]
@@ -232,7 +238,7 @@ def _described(x: Axis, places: Sequence[float], series: Sequence[Series]) -> It
 
 
 def _stops(x: Axis, stops: Sequence[tuple[float, str]]) -> Iterator[Markup]:
-    """Unseen strips side by side; page.js shows their titles at once, and without it browsers do after a while."""
+    """Invisible strips side by side; page.js shows their titles at once, browsers without it after a while."""
     middles = [_across(x, place) for place, _ in stops]
     edges = [_LEFT, *((one + next_) / 2 for one, next_ in pairwise(middles)), _WIDTH - _RIGHT]
     for (left, right), middle, (_, text) in zip(pairwise(edges), middles, stops, strict=False):

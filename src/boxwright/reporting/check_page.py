@@ -19,18 +19,18 @@ from .pictures import Marked, data_uri, heat_map, thumbnail
 
 __all__ = ["write_check_page"]
 
-_MOST_OF_A_CODE = 200  # rows of a code in the page; --json has them all
+_MOST_OF_A_CODE = 200  # rows per code on the page; --json has them all
 _MOST_PICTURES = 24
 _PICTURES_OF_A_CODE = 4
 _SIDES = (0, 8, 16, 32, 64, 96, 128, 256, 512, np.inf)  # pixels; COCO's small and medium end at 32 and 96
 
 
 def write_check_page(inspection: Inspection, path: Path) -> None:
-    """Write the page: findings, pictures of the worst, classes, box sizes, and where boxes lie.
+    """Write the page: findings, pictures of the worst ones, classes, box sizes, and where boxes lie.
 
     Args:
         inspection: of the data folder.
-        path: of the HTML file; what was there is replaced.
+        path: of the HTML file; an existing one is replaced.
     """
     write_page(
         path,
@@ -46,7 +46,7 @@ def write_check_page(inspection: Inspection, path: Path) -> None:
 
 
 def _groups(inspection: Inspection) -> Iterator[dict[str, Any]]:
-    """Findings by code, in their order."""
+    """Findings by code, in the order of the codes' first findings."""
     by_code: dict[str, list[Finding]] = defaultdict(list)
     for finding in inspection.findings:
         by_code[finding.code].append(finding)
@@ -56,7 +56,7 @@ def _groups(inspection: Inspection) -> Iterator[dict[str, Any]]:
 
 
 def _classes(inspection: Inspection) -> Iterator[dict[str, Any]]:
-    """Each class with its boxes by split, its share of the most frequent, and its heat map."""
+    """Each class with its boxes by split, in numbers and relative to the most frequent class, and its heat map."""
     statistics = inspection.statistics()
     counts = {one.name: [split["classes"][one.name] for split in statistics.values()] for one in inspection.classes}
     most = max((sum(numbers) for numbers in counts.values()), default=0) or 1
@@ -100,7 +100,7 @@ def _sizes(inspection: Inspection) -> list[dict[str, Any]]:
 
 
 def _worst(inspection: Inspection) -> Iterator[dict[str, Any]]:
-    """Pictures of the first findings of each code that have one, with their boxes drawn."""
+    """Pictures of the first findings of each code, with their boxes drawn, if the finding has a picture."""
     shown: dict[str, int] = defaultdict(int)
     seen: set[tuple[str | None, str | None]] = set()
     for finding in inspection.findings:
@@ -115,7 +115,7 @@ def _worst(inspection: Inspection) -> Iterator[dict[str, Any]]:
 
 
 def _drawn(finding: Finding, inspection: Inspection) -> str | None:
-    """The finding's picture, if there is one that can be decoded."""
+    """The finding's picture; None if it has none that can be decoded."""
     document = inspection.documents.get(finding.split or "")
     if document is None or finding.level == "note" or finding.file is None:
         return None

@@ -8,21 +8,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from boxwright.evaluation.analysis import Analysis
+from boxwright.evaluation.analysis import Analysis, analyse
+from boxwright.evaluation.compare import Contender
 from boxwright.metrics.comparison import Comparison, Difference
+from boxwright.metrics.figures import HEADLINE
 from boxwright.runtime import ModelSpec
+from boxwright.tracking.metrics_file import read_metrics
 
-from .charts import Chart, Dot, Series, line_chart
-from .curves import THRESHOLDS
-from .epochs import curves_by_epoch, epoch_chart
-from .headline import HEADLINE
-from .operating_point import in_table, in_words, is_shared
+from .charts import Chart, Dot, Plot, Series, line_chart
+from .epochs import Line, curves_by_epoch, epoch_chart
 from .page import write_page
-from .provenance import text_of
+from .report_charts import THRESHOLDS
 from .rows import Estimate, forest
 from .svg import share_axis
+from .words import in_table, in_words, is_shared, text_of
 
-__all__ = ["ComparedRun", "write_comparison_page"]
+__all__ = ["ComparedRun", "report_comparison", "write_comparison_page"]
 
 _SECTIONS = (
     ("headline", "Figures"), ("differences", "Differences"), ("training", "Training"),
@@ -35,7 +36,7 @@ class ComparedRun:
     """A run on a comparison page.
 
     Attributes:
-        name: by which the page calls it.
+        name: its name on the page.
         spec: of its model.
         epochs: lines of its ``metrics.jsonl``.
         analysis: of its results on the split that all runs share.
@@ -51,9 +52,9 @@ def write_comparison_page(path: Path, runs: Sequence[ComparedRun], comparisons: 
     """Write the page: figures side by side, differences with intervals, curves over one another, settings that differ.
 
     Args:
-        path: of the HTML file; what was there is replaced.
+        path: of the HTML file; an existing one is replaced.
         runs: two or more, measured on the same pictures.
-        comparisons: of the first run with each further one, in their order.
+        comparisons: of the first run with each other one, in their order.
     """
     further = list(zip(runs[1:], comparisons, strict=True))
     write_page(
@@ -70,6 +71,27 @@ def write_comparison_page(path: Path, runs: Sequence[ComparedRun], comparisons: 
         classes=[_class_forest(at, runs[0], run, one) for at, (run, one) in enumerate(further, start=1)],
         settings=list(_settings(runs)),
     )
+
+
+def report_comparison(contenders: Sequence[Contender], comparisons: Sequence[Comparison], path: Path) -> None:
+    """Write the page about models that were compared; folders are made.
+
+    Args:
+        contenders: the models; the first is the one that the others are compared with.
+        comparisons: of all but the first.
+        path: of the HTML file.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    runs = [
+        ComparedRun(
+            one.name,
+            one.spec,
+            read_metrics(one.source) if one.source.is_dir() else (),
+            analyse(one.results, one.spec.operating_point),
+        )
+        for one in contenders
+    ]
+    write_comparison_page(path, runs, comparisons)
 
 
 def _headline_forest(at: int, first: ComparedRun, run: ComparedRun, comparison: Comparison) -> Chart:
@@ -89,7 +111,7 @@ def _training(runs: Sequence[ComparedRun]) -> Iterator[Chart]:
         ("chart-f2", "F2 on valid, at its best threshold", "F2", "val/f2", 1.0),
     )
     for id_, title, label, key, top in wanted:
-        chart = epoch_chart(id_, title, label, [(name, one.get(key, {})) for name, one in curves], top=top)
+        chart = epoch_chart(id_, title, label, [Line(name, one.get(key, {})) for name, one in curves], top=top)
         if chart is not None:
             yield chart
 
@@ -103,8 +125,8 @@ def _threshold_chart(runs: Sequence[ComparedRun]) -> Chart:
     dots = [_dot(run, index) for index, run in enumerate(runs) if shared[index]]
     x, y = share_axis("score threshold"), share_axis("F2")
     note = "Pooled over the classes, one threshold for all; dots are the operating points."
-    note += "" if all(shared) else " A run with a threshold for each class has no place here."
-    return line_chart("chart-threshold", "F2 by score threshold", x, y, THRESHOLDS, series, dots=dots, note=note)
+    note += "" if all(shared) else " A run with a threshold for each class has no dot."
+    return line_chart("chart-threshold", "F2 by score threshold", Plot(x, y, THRESHOLDS, series, dots=dots), note)
 
 
 def _dot(run: ComparedRun, index: int) -> Dot:
@@ -117,7 +139,7 @@ def _class_forest(at: int, first: ComparedRun, run: ComparedRun, comparison: Com
     differences.sort(key=lambda one: one.difference)
     names = first.spec.class_names
     rows = [_estimate(names[one.label], one) for one in differences if one.label is not None]
-    note = "Of many classes one in twenty stands out by chance." if len(rows) > 1 else ""
+    note = "With many classes, one in twenty stands out by chance." if len(rows) > 1 else ""
     return forest(f"chart-classes-{at}", f"AP by class: {run.name} against {first.name}", "difference", rows, note=note)
 
 

@@ -6,24 +6,33 @@ import math
 import statistics
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
-from .charts import Chart, Mark, Series, line_chart
+from .charts import Chart, Mark, Plot, Series, line_chart
 from .svg import axis_over
 
-__all__ = ["Curves", "curves_by_epoch", "epoch_chart", "loss_chart", "median_of"]
+__all__ = ["Curves", "Line", "curves_by_epoch", "epoch_chart", "loss_chart", "median_of"]
 
 Curves = Mapping[str, Mapping[int, float]]
 """Key of a figure -> epoch (from 0) -> its value."""
+
+
+class Line(NamedTuple):
+    """A line by epoch: its name, its values, and whether it is only context, drawn thin."""
+
+    name: str
+    values: Mapping[int, float]
+    quiet: bool = False
+
 
 _LOSS, _PART = "train/loss", "train/loss_"
 
 
 def curves_by_epoch(lines: Sequence[Mapping[str, Any]]) -> Curves:
-    """All finite figures of a run; what a later line says of the same epoch holds.
+    """All finite figures of a run; of several lines about one epoch the last counts.
 
     Args:
-        lines: ``{"epoch": e, "step": n, key: value, ...}``; several an epoch.
+        lines: ``{"epoch": e, "step": n, key: value, ...}``; several per epoch.
     """
     curves: dict[str, dict[int, float]] = defaultdict(dict)
     for line in lines:
@@ -37,7 +46,7 @@ def curves_by_epoch(lines: Sequence[Mapping[str, Any]]) -> Curves:
 
 
 def median_of(curves: Curves, key: str) -> float | None:
-    """The median over the epochs; None where it was never logged."""
+    """The median over the epochs; None if it was never logged."""
     values = list(curves.get(key, {}).values())
     return statistics.median(values) if values else None
 
@@ -46,19 +55,19 @@ def loss_chart(curves: Curves, best: int | None) -> Chart | None:
     """The training loss and its parts; None without any."""
     parts = sorted(key for key in curves if key.startswith(_PART))
     named = {_LOSS: "sum", **{key: key.removeprefix(_PART).replace("_", " ") for key in parts}}
-    lines = [(name, curves[key]) for key, name in named.items() if key in curves]
-    return epoch_chart("chart-loss", "Training loss", "loss", lines, best, top=None, quiet_from=1)
+    lines = [Line(name, curves[key]) for key, name in named.items() if key in curves]
+    lines = [*lines[:1], *(line._replace(quiet=True) for line in lines[1:])]
+    return epoch_chart("chart-loss", "Training loss", "loss", lines, best, top=None)
 
 
 def epoch_chart(
     id: str,  # noqa: A002 - it is the element's id
     title: str,
     label: str,
-    lines: Sequence[tuple[str, Mapping[int, float]]],
+    lines: Sequence[Line],
     best: int | None = None,
     *,
     top: float | None = 1.0,
-    quiet_from: int = 99,
 ) -> Chart | None:
     """Lines by epoch, counted from 1 as the console does; None if there is nothing to draw.
 
@@ -66,20 +75,20 @@ def epoch_chart(
         id: of the figure element.
         title: above the drawing.
         label: of the y axis.
-        lines: name and values by epoch.
+        lines: what is drawn.
         best: epoch to mark, from 0.
-        top: the greatest value there can be, or None.
-        quiet_from: lines from this one on are context.
+        top: the greatest possible value, or None.
     """
-    epochs = sorted({epoch for _, values in lines for epoch in values})
+    epochs = sorted({epoch for line in lines for epoch in line.values})
     if not epochs:
         return None
     series = [
-        Series(name, [values.get(epoch, math.nan) for epoch in epochs], index, quiet=index >= quiet_from)
-        for index, (name, values) in enumerate(lines)
+        Series(line.name, [line.values.get(epoch, math.nan) for epoch in epochs], index, line.quiet)
+        for index, line in enumerate(lines)
     ]
     every = [value for one in series for value in one.values]
-    x = axis_over("epoch", [epoch + 1.0 for epoch in epochs], whole=True)
+    places = [epoch + 1.0 for epoch in epochs]
+    x = axis_over("epoch", places, whole=True)
     y = axis_over(label, every, zero=True, top=top)
     marks = [] if best is None else [Mark(best + 1.0, f"best: epoch {best + 1}")]
-    return line_chart(id, title, x, y, [epoch + 1.0 for epoch in epochs], series, marks=marks)
+    return line_chart(id, title, Plot(x, y, places, series, marks))

@@ -1,4 +1,9 @@
-"""The pictures a model does worst on, with all that a reader needs to move the threshold over them."""
+"""The pictures with the worst mistakes, with what page.js needs to show them at any threshold.
+
+Detections and boxes get verdicts by the rule of the confusion matrix: hits of the same class at IoU .5 first, then the
+other detections to free boxes of other classes, greatest IoU first. page.js follows the same rule when the reader moves
+the threshold.
+"""
 
 from __future__ import annotations
 
@@ -17,14 +22,15 @@ from boxwright.metrics import Matches
 from boxwright.runtime import PictureError, decode
 
 from .pictures import data_uri, shrunk
-from .verdicts import IOU, Verdicts, judge, mistakable
 
-__all__ = ["LOWEST_SCORE", "Group", "Shown", "gallery"]
+__all__ = ["IOU", "LOWEST_SCORE", "Group", "Shown", "Verdicts", "gallery", "judge", "mistakable"]
+
+IOU = 0.5
 
 LOWEST_SCORE = 0.05
-"""Detections below it are left out of the page, unless the threshold in use is lower still."""
+"""Detections below it are left out of the page, unless the threshold in use is even lower."""
 
-_A_GROUP = 8
+_MOST_OF_A_GROUP = 8
 _SIDE = 640  # pixels
 _BUDGET = 4_500_000  # characters of all pictures together
 
@@ -37,10 +43,10 @@ class Shown:
         name: of its file.
         uri: the picture itself.
         width, height: of what is in ``uri``, pixels.
-        boxes: what there is to find: [left, top, right, bottom, class index, 1 for a crowd], pixels.
-        found: detections: [left, top, right, bottom, class index, score, place in ``boxes`` of the one it hits,
-            -1 for none, -2 where it counts neither way].
-        mistakable: [place in ``found``, place in ``boxes``] of what may be taken for another class, best first.
+        boxes: the annotated ones: [left, top, right, bottom, class index, 1 for a crowd], pixels.
+        found: detections: [left, top, right, bottom, class index, score, place in ``boxes`` of the box it hits,
+            -1 for none, -2 if it is not counted].
+        mistakable: [place in ``found``, place in ``boxes``] of pairs of different classes, best first.
     """
 
     name: str
@@ -72,7 +78,7 @@ class Group:
 def gallery(results: SplitResults, analysis: Analysis, folder: Path) -> tuple[Group, ...]:
     """The worst pictures at the thresholds in use, in three groups; each picture is in one.
 
-    A picture that is gone or cannot be decoded is left out.
+    A picture that is missing or cannot be decoded is left out.
 
     Args:
         results: of the split.
@@ -87,7 +93,7 @@ def gallery(results: SplitResults, analysis: Analysis, folder: Path) -> tuple[Gr
     for title, badness in _badness(analysis.matches, verdicts).items():
         shown: list[Shown] = []
         for number in _worst_first(badness):
-            if len(shown) == _A_GROUP or room <= 0:
+            if len(shown) == _MOST_OF_A_GROUP or room <= 0:
                 break
             uri = None if number in taken else _encoded(folder, results.file_names[number])
             if uri is None or len(uri[0]) > room:
@@ -117,7 +123,7 @@ def _worst_first(badness: NDArray[np.float64]) -> Iterator[int]:
 
 
 def _encoded(folder: Path, name: str) -> tuple[str, Image.Image] | None:
-    """The picture as it goes into the page; None if it cannot. Names do not lead out of the folder."""
+    """The picture for the page; None if it cannot be shown. Names that lead out of the folder are not followed."""
     place = PurePosixPath(name)
     if place.is_absolute() or ".." in place.parts:
         return None
@@ -129,7 +135,7 @@ def _encoded(folder: Path, name: str) -> tuple[str, Image.Image] | None:
 
 
 class _Describer:
-    """Puts together what the page says of a picture."""
+    """Makes what the page shows of a picture."""
 
     def __init__(self, results: SplitResults, analysis: Analysis) -> None:
         matches = analysis.matches
@@ -172,3 +178,54 @@ class _Describer:
         place = {row: at for at, row in enumerate(rows.tolist())}
         chosen = self._mistakable[np.isin(self._mistakable[:, 0], rows)].tolist()
         return [[place[row], int(self._matches.truth_positions[truth])] for row, truth in chosen]
+
+
+@dataclass(frozen=True, eq=False)
+class Verdicts:
+    """D detections and G boxes, in the order of ``Matches``.
+
+    Attributes:
+        found: bool [D], reported and on a box of its class.
+        wrong: bool [D], reported and on a box of another class.
+        false_alarm: bool [D], reported and on no box.
+        missed: bool [G], a box without a reported detection on it.
+    """
+
+    found: NDArray[np.bool_]
+    wrong: NDArray[np.bool_]
+    false_alarm: NDArray[np.bool_]
+    missed: NDArray[np.bool_]
+
+
+def mistakable(matches: Matches) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Pairs of a detection that hits nothing and a box of another class under it: rows of both, int64 [n] each.
+
+    The greatest IoU comes first; of equal ones the best score.
+    """
+    pairs, row = matches.pairs, matches.at(IOU)
+    stray = ~(matches.hit[row] | matches.ignored[row])[pairs.detection]
+    other = matches.labels[pairs.detection] != matches.truth_labels[pairs.truth]
+    chosen = np.flatnonzero(stray & other & ~matches.truth_crowd[pairs.truth] & (pairs.iou >= IOU))
+    chosen = chosen[np.lexsort((-matches.scores[pairs.detection[chosen]], -pairs.iou[chosen]))]
+    return pairs.detection[chosen], pairs.truth[chosen]
+
+
+def judge(matches: Matches, thresholds: NDArray[np.float64]) -> Verdicts:
+    """The verdicts at score thresholds by class.
+
+    Args:
+        matches: of a split.
+        thresholds: float64 [K], by class index.
+    """
+    row = matches.at(IOU)
+    shown = matches.scores >= thresholds[matches.labels]
+    found = shown & matches.hit[row]
+    free = ~matches.truth_crowd
+    free[matches.truth[row][found]] = False
+    wrong = np.zeros(len(matches.scores), dtype=bool)
+    detections, truths = mistakable(matches)
+    of_shown = shown[detections]
+    for detection, truth in zip(detections[of_shown], truths[of_shown], strict=True):
+        if free[truth] and not wrong[detection]:
+            wrong[detection], free[truth] = True, False
+    return Verdicts(found, wrong, shown & ~found & ~wrong & ~matches.ignored[row], free)

@@ -1,4 +1,4 @@
-"""From a template to one file that asks for nothing else."""
+"""Makes one file of a template; the file needs nothing else."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ __all__ = ["as_json", "write_page"]
 def write_page(path: Path, template: str, **values: Any) -> None:
     """Render a template of ``templates/`` with the stylesheet and the script that all pages share.
 
-    The page allows itself no connection and no script but its own, whatever names it shows.
+    The page forbids connections and all scripts but its own, so that names on it cannot become code.
 
     Args:
-        path: of the HTML file; what was there is replaced.
+        path: of the HTML file; an existing one is replaced.
         template: its file name.
-        values: what it shows; text is escaped.
+        values: for the template; text is escaped.
     """
     script = _source("page.js")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
@@ -51,7 +51,7 @@ def _source(name: str) -> str:
 
 
 def as_json(value: Any) -> Markup:
-    """Compact JSON that can stand inside a script element: nothing in it ends the element.
+    """Compact JSON for the inside of a script element: nothing in it can end the element.
 
     Raises:
         ValueError: a number that is not finite.

@@ -24,7 +24,7 @@ class Marked:
 
     Attributes:
         box: xyxy, pixels of the upright picture.
-        culprit: whether it is the one in question.
+        culprit: whether the finding is about this box.
     """
 
     box: tuple[float, float, float, float]
@@ -32,26 +32,26 @@ class Marked:
 
 
 def data_uri(image: Image.Image, form: str = "JPEG") -> str:
-    """The encoded picture as text that can stand in ``src``."""
+    """The encoded picture as text for ``src``."""
     buffer = io.BytesIO()
     image.save(buffer, format=form, quality=80)
     return f"data:image/{form.lower()};base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
 def shrunk(image: Image.Image, side: int) -> Image.Image:
-    """A copy of at most ``side`` pixels a side, in the same proportions."""
+    """A copy whose longer side has at most ``side`` pixels, in the same proportions."""
     scale = min(1.0, side / max(image.size))
     return image.resize((max(1, round(image.width * scale)), max(1, round(image.height * scale))))
 
 
 def thumbnail(image: Image.Image, boxes: Sequence[Marked], side: int = 360) -> Image.Image:
-    """A copy of at most ``side`` pixels a side with boxes drawn, the culprits last and thicker."""
+    """A copy as of ``shrunk`` with boxes drawn, the culprits last and with thicker lines."""
     scale = min(1.0, side / max(image.size))
     small = shrunk(image, side)
     pen = ImageDraw.Draw(small)
     for one in sorted(boxes, key=lambda marked: marked.culprit):
         left, top, right, bottom = (edge * scale for edge in one.box)
-        reach = 5 if one.culprit else 0  # around a box of no size there is still something to see
+        reach = 5 if one.culprit else 0  # so that a box without a size can be seen
         corners = (left - reach, top - reach, max(left, right) + reach, max(top, bottom) + reach)
         edges = (small.width - 1, small.height - 1) * 2
         inside = [min(max(corner, 0), edge) for corner, edge in zip(corners, edges, strict=True)]
@@ -70,7 +70,7 @@ def heat_map(boxes: NDArray[np.float64], cells: int = 48) -> Image.Image:
     edges = np.clip(np.stack([np.floor(boxes[:, :2] * cells), np.ceil(boxes[:, 2:] * cells)], axis=1), 0, cells)
     for (left, top), (right, bottom) in edges.astype(int):
         for x, y, sign in ((left, top, 1), (right, top, -1), (left, bottom, -1), (right, bottom, 1)):
-            votes[y, x] += sign  # the corners of a rectangle in a twofold cumulative sum
+            votes[y, x] += sign  # the corners of a rectangle, for a cumulative sum along both axes
     covered = votes.cumsum(axis=0).cumsum(axis=1)[:cells, :cells]
     share = (covered / max(covered.max(), 1.0))[..., None]
     return Image.fromarray((_COLD + share * (_HOT - _COLD)).astype(np.uint8)).resize((144, 144), Image.Resampling.BOX)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,21 +11,19 @@ from typing import Any
 from boxwright.evaluation.analysis import Analysis
 from boxwright.evaluation.results import SplitResults
 from boxwright.inputs.drawing import PALETTE
+from boxwright.metrics.figures import HEADLINE
 from boxwright.metrics.interval import Interval
 from boxwright.runtime import ModelSpec
 
-from . import operating_point, provenance
+from . import report_charts as charts
+from . import words
 from .charts import Chart
-from .class_table import COLUMNS, boxes_chart, class_rows
-from .curves import calibration_chart, precision_recall_chart, threshold_chart
-from .epochs import Curves, curves_by_epoch, epoch_chart, loss_chart, median_of
+from .epochs import Curves, Line, curves_by_epoch, epoch_chart, loss_chart, median_of
 from .gallery import LOWEST_SCORE, Group, gallery
-from .headline import HEADLINE
-from .mistakes import confusion_chart, error_chart, size_chart
 from .page import write_page
-from .svg import NONE, number
+from .svg import NONE, between, figure, number
 
-__all__ = ["write_report"]
+__all__ = ["Report", "write_report"]
 
 _SECTIONS = (
     ("headline", "Figures"), ("training", "Training"), ("threshold-curves", "Threshold"), ("classes", "Classes"),
@@ -33,41 +31,47 @@ _SECTIONS = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True)
-class _Card:
-    name: str
-    value: float
-    interval: Interval | None
-    hint: str
+_COLUMNS = (
+    ("class", False), ("boxes", True), ("mAP", True), ("mAP50", True), ("F2", True), ("precision", True),
+    ("recall", True), ("threshold", True), ("own threshold", True),
+)  # fmt: skip
+"""Heads of the table of classes, and whether figures stand below them."""
 
 
-def write_report(
-    path: Path,
-    *,
-    spec: ModelSpec,
-    results: SplitResults,
-    analysis: Analysis,
-    epochs: Sequence[Mapping[str, Any]],
-    pictures: Path | None,
-    data_summary: Mapping[str, Mapping[str, int]] | None = None,
-    source: Path | None = None,
-) -> None:
-    """Write the page: figures with intervals, curves, mistakes, the worst pictures, and where it all comes from.
+@dataclass(frozen=True, eq=False)
+class Report:
+    """What a report is made of.
 
-    It is one file, asks for no network, and shows a dash or a sentence where there is nothing to measure by.
-
-    Args:
-        path: of the HTML file; what was there is replaced.
+    Attributes:
         spec: of the model, with its operating point.
         results: of the split that is reported on.
         analysis: of these results.
-        epochs: lines of ``metrics.jsonl``; none will do.
-        pictures: folder of the split's pictures; None where it is gone.
+        epochs: lines of ``metrics.jsonl``; may be empty.
+        pictures: folder of the split's pictures; None if they are gone.
         data_summary: counts by split: ``{"train": {"pictures": n, "boxes": n, "classes": n}, ...}``.
-        source: run folder or archive that the page names in commands; None where it is not known.
+        source: run folder or archive that the page names in commands; None if it is not known.
     """
-    curves = curves_by_epoch(epochs)
-    names = results.class_names
+
+    spec: ModelSpec
+    results: SplitResults
+    analysis: Analysis
+    epochs: Sequence[Mapping[str, Any]] = ()
+    pictures: Path | None = None
+    data_summary: Mapping[str, Mapping[str, int]] | None = None
+    source: Path | None = None
+
+
+def write_report(path: Path, report: Report) -> None:
+    """Write the page: figures with intervals, curves, mistakes, the worst pictures, and where it all comes from.
+
+    It is one file and needs no network. Where something could not be measured it shows a dash or a sentence.
+
+    Args:
+        path: of the HTML file; an existing one is replaced.
+        report: what it shows.
+    """
+    spec, results, analysis = report.spec, report.results, report.analysis
+    curves, names, point = curves_by_epoch(report.epochs), results.class_names, spec.operating_point
     write_page(
         path,
         "report.html.j2",
@@ -76,20 +80,30 @@ def write_report(
         subtitle=_subtitle(spec, results),
         sections=_SECTIONS,
         cards=_cards(analysis),
-        point=_operating_point(spec, source),
-        training=_training(curves, provenance.best_epoch(spec)),
+        point=_operating_point(spec, report.source),
+        training=_training(curves, words.best_epoch(spec)),
         speed=_speed(curves),
-        curves=_drawn(threshold_chart(analysis, spec.operating_point, names), precision_recall_chart(analysis, names)),
-        columns=COLUMNS,
-        rows=list(class_rows(analysis, names, spec.operating_point.per_class)),
-        mistakes=_drawn(error_chart(analysis), size_chart(analysis), calibration_chart(analysis.calibration)),
-        confusion=confusion_chart(analysis, names),
-        gallery=_gallery(spec, results, analysis, pictures),
-        summary=_summary(data_summary),
-        data_charts=[boxes_chart(analysis, names, results.split)],
-        provenance=provenance.origin(spec),
-        details=provenance.details(spec),
+        curves=_drawn(charts.threshold_chart(analysis, point, names), charts.precision_recall_chart(analysis, names)),
+        columns=_COLUMNS,
+        rows=list(_class_rows(analysis, names, point.per_class)),
+        mistakes=_drawn(
+            charts.error_chart(analysis), charts.size_chart(analysis), charts.calibration_chart(analysis.calibration)
+        ),
+        confusion=charts.confusion_chart(analysis, names),
+        gallery=_gallery(report),
+        summary=_summary(report.data_summary),
+        data_charts=[charts.boxes_chart(analysis, names, results.split)],
+        provenance=words.origin(spec),
+        details=words.details(spec),
     )
+
+
+@dataclass(frozen=True)
+class _Card:
+    name: str
+    value: float
+    interval: Interval | None
+    hint: str
 
 
 def _subtitle(spec: ModelSpec, results: SplitResults) -> str:
@@ -112,10 +126,64 @@ def _cards(analysis: Analysis) -> list[_Card]:
 def _operating_point(spec: ModelSpec, source: Path | None) -> dict[str, str]:
     point = spec.operating_point
     return {
-        "sentence": operating_point.sentence(point, spec.class_names),
-        "command": provenance.command(point, source),
-        "by_class": operating_point.about_classes(point, spec.class_names),
+        "sentence": words.sentence(point, spec.class_names),
+        "command": words.command(point, source),
+        "by_class": words.about_classes(point, spec.class_names),
     }
+
+
+@dataclass(frozen=True)
+class _Cell:
+    """A figure.
+
+    Attributes:
+        value: to sort by; empty if there is none.
+        text: to read.
+        interval: 95 %, to read; empty if there is none.
+    """
+
+    value: str
+    text: str
+    interval: str = ""
+
+
+@dataclass(frozen=True)
+class _Row:
+    """A class and its figures, in the order of ``_COLUMNS``."""
+
+    name: str
+    cells: tuple[_Cell, ...]
+
+
+def _class_rows(analysis: Analysis, names: Sequence[str], own: Mapping[str, float]) -> Iterator[_Row]:
+    """One row per class, in the order of the class contract.
+
+    Args:
+        analysis: of a split, with the thresholds in use.
+        names: class names by index.
+        own: thresholds of single classes by name, whether they are in use or not.
+    """
+    intervals = analysis.class_intervals
+    for label, (name, one) in enumerate(zip(names, analysis.figures.per_class, strict=True)):
+        yield _Row(
+            name,
+            (
+                _Cell(str(one.boxes), str(one.boxes)),
+                _cell(one.map, intervals["map"][label]),
+                _cell(one.map_50),
+                _cell(one.f2, intervals["f2"][label]),
+                _cell(one.precision),
+                _cell(one.recall),
+                _cell(float(analysis.thresholds[label])),
+                _cell(own.get(name, math.nan)),
+            ),
+        )
+
+
+def _cell(value: float, interval: Interval | None = None) -> _Cell:
+    if not math.isfinite(value):
+        return _Cell("", figure(value))
+    return _Cell(repr(float(value)), figure(value), "" if interval is None else between(interval.low, interval.high))
 
 
 def _drawn(*several: Chart | None) -> list[Chart]:
@@ -123,9 +191,10 @@ def _drawn(*several: Chart | None) -> list[Chart]:
 
 
 def _training(curves: Curves, best: int | None) -> list[Chart]:
-    average = [(name, curves[key]) for key, name in (("val/map", "mAP"), ("val/map_50", "mAP50")) if key in curves]
-    score = [("val/f2", "F2"), ("val/f2_macro", "F2, mean over classes")]
-    f2 = [(name, curves[key]) for key, name in score if key in curves]
+    average, f2 = (
+        [Line(HEADLINE[key], curves[f"val/{key}"]) for key in keys if f"val/{key}" in curves]
+        for keys in (("map", "map_50"), ("f2", "f2_macro"))
+    )
     return _drawn(
         loss_chart(curves, best),
         epoch_chart("chart-map", "mAP on valid", "mAP", average, best),
@@ -134,20 +203,21 @@ def _training(curves: Curves, best: int | None) -> list[Chart]:
 
 
 def _speed(curves: Curves) -> str:
-    """In a sentence; empty where it was never measured."""
+    """A sentence; empty if it was never measured."""
     verbs = {"train/images_per_s": "training", "val/images_per_s": "validation"}
     speeds = {verb: median_of(curves, key) for key, verb in verbs.items()}
-    told = [f"{verb} {number(speed, 1)} pictures a second" for verb, speed in speeds.items() if speed is not None]
-    return f"Speed, median of the epochs: {', '.join(told)}." if told else ""
+    parts = [f"{verb} {number(speed, 1)} pictures per second" for verb, speed in speeds.items() if speed is not None]
+    return f"Speed, median of the epochs: {', '.join(parts)}." if parts else ""
 
 
-def _gallery(spec: ModelSpec, results: SplitResults, analysis: Analysis, pictures: Path | None) -> dict[str, Any]:
-    if pictures is None or not pictures.is_dir():
-        return {"groups": (), "sentence": "The pictures were not at hand when this page was written."}
-    groups = gallery(results, analysis, pictures)
+def _gallery(report: Report) -> dict[str, Any]:
+    if report.pictures is None or not report.pictures.is_dir():
+        return {"groups": (), "sentence": "The pictures were missing when this page was written."}
+    analysis, results = report.analysis, report.results
+    groups = gallery(results, analysis, report.pictures)
     if not any(group.pictures for group in groups):
         return {"groups": (), "sentence": "No picture with a mistake at the operating point can be shown."}
-    shown, _ = operating_point.in_table(spec.operating_point, spec.class_names)
+    shown, _ = words.in_table(report.spec.operating_point, report.spec.class_names)
     return {
         "groups": groups,
         "most": max(len(group.pictures) for group in groups),

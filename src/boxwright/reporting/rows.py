@@ -1,7 +1,7 @@
 """Charts that are tables: bars, intervals around a zero line, and a shaded matrix.
 
-As tables their words stay readable at any width and speak to screen readers; what is drawn lies in
-places given in per cent, so that it follows the width of its cell.
+As tables they can be read at any width, and by screen readers. Drawings use per cent, so that they follow the width
+of their cell.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ class Bar:
         name: of the row.
         value: its length; NaN draws none.
         text: behind it.
-        detail: below the text, or nothing.
-        hint: below the name, or nothing.
+        detail: below the text, or empty.
+        hint: below the name, or empty.
         interval: (low, high), drawn as a whisker, or None.
         index: of its colour.
     """
@@ -61,7 +61,7 @@ class Estimate:
 
 
 def bars(id: str, title: str, rows: Sequence[Bar], *, top: float | None = None, note: str = "") -> Chart:  # noqa: A002
-    """Horizontal bars from zero, one a row.
+    """Horizontal bars from zero, one per row.
 
     Args:
         id: of the figure element.
@@ -103,7 +103,7 @@ def _whisker(low: float, high: float, class_: str = "whisker") -> Markup:
 
 
 def forest(id: str, title: str, label: str, rows: Sequence[Estimate], *, note: str = "") -> Chart:  # noqa: A002
-    """Differences with their intervals around a line at zero; those that stand are filled.
+    """Differences with their intervals around a line at zero; dots of those that stand are filled.
 
     Args:
         id: of the figure element.
@@ -164,7 +164,7 @@ def _scale(axis: Axis) -> Markup:
 
 
 def matrix(id: str, title: str, counts: NDArray[np.int64], names: Sequence[str], *, note: str = "") -> Chart:  # noqa: A002
-    """A confusion matrix: rows are the truth, columns what was detected, shaded by the row's share.
+    """A confusion matrix: rows are annotated classes, columns detected ones, shaded by the share of the row.
 
     Args:
         id: of the figure element.

@@ -1,37 +1,37 @@
-"""From run folders and evaluations to pages."""
+"""The page of a run folder or an evaluation, and the choice of another operating point, which writes the page anew."""
 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-from boxwright.config import load_config
+from boxwright.config import CONFIG_FILE, data_of_run, load_config, save_config
 from boxwright.evaluation import Evaluation
 from boxwright.evaluation.analysis import analyse
-from boxwright.evaluation.compare import Contender, read_run
+from boxwright.evaluation.compare import read_run
+from boxwright.evaluation.operating import measured_spec, recorded_intervals, write_spec
 from boxwright.evaluation.results import SplitResults
-from boxwright.metrics.comparison import Comparison
-from boxwright.runtime import ConfigError, DataError
+from boxwright.metrics.objective import Objective
+from boxwright.runtime import DataError, ModelSpec
 from boxwright.tracking.metrics_file import read_metrics
 
-from .comparison_page import ComparedRun, write_comparison_page
-from .report_page import write_report
+from .report_page import Report, write_report
 
-__all__ = ["REPORT", "missing_pictures", "report_comparison", "report_evaluation", "report_run"]
+__all__ = ["REPORT", "choose_threshold", "missing_pictures", "report_evaluation", "report_run"]
 
 REPORT = "report.html"
 """The report in a run folder."""
 
 
-def report_run(run: Path, data: Path | None = None) -> Path:
+def report_run(run: str | Path, data: str | Path | None = None) -> Path:
     """Write ``RUN/report.html`` from what the run folder holds.
+
+    The intervals are those that were measured with the operating point, if ``spec.json`` holds them.
 
     Args:
         run: its folder.
-        data: with the pictures; where the run's settings say by default. If they are not there, the page
-            has no gallery and says so.
+        data: folder with the pictures; by default the one in the run's settings. If they are not there, the
+            page has no gallery and says so.
 
     Returns:
         Path of the page.
@@ -40,26 +40,27 @@ def report_run(run: Path, data: Path | None = None) -> Path:
         ArchiveError: not a finished run.
         DataError: ``data`` is given and does not hold the pictures.
     """
+    run = Path(run)
     results, spec = read_run(run)
-    pictures = _picture_folder(run, results, data)
-    at_hand = pictures is not None and _holds(pictures, results)
-    if data is not None and not at_hand:
+    pictures = _picture_folder(run, results, None if data is None else Path(data))
+    missing = pictures is None or not _holds(pictures, results)
+    if data is not None and missing:
         raise DataError(f"{pictures}: holds none of the pictures of {run}.", "Give the folder it was trained on.")
-    write_report(
-        run / REPORT,
-        spec=spec,
-        results=results,
-        analysis=analyse(results, spec.operating_point),
+    report = Report(
+        spec,
+        results,
+        analyse(results, spec.operating_point, recorded_intervals(spec, results.split)),
         epochs=read_metrics(run),
-        pictures=pictures if at_hand else None,
+        pictures=None if missing else pictures,
         data_summary=spec.provenance.get("data"),
         source=run,
     )
+    write_report(run / REPORT, report)
     return run / REPORT
 
 
 def missing_pictures(run: Path) -> str:
-    """Why the report of a run has no pictures and what to do, in a sentence; empty where they are at hand.
+    """Why the report of a run has no pictures and what to do, in a sentence; empty if it has them.
 
     Raises:
         ArchiveError: not a finished run.
@@ -73,13 +74,9 @@ def missing_pictures(run: Path) -> str:
 
 
 def _picture_folder(run: Path, results: SplitResults, data: Path | None) -> Path | None:
-    """Where the pictures should be; None where nothing says."""
-    if data is not None:
-        return data / results.split
-    try:
-        return load_config(run / "config.yaml").data / results.split
-    except ConfigError:  # a run folder of which only the model was kept
-        return None
+    """Where the pictures should be; None if it is not recorded."""
+    folder = data or data_of_run(run)
+    return None if folder is None else folder / results.split
 
 
 def _holds(folder: Path, results: SplitResults) -> bool:
@@ -87,41 +84,44 @@ def _holds(folder: Path, results: SplitResults) -> bool:
 
 
 def report_evaluation(evaluation: Evaluation, data: Path, path: Path, source: Path | None = None) -> None:
-    """Write a page about an evaluation.
+    """Write a page about an evaluation; folders are made.
 
     Args:
         evaluation: of a model on a split.
         data: folder it was measured on.
         path: of the HTML file.
-        source: the run folder or archive that was measured, for the page to name.
+        source: the run folder or archive that was measured, to be named on the page.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_report(
-        path,
-        spec=evaluation.spec,
-        results=evaluation.results,
-        analysis=analyse(evaluation.results, evaluation.spec.operating_point, evaluation.intervals),
-        epochs=[],
-        pictures=data / evaluation.split,
-        source=source,
-    )
+    spec, results = evaluation.spec, evaluation.results
+    analysis = analyse(results, spec.operating_point, evaluation.intervals)
+    write_report(path, Report(spec, results, analysis, pictures=data / evaluation.split, source=source))
 
 
-def report_comparison(contenders: Sequence[Contender], comparisons: Sequence[Comparison], path: Path) -> None:
-    """Write a page that lays models side by side.
+def choose_threshold(run: str | Path, objective: str | None = None, by_class: bool | None = None) -> ModelSpec:
+    """Choose another operating point for a run, from the detections of its best epoch on validation, and write it.
 
     Args:
-        contenders: the models, the first is what the others are compared with.
-        comparisons: of all but the first.
-        path: of the HTML file.
+        run: its folder; ``spec.json`` and ``report.html`` are written anew, and ``config.yaml`` keeps the
+            choice for ``--resume``.
+        objective: ``f2``, ``precision>=0.95`` and the like; the present one by default.
+        by_class: whether each class with enough boxes is reported from its own threshold; as it is by default.
+
+    Returns:
+        The specification as written.
+
+    Raises:
+        ArchiveError: not a finished run.
+        ConfigError: the objective is unknown or cannot be attained.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    runs = [
-        ComparedRun(one.name, one.spec, _epochs(one.source), analyse(one.results, one.spec.operating_point))
-        for one in contenders
-    ]
-    write_comparison_page(path, runs, comparisons)
-
-
-def _epochs(source: Path) -> list[Mapping[str, Any]]:
-    return list(read_metrics(source)) if source.is_dir() else []
+    run = Path(run)
+    results, spec = read_run(run)
+    point = spec.operating_point
+    wanted = Objective.parse(point.objective if objective is None else objective)
+    spec = measured_spec(spec, results, wanted, point.by_class if by_class is None else by_class)
+    write_spec(run, spec)
+    if (run / CONFIG_FILE).is_file():
+        chosen = {"objective": spec.operating_point.objective, "thresholds_by_class": spec.operating_point.by_class}
+        save_config(load_config(run / CONFIG_FILE, chosen), run / CONFIG_FILE)
+    report_run(run)
+    return spec

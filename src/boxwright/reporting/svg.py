@@ -1,4 +1,4 @@
-"""Elements, numbers and scales: what the charts of the pages are put together from."""
+"""Elements, numbers and scales: the parts of all charts."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from markupsafe import Markup, escape
 __all__ = ["NONE", "Axis", "axis_over", "between", "colour", "element", "figure", "number", "share_axis", "ticks"]
 
 NONE = "\N{EN DASH}"
-"""Stands where there is no figure."""
+"""Shown instead of a figure that does not exist."""
 
 _COLOURS = 8  # --s0 to --s7 in style.css
 
@@ -21,9 +21,9 @@ def element(name: str, *children: object, **attributes: object) -> Markup:
 
     Args:
         name: of the tag.
-        children: escaped unless they are markup.
-        attributes: ``class_`` is ``class``, other underscores are hyphens; None and False are left out,
-            a float is written with two decimals at most.
+        children: escaped, unless they are markup.
+        attributes: ``class_`` is ``class``, other underscores become hyphens; None and False are left out,
+            floats have at most two decimals.
     """
     written = Markup("").join(
         Markup(' {}="{}"').format(key.rstrip("_").replace("_", "-"), number(value, 2) if _is_float(value) else value)
@@ -45,17 +45,17 @@ def number(value: object, decimals: int) -> str:
 
 
 def figure(value: float | None, decimals: int = 3) -> str:
-    """A measured figure for people; a dash where there is none."""
+    """A measured figure for people; a dash for None and NaN."""
     return NONE if value is None or not math.isfinite(value) else f"{value:.{decimals}f}"
 
 
 def between(low: float, high: float) -> str:
-    """An interval for people; empty where there is none."""
+    """An interval for people; empty for NaN."""
     return f"{figure(low)} to {figure(high)}" if math.isfinite(low + high) else ""
 
 
 def colour(index: int) -> str:
-    """The CSS colour of the index-th series; they return after eight."""
+    """The CSS colour of the index-th series; colours repeat after eight."""
     return f"var(--s{index % _COLOURS})"
 
 
@@ -65,8 +65,8 @@ def ticks(low: float, high: float, count: int = 5, whole: bool = False) -> list[
     Args:
         low: finite.
         high: finite, greater than ``low``.
-        count: wished for.
-        whole: whether only whole numbers will do.
+        count: about how many.
+        whole: whether they must be whole numbers.
     """
     step = _step(low, high, count, whole)
     first, last = math.ceil(low / step - 1e-6), math.floor(high / step + 1e-6)
@@ -113,10 +113,10 @@ def axis_over(
 
     Args:
         label: with the unit.
-        values: to be shown; none will do.
+        values: to be shown; may be empty.
         zero: whether 0 must be on it.
-        top: highest end, where figures cannot be greater.
-        whole: whether values are whole numbers; its ends then are the values' own.
+        top: highest possible end; None if figures have no maximum.
+        whole: whether values are whole numbers; the axis then ends on the lowest and the highest.
     """
     finite = [value for value in values if math.isfinite(value)] + ([0.0] if zero else [])
     low, high = min(finite, default=0.0), max(finite, default=1.0)

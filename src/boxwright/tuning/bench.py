@@ -65,8 +65,8 @@ class Bench:
 
 
 def bench(
-    archive: Path,
-    data: Path | None = None,
+    archive: str | Path,
+    data: str | Path | None = None,
     *,
     backend: str = "auto",
     precision: str = "auto",
@@ -98,6 +98,7 @@ def bench(
             impossible number.
         MissingDependency: nothing here can run the model.
     """
+    archive = Path(archive)
     _require_sensible(archive, batches, seconds, rounds)
     bundle, machine = open_bundle(archive), describe_machine(device)
     asked = Execution(backend, precision, device)
@@ -107,7 +108,7 @@ def bench(
         for threads, sessions in splits(machine.cores)
     ]
     canvas = bundle.spec.input
-    pictures = made_up_pictures(canvas) if data is None else read_pictures(data, canvas)
+    pictures = made_up_pictures(canvas) if data is None else read_pictures(Path(data), canvas)
     sizes = tuple(sorted(set(batches)))
     with tempfile.TemporaryDirectory(prefix="boxwright-bench-") as folder:
         canvases = Path(folder) / "canvases.npy"

@@ -7,7 +7,7 @@ const svg = (name, attributes, text) => {
   return made;
 };
 
-function values() { // of charts: shown at once instead of as the browser's late tooltips
+function values() { // of charts: shown at once; the browser's tooltips come late
   const tip = document.body.appendChild(Object.assign(document.createElement("div"), { id: "tip", hidden: true }));
   tip.setAttribute("role", "status");
   for (const plot of all(".plot")) {
@@ -66,7 +66,7 @@ function sorting() {
   });
 }
 
-function judge(picture, shown) { // the confusion matrix's rule; verdicts.py has it for the pictures' order
+function judge(picture, shown) { // the rule of the confusion matrix, as in gallery.py, which sorts the pictures by it
   const fate = picture.found.map((one) => !shown(one) || one[6] === -2 ? "" : one[6] >= 0 ? "found" : "alarm");
   const takes = picture.found.map((one, at) => fate[at] === "found" ? one[6] : -1);
   const free = picture.boxes.map((box, at) => !box[5] && !takes.includes(at));
@@ -81,7 +81,7 @@ function draw(figure, picture, page, shown) {
   const { fate, takes, free } = judge(picture, shown);
   const size = layer.viewBox.baseVal.width / 28;
   layer.style.setProperty("--size", size);
-  layer.classList.toggle("crowded", fate.filter(Boolean).length > 12); // names of what is right then show when enlarged
+  layer.classList.toggle("crowded", fate.filter(Boolean).length > 12); // names of right detections are then only shown when enlarged
   const parts = [];
   const frame = ([left, top, right, bottom], attributes) =>
     svg("rect", { x: left, y: top, width: Math.max(right - left, 0), height: Math.max(bottom - top, 0), ...attributes });

@@ -1,28 +1,87 @@
-"""``boxwright archive --inspect``: an archive in tables."""
+"""``boxwright archive``, and ``--inspect``, which shows an archive in tables."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
-from boxwright.archiving import ArchiveContents
-from boxwright.cli.verbs.options import shown
-from boxwright.reporting.headline import HEADLINE
-from boxwright.reporting.operating_point import in_words
-from boxwright.reporting.provenance import origin, text_of
-from boxwright.runtime import ModelSpec
+import typer
+
+import boxwright
+from boxwright.host.console import make_console, stages
+
+from .options import (
+    JsonOption,
+    MovedDataOption,
+    NameOption,
+    StoreOption,
+    ToleranceOption,
+    require_file_names,
+    write_json,
+)
+from .tables import make_table, proof_line, show
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-__all__ = ["print_contents"]
+    from boxwright import ArchiveContents, ModelSpec
+
+__all__ = ["archive", "print_contents"]
 
 _SHORT = 12  # digits of a hash
 
 
+def archive(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder; with --inspect a .mar.")],
+    name: NameOption = None,
+    version: Annotated[str, typer.Option(help="Model version.")] = "1.0",
+    store: StoreOption = Path("model-store"),
+    precision: Annotated[
+        list[str] | None, typer.Option(help="Export to bf16 or int8, too; may be repeated. fp32 is always there.")
+    ] = None,
+    export: Annotated[
+        bool, typer.Option("--export/--no-export", help="Without exports only PyTorch can run the archive.")
+    ] = True,
+    data: MovedDataOption = None,
+    tolerance: ToleranceOption = None,
+    gate: Annotated[
+        bool, typer.Option("--gate", help="Serve it first, and release it only if it answers as in training.")
+    ] = False,
+    inspect: Annotated[bool, typer.Option("--inspect", help="Verify a .mar and show what it holds.")] = False,
+    json_file: JsonOption = None,
+) -> None:
+    """Pack a run into a .mar for 'boxwright serve' and for TorchServe, its exports proved equal."""
+    from boxwright.release import ReleaseOptions, release
+
+    require_file_names(json=json_file)
+    console = make_console()
+    if inspect:
+        contents = boxwright.inspect(run)
+        if json_file:
+            write_json(json_file, contents.to_document())
+        print_contents(console, contents)
+        return
+    if json_file:
+        raise boxwright.ConfigError("--json goes with --inspect.", "Leave it out.")
+    if precision and not export:
+        raise boxwright.ConfigError("--precision does not go with --no-export.", "Leave one of them out.")
+    precisions = ("fp32", *(precision or ())) if export else ()
+    options = ReleaseOptions(name, version, store, precisions, data, tolerance, gate)
+    with stages(console) as advance:
+        released = release(run, options, advance)
+    for line in released.report.lines if released.report else ():
+        console.print(line)
+    for variant, proof in released.spec.exports.items():
+        console.print(proof_line(variant, proof))
+    console.print(f"Archive: {released.path}")
+
+
 def print_contents(console: Console, contents: ArchiveContents) -> None:
     """Name, origin, classes, operating point, figures, proofs, versions and members."""
+    from boxwright.reporting.words import origin, text_of
+
     spec = contents.spec
     console.print(f"{spec.name} {contents.version}: {contents.path}, {contents.size:,} bytes, verified")
     console.print(_pairs([*origin(spec), ("Network", text_of(dict(spec.network)))]))
@@ -44,8 +103,10 @@ def print_contents(console: Console, contents: ArchiveContents) -> None:
 
 
 def _operating_point(spec: ModelSpec) -> str:
+    from boxwright.reporting.words import in_words
+
     point = spec.operating_point
-    measured = f"{shown(point.value)} on {point.split}" if point.split else "never measured"
+    measured = f"{show(point.value)} on {point.split}" if point.split else "never measured"
     interval = f"; 95 % interval {_ends(point.interval)}" if point.interval else ""
     value = f" ({_ends(point.value_interval)})" if point.value_interval else ""
     words = in_words(point, spec.class_names)
@@ -53,7 +114,7 @@ def _operating_point(spec: ModelSpec) -> str:
 
 
 def _classes(spec: ModelSpec) -> Table:
-    table = _table("index", "id", "class", "reported from")
+    table = make_table("index", "id", "class", "reported from")
     thresholds = spec.operating_point.thresholds(spec.class_names)
     for index, (entry, threshold) in enumerate(zip(spec.classes, thresholds, strict=True)):
         table.add_row(str(index), str(entry.id), _plain(entry.name), f"{threshold:.3f}")
@@ -61,7 +122,9 @@ def _classes(spec: ModelSpec) -> Table:
 
 
 def _figures(figures: Mapping[str, Any]) -> Table:
-    table = _table("", "", "95 % interval")
+    from boxwright.metrics.figures import HEADLINE
+
+    table = make_table("", "", "95 % interval")
     recorded = figures.get("intervals")
     intervals = recorded if isinstance(recorded, Mapping) else {}
     for key, title in HEADLINE.items():
@@ -71,15 +134,15 @@ def _figures(figures: Mapping[str, Any]) -> Table:
 
 
 def _exports(exports: Mapping[str, Mapping[str, Any]]) -> Table:
-    """A column a variant: there are few of them, and many facts on each."""
-    table = _table("", *map(_plain, exports))
+    """One column per variant: there are few of them, with many facts each."""
+    table = make_table("", *map(_plain, exports))
     for key in dict.fromkeys(key for proof in exports.values() for key in proof):
         table.add_row(_plain(key).replace("_", " "), *(_value(proof.get(key)) for proof in exports.values()))
     return table
 
 
 def _members(contents: ArchiveContents) -> Table:
-    table = _table("member", "bytes", "SHA-256")
+    table = make_table("member", "bytes", "SHA-256")
     table.columns[1].justify = "right"
     for member in contents.members:
         table.add_row(_plain(member.name), f"{member.size:,}", member.sha256[:_SHORT])
@@ -88,22 +151,18 @@ def _members(contents: ArchiveContents) -> Table:
 
 
 def _pairs(pairs: Sequence[tuple[str, str]]) -> Table:
-    table = _table("", "")
+    table = make_table("", "")
     table.show_header = False
     for title, text in pairs:
         table.add_row(_plain(title), _plain(text))
     return table
 
 
-def _table(*columns: str) -> Table:
-    from rich.table import Column, Table
-
-    return Table(*(Column(column, overflow="fold") for column in columns), box=None)
-
-
 def _value(value: Any) -> str:
+    from boxwright.reporting.words import text_of
+
     if isinstance(value, float):
-        return f"{value:.2e}" if 0 < abs(value) < 0.0005 else shown(value)
+        return f"{value:.2e}" if 0 < abs(value) < 0.0005 else show(value)
     return _plain(text_of(value))
 
 
@@ -114,5 +173,5 @@ def _ends(interval: Any) -> str:
 
 
 def _plain(text: Any) -> str:
-    """Whatever someone wrote into an archive, without what would steer a terminal."""
+    """A text from an archive, without characters that control a terminal."""
     return "".join(character if character.isprintable() else repr(character)[1:-1] for character in str(text))

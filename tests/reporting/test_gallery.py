@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from boxwright.metrics import confusion_matrix, match_detections
-from boxwright.reporting.verdicts import judge
+from boxwright.reporting.gallery import judge
 from support.scenes import CLASSES, scenes
 
 

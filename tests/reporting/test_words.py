@@ -1,6 +1,6 @@
 import pytest
 
-from boxwright.reporting.operating_point import in_table, in_words, is_shared, measured_at
+from boxwright.reporting.words import in_table, in_words, is_shared, measured_at
 from boxwright.runtime import OperatingPoint
 
 NAMES = ("cat", "dog", "fox")

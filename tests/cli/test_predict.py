@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from boxwright.inputs import Predictor
 from boxwright.inputs.drawing import draw_detections
 from boxwright.inputs.video import describe_video, read_video
-from boxwright.runtime import Predictor, decode
+from boxwright.runtime import decode
 from support.command_line import boxwright
 from support.videos import blocks, plain, write_video
 from support.web import web_server
@@ -73,7 +74,7 @@ def test_a_picture_to_be_drawn_is_opened_once_and_the_backend_said_once(mar, pic
     )
     command = [sys.executable, "-c", code, "predict", mar, pictures[0], "--out", tmp_path, "--backend", "torch"]
     done = subprocess.run(command, capture_output=True, text=True)
-    assert done.stderr == "Backend torch-fp32: as asked for.\n"
+    assert done.stderr == "Backend torch-fp32\n"
     assert done.stdout.splitlines()[0].startswith(f"{pictures[0]}: ")  # what is read by others has no bar
     assert done.stdout.splitlines()[-1] == "1"
     assert (tmp_path / f"{pictures[0].stem}.png").is_file()

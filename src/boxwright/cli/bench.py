@@ -1,0 +1,115 @@
+"""``boxwright bench``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+import boxwright
+from boxwright.host.console import make_console, progress
+
+from .options import BackendOption, DeviceOption, JsonOption, PrecisionOption, require_file_names, write_json
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from boxwright.host.machine import Machine
+    from boxwright.tuning.bench import Bench
+
+__all__ = ["bench"]
+
+
+def bench(
+    archive: Annotated[Path, typer.Argument(metavar="MAR", help="Archive.")],
+    data: Annotated[
+        Path | None, typer.Option("--data", help="Folder of pictures to measure on; made-up ones by default.")
+    ] = None,
+    backend: BackendOption = "auto",
+    precision: PrecisionOption = "auto",
+    batch: Annotated[str, typer.Option(metavar="N,N...", help="Pictures per call.")] = "1,4",
+    seconds: Annotated[float, typer.Option(help="Measured for each setting and batch size.")] = 5.0,
+    rounds: Annotated[int, typer.Option(min=1, help="In so many parts, alternating with the other settings.")] = 3,
+    device: DeviceOption = "cpu",
+    json_file: JsonOption = None,
+) -> None:
+    """Measure how fast an archive runs on this machine, in each way it can; 'serve' then takes the best."""
+    require_file_names(json=json_file)
+    console = make_console()
+    with progress(console, "bench") as advance:
+        result = boxwright.bench(
+            archive, data, backend=backend, precision=precision, batches=_batches(batch), seconds=seconds,
+            rounds=rounds, device=device, advance=advance,
+        )  # fmt: skip
+    if json_file:
+        write_json(json_file, result.to_document())
+    _print_bench(console, result)
+    if not result.runs:
+        raise typer.Exit(2)
+
+
+def _batches(text: str) -> list[int]:
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isascii() and part.isdigit() and len(part) < 6 for part in parts):
+        raise boxwright.ConfigError(f"--batch {text!r} does not fit.", "Give numbers of pictures, as in 1,4.")
+    return [int(part) for part in parts]
+
+
+def _print_bench(console: Console, bench: Bench) -> None:
+    """The machine, one line per setting, the best first, what failed, and what ``serve`` will do."""
+    from rich.table import Table
+
+    from boxwright.tuning.store import execution_of
+
+    console.print(_machine(bench.machine))
+    console.print(_pictures(bench))
+    if bench.runs:
+        figures = ("pictures/s", "lowest to highest", "ms p50", "ms p99", "page faults", "peak MiB")
+        table = Table("backend", "precision", "threads", "sessions", "batch", *figures, box=None)
+        for run in bench.runs:
+            names = (str(run[key]) for key in ("backend", "precision", "threads", "sessions", "batch"))
+            spread = f"{run['images_per_s_low']:.2f} to {run['images_per_s_high']:.2f}"
+            latencies = (f"{run[key]:.1f}" for key in ("latency_ms_p50", "latency_ms_p99"))
+            memory = (_show(run["page_faults_per_image"]), _show(run["peak_rss_mib"]))
+            table.add_row(*names, f"{run['images_per_s']:.2f}", spread, *latencies, *memory)
+        console.print(table)
+        console.print("ms: of one call, all sessions busy; page faults: per picture.")
+    for run in bench.failed:
+        console.print(f"Not measured: {execution_of(run)}, batch {run['batch']}: {run['reason']}")
+    for note in bench.stored.notes:
+        console.print(note)
+    console.print(_stored(bench))
+
+
+def _machine(machine: Machine) -> str:
+    extras = ", ".join(machine.instruction_sets) or "instruction sets unknown"
+    runtimes = ", ".join(f"{name} {version}" for name, version in machine.versions.items())
+    processor = f"{machine.processor}, cores: {machine.cores} ({extras})"
+    return f"{machine.gpu or processor}; {runtimes}; fingerprint {machine.fingerprint}"
+
+
+def _pictures(bench: Bench) -> str:
+    pictures = bench.pictures
+    unusable = f" Not usable: {len(pictures.unusable)}, first: {pictures.unusable[0]}" if pictures.unusable else ""
+    if pictures.preprocess_ms is None:
+        before = "for the time that decoding takes, give your own with --data."
+    else:
+        before = f"decoding and resizing one takes {pictures.preprocess_ms:.1f} ms, not counted below."
+    return f"Pictures: {len(pictures.canvases)} of {pictures.source}; {before}{unusable}"
+
+
+def _stored(bench: Bench) -> str:
+    from boxwright.tuning.store import execution_of
+
+    if not bench.runs:
+        return "Nothing could be measured."
+    if bench.stored.path is None:
+        return "Not stored: boxwright serve will not know of it."
+    if bench.best is None:
+        return f"Stored in {bench.stored.path}; boxwright serve uses none of it: not proved, or only batches."
+    return f"Stored in {bench.stored.path}; boxwright serve will run {execution_of(bench.best)}."
+
+
+def _show(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1f}"

@@ -1,0 +1,105 @@
+"""``boxwright compare``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+import boxwright
+from boxwright.host.console import make_console, progress
+
+from .options import DeviceOption, HtmlOption, JsonOption, require_file_names, write_json
+from .tables import make_table, show, show_interval
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+    from boxwright import Comparison, Contender
+    from boxwright.metrics.comparison import Difference
+
+__all__ = ["compare"]
+
+
+def compare(
+    sources: Annotated[list[Path], typer.Argument(metavar="RUN RUN...", help="Run folders; archives with --data.")],
+    data: Annotated[
+        Path | None, typer.Option("--data", help="Measure on this folder, not by the kept validation detections.")
+    ] = None,
+    split: Annotated[str | None, typer.Option(help="train, valid or test; valid by default; needs --data.")] = None,
+    device: DeviceOption = "cpu",
+    json_file: JsonOption = None,
+    html: HtmlOption = None,
+) -> None:
+    """Say whether one model is better than the first, on the same pictures."""
+    require_file_names(json=json_file, html=html)
+    console = make_console()
+    with progress(console, "evaluate") as advance:
+        contenders, comparisons = boxwright.compare(sources, data, split, device=device, progress=advance)
+    if json_file:
+        write_json(json_file, _document(contenders, comparisons))
+    if html:
+        from boxwright.reporting import report_comparison
+
+        report_comparison(contenders, comparisons, html)
+    _print_comparisons(console, contenders, comparisons)
+
+
+def _print_comparisons(console: Console, contenders: Sequence[Contender], comparisons: Sequence[Comparison]) -> None:
+    """A sentence for every figure that is compared, and a table of the classes."""
+    first = contenders[0]
+    pictures = len(first.results.file_names)
+    console.print(f"On the same {pictures} pictures ({first.results.split}):")
+    for other, comparison in zip(contenders[1:], comparisons, strict=True):
+        console.print()
+        for difference in comparison.figures:
+            console.print(difference.sentence(first.name, other.name))
+        console.print(_class_table(first, other, comparison))
+
+
+def _class_table(first: Contender, other: Contender, comparison: Comparison) -> Table:
+    table = make_table("AP", first.name, other.name, "difference", "95 % interval", "stands")
+    for name, (precision, _) in zip(first.results.class_names, comparison.per_class, strict=True):
+        ends = (precision.interval.low, precision.interval.high)
+        cells = (precision.first, precision.second, precision.difference)
+        table.add_row(name, *map(show, cells), show_interval(ends), "yes" if precision.stands else "no")
+    return table
+
+
+def _document(contenders: Sequence[Contender], comparisons: Sequence[Comparison]) -> dict[str, Any]:
+    """What ``--json`` writes."""
+    first, *others = contenders
+    return {
+        "split": first.results.split,
+        "images": len(first.results.file_names),
+        "first": first.name,
+        "comparisons": [
+            {"second": other.name, **_differences(first, comparison)}
+            for other, comparison in zip(others, comparisons, strict=True)
+        ],
+    }
+
+
+def _differences(first: Contender, comparison: Comparison) -> dict[str, Any]:
+    names = first.results.class_names
+    return {
+        "figures": {one.figure: _difference(one) for one in comparison.figures},
+        "per_class": {
+            name: {one.figure: _difference(one) for one in pair}
+            for name, pair in zip(names, comparison.per_class, strict=True)
+        },
+    }
+
+
+def _difference(one: Difference) -> dict[str, Any]:
+    from boxwright.metrics import none_if_nan
+
+    low, high = one.interval.low, one.interval.high
+    return {
+        **{name: none_if_nan(getattr(one, name)) for name in ("first", "second", "difference")},
+        "interval": None if low != low else (low, high),
+        "stands": one.stands,
+    }

@@ -1,0 +1,48 @@
+"""``boxwright convert``."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, cast
+
+import typer
+
+import boxwright
+from boxwright.host.console import make_console, progress
+
+if TYPE_CHECKING:
+    from boxwright.data.conversion.voc import VocOrigin
+
+__all__ = ["convert"]
+
+
+def convert(
+    source: Annotated[Path, typer.Argument(metavar="SRC", help="Folder to convert.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="New folder.")],
+    form: Annotated[str, typer.Option("--from", help="yolo, voc or coco.")],
+    split: Annotated[
+        str | None, typer.Option(help="Split anew: shares of train,valid[,test], as in 0.8,0.1,0.1.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Decides a new split.")] = 0,
+    voc_origin: Annotated[str, typer.Option(help="Where VOC counts pixels from: auto, 0 or 1.")] = "auto",
+) -> None:
+    """Convert YOLO, Pascal VOC or another COCO layout to the folder that train takes."""
+    console = make_console()
+    shares = _shares(split)
+    origin = cast("VocOrigin", int(voc_origin) if voc_origin in ("0", "1") else voc_origin)
+    with progress(console, "copy") as advance:
+        done = boxwright.convert(source, out, form.lower(), split=shares, seed=seed, voc_origin=origin, advance=advance)
+    for name, counts in done.splits.items():
+        console.print(f"{name:>6}: pictures {counts.pictures}, boxes {counts.boxes}")
+    for note in done.notes:
+        console.print(f"Note: {note}")
+    console.print(f"Next: boxwright check {shlex.quote(str(done.out))}")
+
+
+def _shares(text: str | None) -> tuple[float, ...] | None:
+    try:
+        return None if text is None else tuple(float(share) for share in text.split(","))
+    except ValueError:
+        remedy = "Write them as in 0.8,0.1,0.1."
+        raise boxwright.ConfigError(f"--split {text!r} is not a list of shares.", remedy) from None

@@ -1,0 +1,120 @@
+"""``boxwright evaluate``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+import boxwright
+from boxwright.host.console import make_console, progress
+
+from .options import (
+    DataOption,
+    DeviceOption,
+    HtmlOption,
+    JsonOption,
+    Source,
+    SplitOption,
+    ThresholdOption,
+    require_file_names,
+    write_json,
+)
+from .tables import make_table, show, show_interval
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from boxwright import EndpointEvaluation, Evaluation
+
+__all__ = ["evaluate"]
+
+
+def evaluate(
+    source: Source,
+    data: DataOption,
+    split: SplitOption = "valid",
+    threshold: ThresholdOption = None,
+    device: DeviceOption = "cpu",
+    json_file: JsonOption = None,
+    html: HtmlOption = None,
+    endpoint: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="Post the pictures to this endpoint, and compare with the model's figures."),
+    ] = None,
+    tolerance: Annotated[
+        float | None,
+        typer.Option(min=0.0, max=1.0, help="For --endpoint: largest difference of mAP and F2; 0.0005 for fp32."),
+    ] = None,
+) -> None:
+    """Measure a run or an archive on a split, with intervals; or an endpoint against it."""
+    require_file_names(json=json_file, html=html)
+    _require_fitting(endpoint, {"--threshold": threshold, "--html": html}, {"--tolerance": tolerance})
+    console = make_console()
+    if endpoint is not None:
+        with progress(console, "post") as advance:
+            answered = boxwright.evaluate_endpoint(
+                source, data, split, url=endpoint, tolerance=tolerance, device=device, progress=advance
+            )
+        if json_file:
+            write_json(json_file, answered.to_document())
+        _print_endpoint_evaluation(console, answered)
+        answered.require()
+        return
+    with progress(console, "evaluate") as advance:
+        evaluation = boxwright.evaluate(source, data, split, threshold=threshold, device=device, progress=advance)
+    if json_file:
+        write_json(json_file, evaluation.to_document())
+    if html:
+        from boxwright.reporting import report_evaluation
+
+        report_evaluation(evaluation, data, html, source)
+    _print_evaluation(console, evaluation)
+
+
+def _require_fitting(endpoint: str | None, without: Mapping[str, object], only_with: Mapping[str, object]) -> None:
+    others, how = (only_with, "needs") if endpoint is None else (without, "does not go with")
+    for option, value in others.items():
+        if value is not None:
+            raise boxwright.ConfigError(f"{option} {how} --endpoint.", "See boxwright evaluate --help.")
+
+
+def _print_evaluation(console: Console, evaluation: Evaluation) -> None:
+    """The headline with its intervals, and one line per class."""
+    from boxwright.metrics.figures import HEADLINE
+    from boxwright.reporting.words import measured_at
+
+    document = evaluation.to_document()
+    intervals = document["intervals"]
+    console.print(f"{evaluation.split}: {document['images']} pictures in {document['seconds']:.1f} s")
+    headline = make_table("", "", "95 % interval")
+    for key, title in HEADLINE.items():
+        headline.add_row(title, show(document[key]), show_interval(intervals.get(key)))
+    console.print(headline)
+    used = measured_at(evaluation.spec.operating_point, evaluation.spec.class_names)
+    best = f"{show(document['best_f2'])} at {document['best_threshold']:.3f}"
+    console.print(f"{used}; best possible F2 with one score for all classes {best}")
+    table = make_table("class", "boxes", "mAP", "mAP50", "F2", "precision", "recall")
+    for name, row in document["per_class"].items():
+        cells = (show(row[key]) for key in ("map", "map_50", "f2", "precision", "recall"))
+        table.add_row(name, str(row["boxes"]), *cells)
+    console.print(table)
+
+
+def _print_endpoint_evaluation(console: Console, evaluation: EndpointEvaluation) -> None:
+    """Figures of the answers beside the model's."""
+    from boxwright.metrics.figures import HEADLINE
+    from boxwright.reporting.words import measured_at
+
+    figures, reference = evaluation.figures, evaluation.reference
+    used = measured_at(evaluation.spec.operating_point, evaluation.spec.class_names)
+    pictures = f"{figures['images']} pictures of {evaluation.split}"
+    console.print(f"{evaluation.url}: {pictures} in {evaluation.seconds:.1f} s, {used}")
+    table = make_table("of reported detections", "endpoint", "model", "difference")
+    for key, title in {"map": "", "map_50": "", "map_75": "mAP75", **HEADLINE}.items():
+        one, other = figures.get(key), reference.get(key)
+        difference = "-" if one is None or other is None else f"{one - other:+.6f}"
+        table.add_row(title, show(one), show(other), difference)
+    console.print(table)
+    console.print(f"The model's figures are from {evaluation.reference_from}; tolerance {evaluation.tolerance:g}")

@@ -1,0 +1,32 @@
+"""``boxwright export``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+import boxwright
+from boxwright.host.console import make_console, stages
+
+from .options import MovedDataOption, Run, ToleranceOption
+from .tables import proof_line
+
+__all__ = ["export"]
+
+
+def export(
+    run: Run,
+    to: Annotated[str, typer.Option(help="state-dict, onnx or openvino.")],
+    out: Annotated[Path, typer.Option(help="The file: .pth, .onnx, or .xml with a .bin beside it.")],
+    precision: Annotated[str, typer.Option(help="fp32, or int8 for onnx and openvino.")] = "fp32",
+    data: MovedDataOption = None,
+    tolerance: ToleranceOption = None,
+) -> None:
+    """Write a run's network to a file, proved equal to the trained model on validation pictures."""
+    console = make_console()
+    with stages(console) as advance:
+        proof = boxwright.export(run, to, out, precision=precision, data=data, tolerance=tolerance, progress=advance)
+    console.print(proof_line(proof.execution.variant, proof.to_document()))
+    console.print(f"Export: {out}")

@@ -1,0 +1,72 @@
+"""Options that several verbs share."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+__all__ = [
+    "BackendOption",
+    "DataOption",
+    "DeviceOption",
+    "HtmlOption",
+    "JsonOption",
+    "MovedDataOption",
+    "NameOption",
+    "PrecisionOption",
+    "Run",
+    "Source",
+    "SplitOption",
+    "StoreOption",
+    "ThresholdOption",
+    "ToleranceOption",
+    "require_file_names",
+    "write_json",
+]
+
+Source = Annotated[Path, typer.Argument(metavar="RUN_OR_MAR", help="Run folder or .mar archive.")]
+Run = Annotated[Path, typer.Argument(metavar="RUN", help="Run folder.")]
+DataOption = Annotated[Path, typer.Option("--data", help="Folder with train/, valid/ and optionally test/.")]
+MovedDataOption = Annotated[
+    Path | None, typer.Option("--data", help="Folder with the pictures, if it has moved since training.")
+]
+SplitOption = Annotated[str, typer.Option(help="train, valid or test.")]
+JsonOption = Annotated[Path | None, typer.Option("--json", help="Also write the answer to this file.")]
+HtmlOption = Annotated[Path | None, typer.Option("--html", help="Also write a page with charts and pictures.")]
+NameOption = Annotated[str | None, typer.Option(help="Model name in the URL; unchanged by default.")]
+StoreOption = Annotated[Path, typer.Option(help="Folder for the archive.")]
+ToleranceOption = Annotated[
+    float | None, typer.Option(min=0.0, help="Of mAP and F2; .0005 in fp32, .002 in bf16, .01 in int8 by default.")
+]
+ThresholdOption = Annotated[
+    float | None, typer.Option(min=0.0, max=1.0, help="Lowest score; the model's operating point by default.")
+]
+DeviceOption = Annotated[str, typer.Option(help="cpu or cuda:0.")]
+BackendOption = Annotated[
+    str,
+    typer.Option("--backend", help="onnxruntime, openvino, torch or torch-compile; auto: the fastest proved equal."),
+]
+PrecisionOption = Annotated[str, typer.Option("--precision", help="fp32, bf16 or int8; auto: with --backend.")]
+
+
+def require_file_names(**paths: Path | None) -> None:
+    """Raise if a file to write is a folder, before minutes are spent on its content.
+
+    Args:
+        **paths: by option, as in ``json=Path("a.json")`` for ``--json``.
+    """
+    from boxwright.runtime import ConfigError
+
+    for option, path in paths.items():
+        if path is not None and path.is_dir():
+            raise ConfigError(f"--{option} {path} is a folder.", "Give the name of a file.")
+
+
+def write_json(path: Path, document: Any) -> None:
+    """Write what ``--json`` asks for; folders are made."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(document, indent=2, ensure_ascii=False)
+    path.write_text(text + "\n", encoding="utf-8", errors="backslashreplace")  # file names need not be Unicode

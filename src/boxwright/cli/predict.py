@@ -1,0 +1,237 @@
+"""``boxwright predict``: files in, text, JSON and drawn pictures out."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+import boxwright
+from boxwright.host.console import make_console, progress
+
+from .options import (
+    BackendOption,
+    DeviceOption,
+    JsonOption,
+    PrecisionOption,
+    Source,
+    ThresholdOption,
+    require_file_names,
+    write_json,
+)
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from boxwright import PictureError, Prediction, Predictor
+    from boxwright.inputs.video import VideoInfo
+    from boxwright.runtime import ClassEntry
+
+__all__ = ["predict"]
+
+_LONGEST_NAME = 200  # bytes; file systems allow 255
+
+
+def predict(
+    source: Source,
+    pictures: Annotated[
+        list[str], typer.Argument(metavar="PATH...", help="Pictures, folders of them, videos; URLs with --urls.")
+    ],
+    threshold: ThresholdOption = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for the pictures and videos with their boxes drawn.")] = None,
+    urls: Annotated[bool, typer.Option("--urls", help="Fetch pictures given as http:// or https://.")] = False,
+    every: Annotated[int, typer.Option(min=1, metavar="N", help="Of a video, take each Nth frame.")] = 1,
+    backend: BackendOption = "auto",
+    precision: PrecisionOption = "auto",
+    device: DeviceOption = "cpu",
+    json_file: JsonOption = None,
+) -> None:
+    """Detect on pictures and videos."""
+    require_file_names(json=json_file)
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # before OpenCV is loaded: errors are reported by us
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+    tasks = _plan(pictures, out, urls, every)
+    predictor = boxwright.Predictor(source, threshold=threshold, backend=backend, precision=precision, device=device)
+    typer.echo(f"Backend {predictor.execution.variant}", err=True)
+    console = make_console()
+    results: list[dict[str, Any]] = []
+    failed: list[PictureError] = []
+    with progress(console, "predict") as advance:
+        for prediction in _predictions(predictor, tasks, failed, advance):
+            console.out(_text(prediction, predictor.spec.class_names))
+            results += _results(prediction, predictor.spec.classes) if json_file else []
+    if json_file:
+        write_json(json_file, results)
+    for error in failed:
+        typer.echo(f"Error: {error}", err=True)
+    if failed:
+        raise typer.Exit(2)
+
+
+@dataclass(frozen=True)
+class _Task:
+    """One source.
+
+    Attributes:
+        source: path or URL.
+        target: file for its drawing, or None.
+        video: what a video says of itself; None for pictures.
+        every: takes every n-th frame of a video.
+    """
+
+    source: str
+    target: Path | None
+    video: VideoInfo | None
+    every: int
+
+    @property
+    def pictures(self) -> int:
+        """How many there are in it, as far as that is known."""
+        frames = self.video.frames if self.video else None
+        return 1 if frames is None else -(-frames // self.every)
+
+
+def _plan(sources: Sequence[str], out: Path | None, urls: bool, every: int) -> list[_Task]:
+    """What there is to do; made before a model is loaded.
+
+    Args:
+        sources: paths of pictures, folders and videos; URLs.
+        out: folder for drawn copies, or None.
+        urls: whether URLs are allowed.
+        every: see ``_Task``.
+
+    Raises:
+        ConfigError: a URL that is not allowed, or a drawing that would overwrite a source or another drawing.
+        PictureError: a folder without pictures.
+        MissingDependency: a video without OpenCV.
+    """
+    from boxwright.inputs.sources import each_source, require_allowed
+
+    everything = [str(source) for source in each_source(sources)]
+    for source in everything:
+        require_allowed(source, urls)
+    targets = _targets(everything, out)
+    return [_Task(one, target, _describe(one), every) for one, target in zip(everything, targets, strict=True)]
+
+
+def _targets(sources: Sequence[str], out: Path | None) -> list[Path | None]:
+    """Where each source's drawing goes."""
+    from boxwright.inputs.download import is_url
+
+    if out is None:
+        return [None] * len(sources)
+    taken = {Path(source).resolve() for source in sources if not is_url(source)}
+    targets: list[Path | None] = []
+    for source in sources:
+        target = out / _drawing_name(source)
+        if target.resolve() in taken:
+            remedy = "Rename it, or choose another --out."
+            raise boxwright.ConfigError(f"{source}: its drawing would overwrite {target}.", remedy)
+        taken.add(target.resolve())
+        targets.append(target)
+    return targets
+
+
+def _drawing_name(source: str) -> str:
+    from boxwright.inputs.download import is_url
+    from boxwright.inputs.video import is_video
+
+    path = re.split("[?#]", source)[0].partition("://")[2].partition("/")[2] if is_url(source) else source
+    stem = Path(path).stem or "picture"
+    stem = stem.encode("utf-8", "ignore")[:_LONGEST_NAME].decode("utf-8", "ignore") if is_url(source) else stem
+    return f"{stem}.mp4" if is_video(source) else f"{stem}.png"
+
+
+def _describe(source: str) -> VideoInfo | None:
+    from boxwright.inputs.video import VideoInfo, describe_video, is_video
+
+    if not is_video(source):
+        return None
+    try:
+        return describe_video(source)
+    except boxwright.PictureError:  # reported when it is read
+        return VideoInfo(None, 1.0)
+
+
+def _predictions(
+    predictor: Predictor,
+    tasks: Sequence[_Task],
+    failed: list[PictureError],
+    advance: Callable[[int, int], object],
+) -> Iterator[Prediction]:
+    """Predictions on all sources, which are then drawn; a source that cannot be used does not stop the others.
+
+    Args:
+        predictor: the model.
+        tasks: see ``_plan``; the folders of their drawings are made.
+        failed: gets an error for each source that could not be used.
+        advance: called with (pictures done, pictures in all).
+    """
+    for folder in {task.target.parent for task in tasks if task.target}:
+        folder.mkdir(parents=True, exist_ok=True)
+    total, done = sum(task.pictures for task in tasks), 0
+    advance(done, total)
+    for task in tasks:
+        try:
+            with _drawing(task, predictor.spec.class_names) as draw:
+                for prediction in predictor.stream(task.source, urls=True, every=task.every):  # as planned
+                    yield prediction
+                    draw(prediction)
+                    done += 1
+                    advance(done, max(done, total))
+        except boxwright.PictureError as error:
+            failed.append(error)
+
+
+@contextmanager
+def _drawing(task: _Task, names: Sequence[str]) -> Iterator[Callable[[Prediction], object]]:
+    from boxwright.inputs.drawing import draw_detections
+    from boxwright.inputs.video import VideoWriter
+
+    def drawn(prediction: Prediction) -> Image.Image:
+        return draw_detections(prediction.image, prediction.detections, names)
+
+    target = task.target
+    if target is None:
+        yield lambda prediction: None
+    elif task.video is None:
+        yield lambda prediction: drawn(prediction).save(target)
+    else:
+        with VideoWriter(target, task.video.rate, task.every) as film:
+            yield lambda prediction: film.add(drawn(prediction))
+
+
+def _text(prediction: Prediction, names: Sequence[str]) -> str:
+    detections = prediction.detections
+    boxes = [
+        f"  {names[label]} {score:.3f} [{', '.join(f'{edge:.1f}' for edge in box)}]"
+        for box, score, label in zip(detections.boxes, detections.scores, detections.labels, strict=True)
+    ]
+    where = "" if prediction.frame is None else f" frame {prediction.frame} ({prediction.seconds:.3f} s)"
+    return "\n".join([f"{prediction.source}{where}: {len(detections)} found", *boxes])
+
+
+def _results(prediction: Prediction, classes: Sequence[ClassEntry]) -> list[dict[str, Any]]:
+    """COCO results with file and class name, boxes [x, y, width, height] in pixels; in videos with frame and time."""
+    from boxwright.inputs.download import is_url
+
+    source, detections = prediction.source, prediction.detections
+    name = source if is_url(source) else Path(source).name
+    moment = {} if prediction.frame is None else {"frame": prediction.frame, "seconds": prediction.seconds}
+    return [
+        {
+            "file_name": name,
+            **moment,
+            "category_id": one["category_id"],
+            "class": classes[label].name,
+            "bbox": one["bbox"],
+            "score": one["score"],
+        }
+        for one, label in zip(detections.to_coco(0, [entry.id for entry in classes]), detections.labels, strict=True)
+    ]

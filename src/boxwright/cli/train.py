@@ -1,0 +1,67 @@
+"""``boxwright train``."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+import boxwright
+
+from .tables import show_with_interval
+
+if TYPE_CHECKING:
+    from boxwright import RunResult
+
+__all__ = ["train"]
+
+_INTERRUPTED = 130
+
+
+def train(
+    config: Annotated[Path | None, typer.Argument(metavar="[CONFIG.yaml]", help="Settings.")] = None,
+    data: Annotated[Path | None, typer.Option(help="Folder with train/, valid/ and optionally test/.")] = None,
+    model: Annotated[str | None, typer.Option(help="Architecture; see 'boxwright models'.")] = None,
+    weights: Annotated[str | None, typer.Option(help="auto, none, imagenet, coco, or a file.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Passes over the training split.")] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the run.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder that holds the runs.")] = None,
+    cache: Annotated[str | None, typer.Option(help="Keep resized pictures: off, ram or disk.")] = None,
+    assignments: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any setting; may be repeated.")
+    ] = None,
+    resume: Annotated[Path | None, typer.Option(metavar="RUN", help="Continue this run with its settings.")] = None,
+) -> None:
+    """Train a detector; Ctrl-C leaves a run that --resume continues."""
+    from boxwright.config import parse_assignment
+
+    settings: dict[str, Any] = {
+        "data": data, "model": model, "weights": weights, "epochs": epochs, "name": name, "out": out, "cache": cache,
+    }  # fmt: skip
+    given = {key: value for key, value in settings.items() if value is not None}
+    given |= dict(parse_assignment(text) for text in assignments or [])
+    if resume and (given or config):
+        remedy = "Leave the others out, or start a new run."
+        raise boxwright.ConfigError("--resume takes the run's own settings.", remedy)
+    _print_result(boxwright.resume(resume) if resume else boxwright.train(config, **given))
+
+
+def _print_result(result: RunResult) -> None:
+    spec, folder = result.spec, result.folder
+    if spec is not None:
+        from boxwright.reporting.words import measured_at
+
+        figures, used = spec.measured["valid"], measured_at(spec.operating_point, spec.class_names)
+        best = int(spec.provenance["best_epoch"]) + 1
+        both = ", ".join(f"{name} {show_with_interval(figures, key)}" for name, key in (("mAP", "map"), ("F2", "f2")))
+        typer.echo(f"Best epoch {best}: {both} {used} (valid)")
+        typer.echo(f"Report: {folder / 'report.html'}")
+    elif not result.interrupted:
+        typer.echo("Fast dev run: one batch of training and validation was run; nothing was kept.")
+        return
+    typer.echo(f"Run: {folder}")
+    if result.interrupted:
+        typer.echo(f"Interrupted. To continue: boxwright train --resume {shlex.quote(str(folder))}")
+        raise typer.Exit(_INTERRUPTED)

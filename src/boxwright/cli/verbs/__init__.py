@@ -1,1 +1,0 @@
-"""The verbs: parse, build the settings, one call. Heavy imports happen inside the verb."""
