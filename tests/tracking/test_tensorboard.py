@@ -3,11 +3,11 @@ import io
 import numpy as np
 import pytest
 from PIL import Image
-from tracking.readers import tensorboard_events, tensorboard_figures, wait_for_the_next_second
-from tracking.samples import best_model, gallery
 
 from boxwright.inputs.drawing import draw_detections
 from boxwright.tracking.tensorboard import TensorBoardTracker
+from support.readers import tensorboard_events, tensorboard_figures, wait_for_the_next_second
+from support.samples import best_model, gallery
 
 
 def test_pictures_have_the_boxes_above_the_threshold_drawn(tmp_path):

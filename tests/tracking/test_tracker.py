@@ -3,22 +3,22 @@
 import logging
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
-from tracking.mlflow_server import mlflow_server
-from tracking.readers import mlflow_figures, tensorboard_figures, wandb_figures
-from tracking.samples import best_model, gallery
 
 from boxwright.tracking.mlflow import MlflowTracker
 from boxwright.tracking.tensorboard import TensorBoardTracker
 from boxwright.tracking.tracker import GuardedLogger, finish_loggers
 from boxwright.tracking.weights_and_biases import WandbTracker
+from support import wandb_service
+from support.mlflow_server import mlflow_server
+from support.readers import mlflow_figures, tensorboard_figures, wandb_figures
+from support.samples import best_model, gallery
+from support.wandb_service import kill_wandbs_service
 
 
 @pytest.fixture
@@ -63,19 +63,6 @@ def require_one_warning(said, *words):
     assert said[0].endswith(".")
     assert "\n" not in said[0]
     assert all(word in said[0] for word in words), said
-
-
-def kill_wandbs_service():
-    """The process that writes wandb's files for this one."""
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            command = (folder / "cmdline").read_bytes().split(b"\0")
-        except OSError:
-            continue
-        if command[0].endswith(b"wandb-core") and str(os.getpid()).encode() in command:
-            os.kill(int(folder.name), signal.SIGKILL)
-            return
-    raise AssertionError("wandb has no service")
 
 
 @pytest.mark.parametrize(
@@ -125,16 +112,8 @@ def test_wandbs_service_dies(make, said, tmp_path):
 
 
 def test_a_program_whose_wandb_service_died_ends_quietly(tmp_path):
-    code = (
-        "import sys; from pathlib import Path; from tracking.test_tracker import *\n"
-        "start = lambda: WandbTracker(Path(sys.argv[1]), 'a', 'p', 'offline', {}, print)\n"
-        "logger = GuardedLogger('W&B', start, print)\n"
-        "kill_wandbs_service()\n"
-        "logger.log_metrics({'val/map': 0.1}, 1)"
-    )
     environment = {name: value for name, value in os.environ.items() if name != "WANDB_SERVICE"}  # this process's own
-    environment["PYTHONPATH"] = str(Path(__file__).parents[1])
-    command = [sys.executable, "-c", code, tmp_path]
+    command = [sys.executable, wandb_service.__file__, tmp_path]
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("Warning: W&B no longer tracks this run")

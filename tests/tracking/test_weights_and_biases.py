@@ -5,8 +5,6 @@ import signal
 
 import pytest
 from PIL import Image
-from tracking.readers import wait_for_the_next_second, wandb_figures, wandb_files, wandb_records, wandb_rows
-from tracking.samples import best_model, gallery
 
 from boxwright.tracking.weights_and_biases import (
     WandbTracker,
@@ -14,6 +12,8 @@ from boxwright.tracking.weights_and_biases import (
     resolve_wandb_mode,
     wandb_sync_command,
 )
+from support.readers import wait_for_the_next_second, wandb_figures, wandb_files, wandb_records, wandb_rows
+from support.samples import best_model, gallery
 
 
 @pytest.fixture

@@ -10,8 +10,9 @@ import numpy as np
 from boxwright.data import draw_demo_data
 from boxwright.runtime import Detections
 from boxwright.training.gathering import gathered
+from support import validate_in_parallel
 
-SCRIPT = Path(__file__).with_name("validate_in_parallel.py")
+SCRIPT = Path(validate_in_parallel.__file__)
 
 
 def test_two_processes_measure_what_one_measures(tmp_path):

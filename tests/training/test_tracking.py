@@ -8,15 +8,6 @@ import numpy as np
 import pytest
 import torch
 from torch.utils.data import DataLoader
-from tracking.readers import (
-    local_figures,
-    mlflow_figures,
-    tensorboard_events,
-    tensorboard_figures,
-    wandb_figures,
-    wandb_files,
-    wandb_rows,
-)
 
 import boxwright
 from boxwright.config import TrainConfig
@@ -29,6 +20,15 @@ from boxwright.runtime import Detections, InputSpec, MissingDependency, ModelSpe
 from boxwright.tracking.tracker import GuardedLogger
 from boxwright.training.tracking import TrackPictures, finish_tracking, make_loggers, require_trackers, track_results
 from support.broken import document, write_data
+from support.readers import (
+    local_figures,
+    mlflow_figures,
+    tensorboard_events,
+    tensorboard_figures,
+    wandb_figures,
+    wandb_files,
+    wandb_rows,
+)
 
 NAMES = ("fish", "ray")
 quiet_lightning = pytest.mark.filterwarnings(r"ignore:::lightning\.")  # as training does
