@@ -13,8 +13,23 @@ settings.load_profile("default")
 
 REPOSITORY = Path(__file__).parents[1]
 
-LONGEST_FIRST = ()
-"""Test files that take longest, so that no worker is left alone with one of them at the end."""
+LONGEST_FIRST = (
+    "training/test_train.py",
+    "export/test_onnx.py",
+    "test_readme.py",
+    "release/test_gate.py",
+    "cli/test_commands.py",
+    "runtime/test_backends.py",
+    "training/test_tracking.py",
+    "tracking/test_tracker.py",
+    "archiving/test_adoption.py",
+    "integration/test_torchserve.py",
+    "integration/test_bare_install.py",
+    "test_demo.py",
+    "cli/test_export.py",
+    "data/test_workers.py",
+)
+"""Test files that take longest begin first, so that no worker is left alone with one of them at the end."""
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # beside other workers: threads of torch and numpy, before either is imported
     cores = len(os.sched_getaffinity(0)) // int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
