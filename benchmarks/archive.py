@@ -1,8 +1,8 @@
 """How long ``boxwright archive RUN --precision bf16 --precision int8 --gate`` takes, beside an earlier version.
 
-Run ``python benchmarks/archive.py RUN DATA EARLIER_SRC [ROUNDS]``; ``EARLIER_SRC`` is the ``src`` folder of another checkout,
-which must read the run. Both versions run in turns, in processes of their own. The tolerance is wide, as only the time
-matters here.
+Run ``python benchmarks/archive.py RUN DATA EARLIER_SRC [ROUNDS]``; ``EARLIER_SRC`` is the ``src`` folder of another
+checkout, which must read the run. Both versions run in turns, in processes of their own. The tolerance is wide, as only
+the time matters here.
 """
 
 from __future__ import annotations

@@ -5,8 +5,8 @@ import signal
 import sys
 from pathlib import Path
 
-from boxwright.tracking.tracker import GuardedLogger
-from boxwright.tracking.weights_and_biases import WandbTracker
+from boxwright.tracking.loggers import GuardedLogger
+from boxwright.tracking.wandb import WandbTracker
 
 
 def kill_wandbs_service() -> None:

@@ -19,7 +19,7 @@ def test_pictures_have_the_boxes_above_the_threshold_drawn(tmp_path):
     one = events.Images("val/pictures/4_large.jpg")[0]
     assert (one.step, one.width, one.height) == (7, 640, 480)
     large = shown.pictures[0]
-    confident = large.found.select(np.array([0]))
+    confident = large.detections.select(np.array([0]))
     wanted = draw_detections(large.image, confident, shown.class_names)
     assert np.array_equal(np.asarray(Image.open(io.BytesIO(one.encoded_image_string))), np.asarray(wanted))
 
