@@ -94,7 +94,11 @@ def test_damaged_files_are_read_or_refused(tmp_path):
         ("found_counts", [2, -1, 3], "found_counts do not add up"),
         ("truth_counts", [1, 0, 0], "truth_counts do not add up"),
         ("truth_area", np.zeros(1), "GroundTruth needs"),
-        ("names", np.frombuffer(b'{"split": 1, "class_names": [], "file_names": []}', np.uint8), "a name is not a text"),
+        (
+            "names",
+            np.frombuffer(b'{"split": 1, "class_names": [], "file_names": []}', np.uint8),
+            "a name is not a text",
+        ),
         ("names", np.frombuffer(b"[", np.uint8), "no readable detections"),
         ("names", None, "names is missing"),
     ],

@@ -241,7 +241,9 @@ def _reference(
     if (source / RUN_SPEC).is_file() and (source / RESULTS).is_file():
         kept, _ = read_run(source)
         if kept.split == answered.split and kept.file_names == answered.file_names:
-            kept = replace(answered, detections=kept.detections)  # held to the same boxes, should these have changed since
+            kept = replace(
+                answered, detections=kept.detections
+            )  # held to the same boxes, should these have changed since
             return reported_figures(kept, thresholds), f"{source / RESULTS}", kept
     measured = spec.measured.get(answered.split, {})
     if isinstance(measured.get("reported"), Mapping) and _measured_on(measured, answered):
