@@ -23,12 +23,12 @@ __all__ = ["CompiledTorchBackend", "TorchBackend", "load_network"]
 class TorchBackend(Backend):
     """Detects with the trained network.
 
-    PyTorch has one number of threads for the whole process, so the last one given holds for all models, from each
+    PyTorch has one number of threads for the whole process: the last one given is used for all models, from each
     thread's first picture on.
 
     Args:
         bundle: the model.
-        execution: how it runs; in ``bf16`` the networks are, boxes are decoded in fp32 either way.
+        execution: how it runs; ``bf16`` is used for the networks, boxes are decoded in fp32 in any case.
 
     Raises:
         ModelError: the device is not available.
@@ -109,7 +109,7 @@ def load_network(bundle: Bundle) -> nn.Module:
     network = build_network(bundle.spec)
     try:
         state = torch.load(io.BytesIO(bundle.weights), map_location="cpu", weights_only=True)
-    except Exception as error:  # the restricted unpickler raises whatever it runs into
+    except Exception as error:  # the restricted unpickler raises all kinds
         raise ArchiveError(
             f"{bundle.source}: the weights are not a plain state dict.",
             "Files that need code to be loaded are refused.",
