@@ -82,7 +82,7 @@ _HOMES = {
     "Inspection": "data",
     "Comparison": "metrics.comparison",
     "Contender": "evaluation.compare",
-    "EndpointEvaluation": "evaluation.endpoint",
+    "EndpointEvaluation": "parity.endpoint",
     "Evaluation": "evaluation",
     "Figures": "metrics",
     "MissingDependency": "runtime",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -57,18 +56,18 @@ def check(data: str | Path, *, advance: Callable[[int, int], object] | None = No
     Raises:
         DataError: there is no folder, or nothing in it that could be checked.
     """
-    from .data import inspect_folder
+    from .data import check as run_check
 
-    return inspect_folder(Path(data), advance=advance)
+    return run_check(data, advance=advance)
 
 
 def repair(
     inspection: Inspection, out: str | Path, *, advance: Callable[[int, int], object] | None = None
 ) -> tuple[Finding, ...]:
-    """Write a repaired copy of what was checked; see ``boxwright.data.repair.repair_folder``."""
-    from boxwright.data.repair import repair_folder
+    """Write a repaired copy of what was checked; see ``boxwright.data.repair``."""
+    from boxwright.data import repair as run_repair
 
-    return repair_folder(inspection, Path(out), advance)
+    return run_repair(inspection, out, advance=advance)
 
 
 def convert(
@@ -90,47 +89,17 @@ def convert(
 
 
 def train(config: TrainConfig | str | Path | None = None, **settings: Any) -> RunResult:
-    """Train a detector.
+    """See ``boxwright.training.train``."""
+    from .training import train as run_training
 
-    Args:
-        config: settings, or the YAML file that holds them.
-        **settings: single settings by name, on top; see ``TrainConfig``.
-
-    Returns:
-        The run folder and the specification of its best epoch.
-
-    Raises:
-        ConfigError: an unknown setting or a value that does not fit.
-        DataError: the data cannot be trained on; nothing was started.
-        ModelError: unknown model, unusable weights, or a loss that is not finite.
-        MissingDependency: ``boxwright[train]`` is not installed.
-    """
-    from .config import TrainConfig, load_config
-    from .data import require_data_folder
-
-    if isinstance(config, TrainConfig):
-        resolved = load_config(None, {**config.model_dump(exclude_unset=True), **settings})
-    else:
-        resolved = load_config(Path(config) if config else None, settings)
-    require_train_extra()
-    require_data_folder(resolved.data)  # a wrong path is told before PyTorch is loaded, which takes seconds
-    from boxwright.training.train import train as run_training
-
-    return run_training(resolved, write_report=report)
+    return run_training(config, **settings)
 
 
 def resume(run: str | Path) -> RunResult:
-    """Continue an interrupted run; see ``boxwright train --resume``.
+    """See ``boxwright.training.resume``."""
+    from .training import resume as resume_training
 
-    Raises:
-        ArchiveError: not a run folder.
-        ConfigError: the run is complete.
-        ContractError: the data's classes are no longer the run's.
-    """
-    require_train_extra()
-    from boxwright.training.train import resume as resume_training
-
-    return resume_training(Path(run), write_report=report)
+    return resume_training(run)
 
 
 def evaluate(
@@ -238,39 +207,13 @@ def archive(
     say: Callable[[str], object] | None = None,
     progress: Progress | None = None,
 ) -> Path:
-    """Pack a run into ``STORE/NAME.mar``, its exports proved; see ``boxwright.archiving.archive``.
+    """Pack a run into ``STORE/NAME.mar``, its exports proved; see ``boxwright.release.archive``."""
+    from .release import archive as release_archive
 
-    With ``gate`` the archive is served on loopback first, and released only if it answers the validation
-    pictures of ``data`` as the model did in training; see ``boxwright.release.gate.release``.
-    """
-    if precisions:
-        require_train_extra()
-    from .archiving import archive as write_archive
-
-    folder = None if data is None else Path(data)
-
-    def write(place: Path) -> Path:
-        return write_archive(
-            run,
-            name=name,
-            version=version,
-            store=place,
-            precisions=precisions,
-            data=folder,
-            tolerance=tolerance,
-            progress=progress,
-        )
-
-    if not gate:
-        return write(Path(store))
-    from boxwright.release.gate import release
-
-    advance = None if progress is None else partial(progress, "gate")
-    released, report = release(write, Path(run), Path(store), folder, advance)
-    if say:
-        for line in report.lines:
-            say(line)
-    return released
+    return release_archive(
+        run, name=name, version=version, store=store, precisions=precisions, data=data, tolerance=tolerance, gate=gate,
+        say=say, progress=progress,
+    )  # fmt: skip
 
 
 def export(
@@ -284,11 +227,9 @@ def export(
     progress: Progress | None = None,
 ) -> Proof:
     """Write a run's network to a file, proved equal; see ``boxwright.export.files.export``."""
-    require_train_extra()
     from boxwright.export.files import export as write_export
 
-    folder = None if data is None else Path(data)
-    return write_export(Path(run), to, Path(out), precision, folder, tolerance, progress)
+    return write_export(run, to, out, precision=precision, data=data, tolerance=tolerance, progress=progress)
 
 
 def inspect(mar: str | Path) -> ArchiveContents:

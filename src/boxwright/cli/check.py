@@ -99,14 +99,16 @@ def sheet_canvas(sheet: Path, side: int, recipe: str) -> InputSpec:
     Raises:
         ConfigError: a file that is no PNG, a side that no canvas has, an unknown recipe.
     """
+    from boxwright.config import TrainConfig
     from boxwright.data.augment import Augmentation
-    from boxwright.runtime import ConfigError, InputSpec
+    from boxwright.models import find_architecture
+    from boxwright.runtime import ConfigError
 
     if sheet.suffix.lower() != ".png":
         raise ConfigError(f"--sheet {sheet} is no .png.", "Give it a name that ends in .png.")
     if side > _LARGEST_CANVAS:
         raise ConfigError(f"--image-size {side} is too large.", f"Use {_LARGEST_CANVAS} at most.")
-    spec = InputSpec(side, side)
+    spec = find_architecture(TrainConfig.model_fields["model"].default).canvas(side, side, "letterbox")
     Augmentation(recipe, spec)
     return spec
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from boxwright.cli.verbs.options import shown
-from boxwright.runtime import open_bundle
+from boxwright.runtime import ModelSpec
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -15,9 +14,9 @@ if TYPE_CHECKING:
 __all__ = ["print_proofs", "proof_line"]
 
 
-def print_proofs(console: Console, mar: Path) -> None:
+def print_proofs(console: Console, spec: ModelSpec) -> None:
     """One line for each export of an archive: what was compared, and what came of it."""
-    for variant, proof in open_bundle(mar).spec.exports.items():
+    for variant, proof in spec.exports.items():
         console.print(proof_line(variant, proof))
 
 

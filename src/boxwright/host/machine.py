@@ -15,7 +15,7 @@ from typing import Any
 
 from .dependencies import versions
 
-__all__ = ["Machine", "cores", "describe_machine"]
+__all__ = ["Machine", "cores", "describe_machine", "has_bf16"]
 
 # for which the runtimes have kernels of their own
 _INSTRUCTION_SETS = (
@@ -133,6 +133,15 @@ def _processor(facts: Mapping[str, str]) -> str:
 def _instruction_sets(facts: Mapping[str, str]) -> tuple[str, ...]:
     flags = set((facts.get("flags") or facts.get("Features") or "").split())
     return tuple(name for name in _INSTRUCTION_SETS if name in flags)
+
+
+def has_bf16(proc: Path = _PROC) -> bool:
+    """Whether the processor multiplies in bf16.
+
+    Args:
+        proc: where Linux describes itself.
+    """
+    return not {"avx512_bf16", "amx_bf16", "bf16"}.isdisjoint(_instruction_sets(_cpuinfo(proc)))
 
 
 def _memory_bytes() -> int | None:

@@ -44,8 +44,8 @@ def archive(
     json_file: JsonOption = None,
 ) -> None:
     """Pack a run into a .mar for 'boxwright serve' and for TorchServe, its exports proved equal."""
-    from boxwright import api
     from boxwright.cli.exports import print_proofs
+    from boxwright.release import ReleaseOptions, release
     from boxwright.runtime import ConfigError
 
     require_file_name("--json", json_file)
@@ -58,13 +58,13 @@ def archive(
         raise ConfigError("--precision does not go with --no-export.", "Leave one of them out.")
     console = make_console()
     precisions = ("fp32", *(precision or ())) if export else ()
+    options = ReleaseOptions(name, version, store, precisions, data, tolerance, gate)
     with stages(console) as advance:
-        mar = api.archive(
-            run, name=name, version=version, store=store, precisions=precisions, data=data, tolerance=tolerance,
-            gate=gate, say=console.print, progress=advance,
-        )  # fmt: skip
-    print_proofs(console, mar)
-    console.print(f"Archive: {mar}")
+        released = release(run, options, advance)
+    for line in released.report.lines if released.report else ():
+        console.print(line)
+    print_proofs(console, released.spec)
+    console.print(f"Archive: {released.path}")
 
 
 def _inspect(mar: Path, json_file: Path | None) -> None:

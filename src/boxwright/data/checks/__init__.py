@@ -1,5 +1,5 @@
-"""The data check: every split read, every picture opened, everything found reported at once."""
+"""The data check: reads every split, opens every picture, and reports everything at once."""
 
-from .inspection import Inspection, inspect_folder, require_data_folder
+from .inspection import Inspection, check, inspect_folder, require_data_folder
 
-__all__ = ["Inspection", "inspect_folder", "require_data_folder"]
+__all__ = ["Inspection", "check", "inspect_folder", "require_data_folder"]
