@@ -37,7 +37,7 @@ def stages(path: Path) -> list[list[tuple[str, str]]]:
 
 
 def carry_out(stage: list[tuple[str, str]], folder: Path) -> Path:
-    """COPY and RUN of a stage in an empty folder, with this Python instead of the image's; returns the new environment."""
+    """COPY and RUN of a stage in an empty folder, with this Python; returns the new environment."""
     source, environment = folder / "source", folder / "environment"
     source.mkdir(parents=True)
     for keyword, arguments in stage:
