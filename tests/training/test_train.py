@@ -1,5 +1,4 @@
 import json
-import os
 import shutil
 import signal
 import subprocess
@@ -28,6 +27,7 @@ from boxwright.runtime import (
 )
 from boxwright.tracking.metrics_file import read_metrics
 from boxwright.training import resume
+from support.command_line import boxwright as command
 
 TINY = {
     "model": "fasterrcnn_tiny_fpn",
@@ -221,12 +221,8 @@ def test_the_reference_demos_config_runs_unchanged(small, tmp_path, monkeypatch)
         'wandb_project_name: "ai_cloud_demo"\nwandb_run_name: "frcnn_1_ep"\n\nfast_dev_run: False\n\n'
         'checkpoint_pl_output: "./checkpoints_pl/"\nmodel_state_dict_output: "./state_dicts/"\n\ngpus_num: 0\n'
     )
-    done = subprocess.run(
-        [sys.executable, "-m", "boxwright", "train", "config.yaml"],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "WANDB_MODE": "offline"},
-    )
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    done = command("train", "config.yaml")
     assert done.returncode == 0, done.stderr
     assert "ResNet50_Weights.IMAGENET1K_V1" in done.stdout
     assert (tmp_path / "checkpoints_pl" / "frcnn_1_ep.ckpt").is_file()
