@@ -28,43 +28,43 @@ from metrics import CLASSES, PER_PICTURE, pycocotools_ap, synthetic
 THRESHOLD = 0.3
 
 
-def pycocotools_once(truths: list[GroundTruth], found: list[Detections], _: int) -> Callable[[], float]:
+def pycocotools_once(truths: list[GroundTruth], detections: list[Detections], _: int) -> Callable[[], float]:
     """One AP of one detector."""
-    return pycocotools_ap(truths, found)
+    return pycocotools_ap(truths, detections)
 
 
-def paired(truths: list[GroundTruth], found: list[Detections], resamples: int) -> Callable[[], float]:
+def paired(truths: list[GroundTruth], detections: list[Detections], resamples: int) -> Callable[[], float]:
     """The whole comparison of two detectors, both already matched."""
     from boxwright.metrics.comparison import compare
 
-    first, second = _matched(truths, found), _matched(truths, _worse(found))
+    first, second = _matched(truths, detections), _matched(truths, _worse(detections))
     return lambda: compare(first, second, THRESHOLD, THRESHOLD, resamples)["map"].first
 
 
-def alone(truths: list[GroundTruth], found: list[Detections], resamples: int) -> Callable[[], float]:
+def alone(truths: list[GroundTruth], detections: list[Detections], resamples: int) -> Callable[[], float]:
     """All intervals of one detector, already matched."""
     from boxwright.metrics.bootstrap import intervals
 
-    matches = _matched(truths, found)
+    matches = _matched(truths, detections)
     return lambda: intervals(matches, THRESHOLD, resamples).figures["map"].low
 
 
-def operating_point(truths: list[GroundTruth], found: list[Detections], resamples: int) -> Callable[[], float]:
+def operating_point(truths: list[GroundTruth], detections: list[Detections], resamples: int) -> Callable[[], float]:
     """The thresholds of one detector with their intervals, already matched."""
     from boxwright.metrics.objective import Objective, choose
 
-    matches = _matched(truths, found)
+    matches = _matched(truths, detections)
     return lambda: choose(matches, Objective.parse("f2"), resamples).threshold
 
 
-def _matched(truths: list[GroundTruth], found: list[Detections]) -> Matches:
-    return match_detections(truths, found, CLASSES)
+def _matched(truths: list[GroundTruth], detections: list[Detections]) -> Matches:
+    return match_detections(truths, detections, CLASSES)
 
 
-def _worse(found: list[Detections]) -> list[Detections]:
+def _worse(detections: list[Detections]) -> list[Detections]:
     """The same boxes with scores that say less."""
     generator = np.random.default_rng(1)
-    return [Detections(one.boxes, (one.scores + generator.random(len(one))) / 2, one.labels) for one in found]
+    return [Detections(one.boxes, (one.scores + generator.random(len(one))) / 2, one.labels) for one in detections]
 
 
 VARIANTS = {
@@ -102,8 +102,8 @@ def _apart(name: str, options: argparse.Namespace) -> dict[str, float]:
 
 
 def _measure(options: argparse.Namespace) -> dict[str, float]:
-    truths, found = synthetic(options.pictures, options.boxes, CLASSES, PER_PICTURE)
-    work = VARIANTS[options.variant](truths, found, options.resamples)
+    truths, detections = synthetic(options.pictures, options.boxes, CLASSES, PER_PICTURE)
+    work = VARIANTS[options.variant](truths, detections, options.resamples)
     before, started = _peak(), time.perf_counter()
     value = work()
     return {"seconds": time.perf_counter() - started, "value": value, "peak": _peak(), "before": before}

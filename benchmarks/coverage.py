@@ -1,8 +1,8 @@
 """How often 95 % intervals hold the truth, on made-up detectors whose true figures are known.
 
-The figures are those of endlessly many pictures; the detectors are ``tests/metrics/simulation.py``.
-``usual``: scores tell good boxes from bad. ``flat``: they do not, and precision rides on noise all
-along. ``strong``: next to no mistakes. The last column is the kind of interval that is in use.
+The figures are those of infinitely many pictures; the detectors are ``tests/support/simulation.py``.
+``usual``: scores tell good boxes from bad. ``flat``: they do not, and precision follows noise
+everywhere. ``strong``: almost no mistakes. The last column is the kind of interval that is in use.
 
     python benchmarks/coverage.py [--repetitions 500] [--pictures 100 300] [--resamples 500]
 """
@@ -70,7 +70,7 @@ def uncorrected(samples: NDArray[np.float64], pictures: int) -> Interval:
 
 
 def corrected(samples: NDArray[np.float64], pictures: int) -> Interval:
-    """That with the bias taken off."""
+    """The same with the bias subtracted."""
     return corrected_interval(samples[0], samples[1:], pictures, -1.0)
 
 
@@ -84,7 +84,7 @@ KINDS: dict[str, Callable[[NDArray[np.float64], int], Interval]] = {
 
 
 def truths(world: World) -> dict[str, float]:
-    """The figures of endlessly many pictures, and those of a weaker detector less them."""
+    """The figures of infinitely many pictures, and how much lower those of a weaker detector are."""
     weaker, classes = replace(world, skill=0.95), range(len(world.boxes))
     known = {
         "mAP": world.true_map(),
@@ -123,7 +123,7 @@ def one_repetition(world: World, known: dict[str, float], pictures: int, resampl
         for kind, make in KINDS.items()
     }
     choice = choose(matches, Objective.parse("f2"), resamples, seed)
-    chosen = bootstrap_fbeta(matches, choice.threshold, counts).micro
+    chosen = bootstrap_fbeta(matches, choice.threshold, counts).figures["f2"]
     there = world.true_fbeta(choice.threshold)
     held |= {("F2 at the threshold chosen", kind): there in make(chosen, pictures) for kind, make in KINDS.items()}
     held["threshold chosen for F2", "percentile"] = known["threshold chosen for F2"] in choice.interval

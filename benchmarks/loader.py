@@ -105,12 +105,12 @@ def _ours(data: Path, cache: str, folder: Path, recipe: str) -> Callable[[int], 
     from boxwright.data import read_folder
     from boxwright.host.memory import keep_freed_memory
     from boxwright.runtime import InputSpec
-    from boxwright.training.data_module import DetectionData, open_caches
+    from boxwright.training.data_module import DetectionData, Loading, open_caches
 
     keep_freed_memory()
     records, spec = read_folder(data), InputSpec(SIDE, SIDE)
     caches = open_caches(cache, folder, records, spec, lambda sentence: None)
-    loader = DetectionData(records, spec, recipe, BATCH, WORKERS, 0, caches).train_dataloader()
+    loader = DetectionData(records, spec, Loading(recipe, BATCH, WORKERS, 0), caches).train_dataloader()
 
     def epoch_of(epoch: int) -> Iterator[Any]:
         loader.sampler.set_epoch(epoch)  # type: ignore[attr-defined]

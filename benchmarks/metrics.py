@@ -1,6 +1,6 @@
 """All figures of one evaluation against pycocotools' AP alone, at the size of COCO val2017.
 
-Detections are made up: boxes found with some error, duplicates, wrong classes, strays, scores that
+The detections are made up: boxes detected with some error, duplicates, wrong classes, strays, scores that
 fall from one to the next of these. Every measurement is a process of its own; the variants take
 turns, round after round. A process makes the data, hands them over, and then times the work; for
 pycocotools and hotcoco the handing over (reading into their own structures) is not counted. Peak
@@ -56,8 +56,8 @@ def synthetic(
         GroundTruth.of(corners[start:end], labels[start:end], crowd[start:end])
         for start, end in zip(ends - counts, ends, strict=True)
     ]
-    found = _detections(generator, corners, labels, counts, per_picture, frequency / frequency.sum())
-    return truths, found
+    detections = _detections(generator, corners, labels, counts, per_picture, frequency / frequency.sum())
+    return truths, detections
 
 
 def _random_boxes(generator: np.random.Generator, count: int) -> NDArray[np.float64]:
@@ -95,7 +95,7 @@ def _detections(
     return [Detections(*(part[at : at + per_picture] for part in (boxes, scores, classes))) for at in split]
 
 
-def pycocotools_ap(truths: list[GroundTruth], found: list[Detections]) -> Callable[[], float]:
+def pycocotools_ap(truths: list[GroundTruth], detections: list[Detections]) -> Callable[[], float]:
     """AP as pycocotools computes it; reading the data is not counted."""
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
@@ -104,32 +104,32 @@ def pycocotools_ap(truths: list[GroundTruth], found: list[Detections]) -> Callab
         coco = COCO()
         coco.dataset = _annotations(truths)
         coco.createIndex()
-        detected = coco.loadRes(_results(found))
+        detected = coco.loadRes(_results(detections))
     return lambda: _evaluated(COCOeval(coco, detected, "bbox"))
 
 
-def hotcoco_ap(truths: list[GroundTruth], found: list[Detections]) -> Callable[[], float]:
+def hotcoco_ap(truths: list[GroundTruth], detections: list[Detections]) -> Callable[[], float]:
     """AP as hotcoco computes it; reading the data is not counted."""
     import hotcoco
 
     coco = hotcoco.COCO(_annotations(truths))
-    detected = coco.load_res(_results(found))
+    detected = coco.load_res(_results(detections))
     return lambda: _evaluated(hotcoco.COCOeval(coco, detected, "bbox"))
 
 
-def own_ap(truths: list[GroundTruth], found: list[Detections]) -> Callable[[], float]:
+def own_ap(truths: list[GroundTruth], detections: list[Detections]) -> Callable[[], float]:
     """Matching and AP, with all that is done to the arrays as they come from a detector."""
     from boxwright.metrics import average_precision, match_detections
 
-    return lambda: average_precision(match_detections(truths, found, CLASSES)).map
+    return lambda: average_precision(match_detections(truths, detections, CLASSES)).map
 
 
-def own_everything(truths: list[GroundTruth], found: list[Detections]) -> Callable[[], float]:
+def own_everything(truths: list[GroundTruth], detections: list[Detections]) -> Callable[[], float]:
     """Matching and every figure and curve a report shows."""
     from boxwright import metrics
 
     def work() -> float:
-        matches = metrics.match_detections(truths, found, CLASSES)
+        matches = metrics.match_detections(truths, detections, CLASSES)
         figures = metrics.figures_of(matches)
         metrics.fbeta_curve(matches)
         metrics.macro_fbeta_curve(matches)
@@ -178,9 +178,9 @@ def _apart(name: str, options: argparse.Namespace) -> dict[str, float]:
 
 
 def _measure(variant: Callable[..., Callable[[], float]], pictures: int, boxes: int) -> dict[str, float]:
-    truths, found = synthetic(pictures, boxes, CLASSES, PER_PICTURE)
+    truths, detections = synthetic(pictures, boxes, CLASSES, PER_PICTURE)
     before = _peak()
-    work = variant(truths, found)
+    work = variant(truths, detections)
     started = time.perf_counter()
     value = work()
     return {"seconds": time.perf_counter() - started, "map": value, "peak": _peak(), "before": before}
@@ -228,12 +228,12 @@ def _annotations(truths: list[GroundTruth]) -> dict[str, Any]:
     }
 
 
-def _results(found: list[Detections]) -> NDArray[np.float64]:
+def _results(detections: list[Detections]) -> NDArray[np.float64]:
     """Rows of [picture, x, y, w, h, score, class]."""
-    boxes = np.concatenate([one.boxes for one in found]).astype(np.float64)
-    pictures = np.repeat(np.arange(len(found)), [len(one) for one in found])
+    boxes = np.concatenate([one.boxes for one in detections]).astype(np.float64)
+    pictures = np.repeat(np.arange(len(detections)), [len(one) for one in detections])
     boxes[:, 2:] -= boxes[:, :2]
-    scores, labels = (np.concatenate([getattr(one, name) for one in found]) for name in ("scores", "labels"))
+    scores, labels = (np.concatenate([getattr(one, name) for one in detections]) for name in ("scores", "labels"))
     return np.column_stack([pictures, boxes, scores, labels])
 
 

@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 
 from boxwright.host.memory import keep_freed_memory
-from boxwright.parity.proof import TOLERANCES
+from boxwright.parity.agreement import TOLERANCES
 from boxwright.runtime import Bundle, Variant, open_bundle, preprocess
 from boxwright.runtime.backends import open_backend
 
@@ -180,7 +180,7 @@ def _accuracy(name: str, proof: Mapping[str, Any] | None) -> str:
     if proof is None:
         return " | | "
     changes = [proof[key] - proof[f"{key}_before"] for key in ("map", "f2")]
-    kept = max(map(abs, changes)) <= TOLERANCES[name.rpartition("-")[2]]
+    kept = max(map(abs, changes)) <= TOLERANCES[name.rpartition("-")[2]].figures
     return f"{changes[0]:+.4f} | {changes[1]:+.4f} | {'yes' if kept else 'no'}"
 
 

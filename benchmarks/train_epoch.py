@@ -88,7 +88,7 @@ def _measure(variant: str, data: Path) -> dict[str, float]:
 
 def _boxwright(data: Path, precision: str) -> float:
     import boxwright
-    from boxwright.tracking.local import read_metrics
+    from boxwright.tracking.metrics_file import read_metrics
 
     with tempfile.TemporaryDirectory() as out:
         run = boxwright.train(

@@ -65,8 +65,8 @@ if TYPE_CHECKING:
     from .runtime import UnsupportedPicture as UnsupportedPicture
     from .serving.server import serve as serve
     from .training import RunResult as RunResult
-    from .training.start import resume as resume
-    from .training.start import train as train
+    from .training import resume as resume
+    from .training import train as train
     from .tuning.bench import bench as bench
 
     inspect = inspect_archive
@@ -90,8 +90,7 @@ _HOMES = {
         "PictureTooLarge", "ServingError", "UnsupportedPicture",
     ),
     "serving.server": ("serve",),
-    "training": ("RunResult",),
-    "training.start": ("resume", "train"),
+    "training": ("RunResult", "resume", "train"),
     "tuning.bench": ("bench",),
 }  # fmt: skip
 """Public names by the module that holds them, as in the imports above: a test compares the two."""

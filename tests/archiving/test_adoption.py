@@ -15,18 +15,19 @@ from torchvision.models.detection import fasterrcnn_mobilenet_v3_large_320_fpn, 
 import boxwright
 from boxwright.archiving import adoption
 from boxwright.archiving.label_map import classes_of_map
+from boxwright.inputs import Predictor
 from boxwright.runtime import (
     ArchiveError,
     BoxwrightError,
     ConfigError,
     ModelError,
     ModelSpec,
-    Predictor,
     open_bundle,
     preprocess,
 )
 from boxwright.runtime.bundle import MANIFEST
-from boxwright.runtime.networks import build_network, detections_from_output
+from boxwright.runtime.networks import build_network
+from boxwright.runtime.networks.torchvision import detections_from_output
 from support.command_line import boxwright as command
 from support.hostile_archives import members_of, packed, pickled_code
 
@@ -109,7 +110,7 @@ def test_an_adopted_archive_detects_what_the_old_network_detects(old, run, state
     canvas, _ = preprocess(picture, predictor.spec.input)
     with torch.inference_mode():
         (output,) = network.eval()(torch.from_numpy(canvas)[None])
-    (found,) = predictor.chosen.backend.detect(canvas[None])
+    (found,) = predictor._backend.detect(canvas[None])
     assert_same(found, detections_from_output(output))
     assert len(predictor(picture)) > 0
 
@@ -127,7 +128,7 @@ def test_a_network_of_torchvision_detects_the_same_on_the_same_canvas(picture, t
     canvas, _ = preprocess(picture, made.spec.input)
     with torch.inference_mode():  # torchvision's own path: its scaling, its normalisation
         (output,) = network([torch.from_numpy(canvas) / 255])
-    (found,) = Predictor(made.archive, backend="torch").chosen.backend.detect(canvas[None])
+    (found,) = Predictor(made.archive, backend="torch")._backend.detect(canvas[None])
     expected = detections_from_output(output)
     assert len(found) == len(expected) > 0
     assert np.allclose(found.boxes, expected.boxes, atol=1e-2)
@@ -143,7 +144,7 @@ def test_a_single_stage_network_is_adopted_too(old, picture, tmp_path):
     canvas, _ = preprocess(picture, made.spec.input)
     with torch.inference_mode():
         (output,) = network([torch.from_numpy(canvas) / 255])
-    (found,) = Predictor(made.archive, backend="torch").chosen.backend.detect(canvas[None])
+    (found,) = Predictor(made.archive, backend="torch")._backend.detect(canvas[None])
     expected = detections_from_output(output)
     assert len(found) == len(expected) > 0
     assert np.allclose(found.boxes, expected.boxes, atol=1e-2)
@@ -209,7 +210,7 @@ def scripted():
     [
         (lambda state: scripted(), "TorchScript"),
         (lambda state: saved(torch.nn.Linear(1, 1)), "pickled network"),
-        (lambda state: b"nonsense", "no torch file"),
+        (lambda state: b"nonsense", "not a torch file"),
         (lambda state: saved([1, 2]), "no tensors by name"),
         (lambda state: saved({"weight": torch.zeros(1)}), "cls_score.bias"),
         (lambda state: saved({k: v for k, v in state.items() if "rpn.head.bbox" not in k}), "2 tensors are missing"),

@@ -79,7 +79,7 @@ def test_threshold_says_why_a_class_has_none_of_its_own(tmp_path):
     both, dog = GroundTruth.of([[0, 0, 50, 50], [80, 0, 120, 50]], [0, 1]), GroundTruth.of([[0, 0, 9, 9]], [1])
     cat_and_stray = Detections([[0, 0, 50, 50], [150, 150, 190, 190]], [0.9, 0.2], [0, 1])
     truths, found = [both, dog] * 20, [cat_and_stray, Detections.empty()] * 20
-    results = replace(made_results(0.5, pictures=40), truths=tuple(truths), found=tuple(found))
+    results = replace(made_results(0.5, pictures=40), truths=tuple(truths), detections=tuple(found))
     run = made_run(tmp_path / "run", results, "run")
     done = boxwright("threshold", run, "--objective", "precision>=0.9", "--by-class")
     assert done.returncode == 0, done.stderr

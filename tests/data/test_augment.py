@@ -8,8 +8,16 @@ from hypothesis import strategies as st
 from torchvision.ops import box_iou
 
 from boxwright.data.augment import RECIPES, Augmentation, another_index, sample_seed
-from boxwright.data.augment_geometry import IoUCrop, Rectangle, ScaleJitter, View, ZoomOut, flip_boxes, part_of
-from boxwright.data.mosaic import assemble
+from boxwright.data.augment_steps import (
+    IoUCrop,
+    Rectangle,
+    ScaleJitter,
+    View,
+    ZoomOut,
+    assemble,
+    flip_boxes,
+    part_of,
+)
 from boxwright.runtime import ConfigError, InputSpec
 
 SPEC = InputSpec(96, 128, pad=(1, 2, 3))

@@ -11,8 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from boxwright.data.cache import HEAD, content_digests, slot_bytes
-from boxwright.data.cache_store import cache_folder, disk_cache, ram_cache
+from boxwright.data.cache import HEAD, cache_place, content_digests, disk_cache, ram_cache, slot_bytes
 from boxwright.runtime import ConfigError, DataError, InputSpec, preprocess
 
 SPEC = InputSpec(96, 128)
@@ -21,8 +20,7 @@ WRITER = """
 import sys
 from pathlib import Path
 import torch
-from boxwright.data.cache import content_digests
-from boxwright.data.cache_store import disk_cache
+from boxwright.data.cache import content_digests, disk_cache
 from boxwright.runtime import InputSpec, preprocess
 folder, data = Path(sys.argv[1]), Path(sys.argv[2])
 paths, spec = sorted(data.glob("*.jpg")), InputSpec(1024, 1024)
@@ -243,7 +241,7 @@ def test_ram_has_no_name_and_is_gone_when_closed(pictures):
 
 def test_a_folder_that_cannot_be_written_to_is_named(tmp_path, pictures):
     (tmp_path / "file").write_text("in the way")
-    for folder in (tmp_path / "file" / "cache", cache_folder(tmp_path / "file")):
+    for folder in (tmp_path / "file" / "cache", cache_place(tmp_path / "file")):
         with pytest.raises(ConfigError, match="cache_dir") as caught:
             reopened(folder, pictures)
         assert str(folder) in caught.value.message
@@ -275,10 +273,10 @@ def test_memory_without_room_is_told_beforehand():
 
 def test_where_caches_lie(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert cache_folder(None) == tmp_path / "boxwright"
-    assert cache_folder(tmp_path / "here") == tmp_path / "here"
+    assert cache_place(None) == tmp_path / "boxwright"
+    assert cache_place(tmp_path / "here") == tmp_path / "here"
     monkeypatch.delenv("XDG_CACHE_HOME")
-    assert cache_folder(None).parts[-2:] == (".cache", "boxwright")
+    assert cache_place(None).parts[-2:] == (".cache", "boxwright")
 
 
 def test_a_missing_picture_has_no_digest(tmp_path):

@@ -9,8 +9,7 @@ from torch.utils.data import DataLoader
 
 from boxwright.data import read_folder
 from boxwright.data.augment import RECIPES, Augmentation
-from boxwright.data.cache import content_digests
-from boxwright.data.cache_store import disk_cache, ram_cache
+from boxwright.data.cache import content_digests, disk_cache, ram_cache
 from boxwright.data.dataset import PictureDataset, collate
 from boxwright.data.workers import BatchMemory, LoaderContext, ready_worker
 from boxwright.runtime import InputSpec

@@ -8,8 +8,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from boxwright.data import ANNOTATIONS, CODES, inspect_folder, read_folder
-from boxwright.data.repair import REPAIRS, repair_folder
-from boxwright.data.turning import turn_box, turn_polygons
+from boxwright.data.repair import REPAIRS, repair, turn_box, turn_polygons
 from boxwright.runtime import ConfigError, DataError, decode
 from support.broken import clean_document, draw, write_data
 from support.defects import DEFECTS, Broken
@@ -27,7 +26,7 @@ def save(root, content, split="train"):
 def repaired(root, out):
     """The repaired training split's document and the codes left in the copy."""
     before = {path: path.read_bytes() for path in root.rglob("*") if path.is_file()}
-    repair_folder(inspect_folder(root), out)
+    repair(inspect_folder(root), out)
     assert before == {path: path.read_bytes() for path in root.rglob("*") if path.is_file()}
     left = {finding.code for finding in inspect_folder(out).findings if finding.level != "note"}
     return json.loads((out / "train" / ANNOTATIONS).read_text()), left
@@ -142,16 +141,16 @@ def test_the_copy_never_lands_on_other_files(clean, tmp_path):
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "mine.txt").write_text("mine")
     with pytest.raises(ConfigError, match="not empty"):
-        repair_folder(inspection, tmp_path / "full")
+        repair(inspection, tmp_path / "full")
     with pytest.raises(ConfigError, match="inside"):
-        repair_folder(inspection, clean / "out")
+        repair(inspection, clean / "out")
     assert not (clean / "out").exists()
 
 
 def test_a_file_that_cannot_be_read_cannot_be_repaired(clean, tmp_path):
     (clean / "valid" / ANNOTATIONS).write_text("{")
     with pytest.raises(DataError, match="valid"):
-        repair_folder(inspect_folder(clean), tmp_path / "out")
+        repair(inspect_folder(clean), tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
@@ -182,7 +181,7 @@ def test_what_a_repair_does_is_what_it_says(clean, tmp_path, name):
     broken.save()
     before = inspect_folder(clean)
     try:
-        done = repair_folder(before, tmp_path / "out")
+        done = repair(before, tmp_path / "out")
     except DataError:
         assert {one.code for one in before.findings} & {"json-broken", "json-incomplete", "picture-unreadable"}
         return

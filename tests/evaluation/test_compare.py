@@ -101,5 +101,5 @@ def test_runs_and_archives_are_measured_on_data(run, demo_data, tmp_path):
     contenders, (comparison,) = boxwright.compare([run, mar], demo_data, "test")
     assert contenders[0].results.split == "test"
     assert all(one.difference == 0 for one in comparison.figures)
-    for one, two in zip(contenders[0].results.found, contenders[1].results.found, strict=True):
+    for one, two in zip(contenders[0].results.detections, contenders[1].results.detections, strict=True):
         assert np.array_equal(one.boxes, two.boxes)

@@ -19,7 +19,7 @@ def test_the_specification_gets_the_point_its_intervals_and_the_figures_there():
     spec = measured_spec(SPEC, results, Objective.parse("f2"))
     point, curve = spec.operating_point, fbeta_curve(results.matches())
     best, value = curve.best()
-    scores = np.sort(np.concatenate([one.scores for one in results.found]).astype(float))
+    scores = np.sort(np.concatenate([one.scores for one in results.detections]).astype(float))
     assert scores[scores >= point.threshold][0] == best
     assert point.threshold == pytest.approx((best + scores[scores < best][-1]) / 2)
     assert point.value == value
@@ -43,8 +43,8 @@ def test_the_figures_of_what_is_reported_are_there_too(by_class):
     reported = measured["reported"]
     for figure in ("f2", "f2_macro", "precision", "recall", "images"):
         assert reported[figure] == measured[figure]
-    cut = [one.filter_by_score(spec.operating_point.thresholds(("cat", "dog"))) for one in results.found]
-    assert sum(map(len, cut)) < sum(map(len, results.found))
+    cut = [one.filter_by_score(spec.operating_point.thresholds(("cat", "dog"))) for one in results.detections]
+    assert sum(map(len, cut)) < sum(map(len, results.detections))
     assert reported["map"] == measure(results.truths, cut, 2).map
     assert reported["map"] <= measured["map"]
 
@@ -92,9 +92,9 @@ def test_by_class_a_bound_must_hold_for_all_together():
     """The cats' own threshold leaves no room for the dogs, which have too few boxes for one of theirs."""
     cats = [scored(0, 0.9, True)] * 40 + [scored(0, 0.5, False)] * 11 + [scored(0, 0.3, True)] * 5
     dogs = [scored(1, 0.6, True)] * 10 + [scored(1, 0.6, False)] * 8
-    truths, found = zip(*cats, *dogs, strict=True)
+    truths, detections = zip(*cats, *dogs, strict=True)
     names = tuple(f"{number}.jpg" for number in range(len(truths)))
-    results = SplitResults("valid", ("cat", "dog"), names, np.full((len(truths), 2), 99), truths, found)
+    results = SplitResults("valid", ("cat", "dog"), names, np.full((len(truths), 2), 99), truths, detections)
     objective = Objective.parse("precision>=0.8")
     assert measured_spec(SPEC, results, objective).operating_point.threshold == pytest.approx((0.6 + 0.5) / 2)
     with pytest.raises(ConfigError, match=r"0\.743.*--global"):

@@ -29,7 +29,7 @@ def test_what_is_saved_is_read_back(tmp_path):
         for name in ("boxes", "labels", "crowd", "area"):
             assert np.array_equal(getattr(one, name), getattr(two, name))
             assert getattr(one, name).dtype == getattr(two, name).dtype
-    for one, two in zip(read.found, written.found, strict=True):
+    for one, two in zip(read.detections, written.detections, strict=True):
         assert np.array_equal(one.boxes, two.boxes)
         assert np.array_equal(one.scores, two.scores)
         assert np.array_equal(one.labels, two.labels)
@@ -39,7 +39,7 @@ def test_what_is_saved_is_read_back(tmp_path):
 def test_no_pictures_and_no_detections_are_kept_too(tmp_path):
     empty = SplitResults("test", ("a",), (), np.zeros((0, 2), np.int64), (), ())
     empty.save(tmp_path / "empty.npz")
-    assert SplitResults.load(tmp_path / "empty.npz").found == ()
+    assert SplitResults.load(tmp_path / "empty.npz").detections == ()
     assert detections_of(detections_to_columns([])) == []
 
 
@@ -94,7 +94,11 @@ def test_damaged_files_are_read_or_refused(tmp_path):
         ("found_counts", [2, -1, 3], "found_counts do not add up"),
         ("truth_counts", [1, 0, 0], "truth_counts do not add up"),
         ("truth_area", np.zeros(1), "GroundTruth needs"),
-        ("names", np.frombuffer(b'{"split": 1, "class_names": [], "file_names": []}', np.uint8), "a name is no text"),
+        (
+            "names",
+            np.frombuffer(b'{"split": 1, "class_names": [], "file_names": []}', np.uint8),
+            "a name is not a text",
+        ),
         ("names", np.frombuffer(b"[", np.uint8), "no readable detections"),
         ("names", None, "names is missing"),
     ],

@@ -1,10 +1,24 @@
 import onnx
+import pytest
 
 from boxwright.export.onnx import export_onnx
 from boxwright.export.quantize import quantize
-from boxwright.runtime.backends.onnxruntime import EXACT, OnnxBackend
-from boxwright.runtime.backends.openvino import OpenVinoBackend
-from support.networks import canvases, opinionated, spec_of
+from boxwright.runtime.backends.graph import EXACT
+from support.networks import canvases, graph_backends, opinionated, spec_of
+
+
+@pytest.mark.parametrize("architecture", ["retinanet_resnet50_fpn", "fcos_resnet50_fpn"])
+def test_a_single_stage_is_quantised_but_for_its_first_and_last_layers(architecture):
+    spec = spec_of(architecture, 64)
+    small = quantize(export_onnx(opinionated(spec), spec), [one[None] for one in canvases(2, 64)])
+    nodes = onnx.load_from_string(small).graph.node
+    rounded = {value for node in nodes if node.op_type == "DequantizeLinear" for value in node.output}
+    layers = [node for node in nodes if node.op_type == "Conv"]
+    exact = [node.name for node in layers if node.input[1] not in rounded]
+    assert exact[1:] == [node.name for node in layers if node.name.startswith(EXACT)]
+    assert len(exact) == 1 + 5 * (3 if architecture.startswith("fcos") else 2)  # of each of five levels
+    for backend in graph_backends(small, "int8"):
+        assert min(len(one) for one in backend.detect(canvases(3, 64))) > 0
 
 
 def test_networks_are_int8_and_boxes_are_not():
@@ -27,5 +41,5 @@ def test_networks_are_int8_and_boxes_are_not():
     left = [made[node.input[0]].name for node in model.graph.node if node.op_type == "Relu"]
     assert len(activations) > 1
     assert left == [layers[0].name]  # for the others rounding does what they did
-    for backend in (OnnxBackend(small, "made"), OpenVinoBackend(small, "made")):
+    for backend in graph_backends(small, "int8"):
         assert sum(len(one) for one in backend.detect(canvases(2, 128))) > 0

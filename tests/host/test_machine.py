@@ -2,7 +2,7 @@ import os
 
 import pytest
 
-from boxwright.host.machine import cores, describe_machine
+from boxwright.host.machine import cores, describe_machine, has_bf16
 
 
 @pytest.fixture
@@ -59,6 +59,19 @@ def test_instruction_sets_are_read_of_intel_and_arm(system):
     machine = describe_machine(proc=proc)
     assert machine.processor == "ARM implementer 0x41 part 0xd40"
     assert machine.instruction_sets == ("asimd", "asimddp", "i8mm", "bf16")
+
+
+@pytest.mark.parametrize(
+    ("facts", "expected"),
+    [
+        ("flags: avx512f avx512_bf16", True),
+        ("flags: amx_bf16", True),
+        ("Features: asimd bf16", True),
+        ("flags: avx2", False),
+    ],
+)
+def test_bf16_is_found_on_intel_and_arm(system, facts, expected):
+    assert has_bf16(system("", {}, f"{facts}\n")[0]) is expected
 
 
 def test_affinity_counts():

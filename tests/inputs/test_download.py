@@ -1,4 +1,7 @@
+import asyncio
 import socket
+import subprocess
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -33,6 +36,12 @@ def web():
     files = {"/0": b"at last", "/long": b"x" * 1000, "/drip": None, "/a%20b.jpg": b"a b", "/%C3%BC.jpg": b"u"}
     with web_server(files, MOVED) as (address, _):
         yield address
+
+
+def test_httpx_is_loaded_with_the_first_request():
+    code = "import sys, boxwright.inputs, boxwright.parity.clients; print('httpx' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
 
 
 def test_a_file_arrives_whole(web):
@@ -93,9 +102,29 @@ def _talk(server, said):
             time.sleep(0.02)
 
 
+def test_proxies_are_those_of_the_environment(monkeypatch):
+    """The proxy sees the whole URL; hosts that it is not for are asked themselves."""
+    with web_server({"http://far.invalid/a.jpg": b"through", "/a.jpg": b"straight"}) as (address, asked):
+        monkeypatch.setenv("http_proxy", address.removeprefix("http://"))
+        monkeypatch.setenv("ALL_PROXY", "socks5://127.0.0.1:9")  # urllib does not read it either
+        assert download("http://far.invalid/a.jpg") == b"through"
+        assert download(f"{address}/a.jpg") == b"straight"
+        assert asked == ["http://far.invalid/a.jpg", "/a.jpg"]
+        monkeypatch.setenv("http_proxy", "socks5://127.0.0.1:9")
+        with pytest.raises(PictureError, match=r"proxy 'socks5://127\.0\.0\.1:9' cannot be used"):
+            download("http://far.invalid/a.jpg")
+
+
+def test_it_works_beside_a_running_event_loop(web):
+    async def fetch():
+        return download(f"{web}/0")
+
+    assert asyncio.run(fetch()) == b"at last"
+
+
 def test_redirects_that_are_no_url_or_have_no_ascii(web):
     assert download(f"{web}/umlaut") == b"u"
-    with pytest.raises(PictureError, match=r"it leads to 'http://\[x', which is no URL"):
+    with pytest.raises(PictureError, match=r"it leads to 'http://\[x', which is not a URL"):
         download(f"{web}/broken")
     with pytest.raises(PictureError, match="cannot be fetched: Invalid IPv6 URL"):
         download("http://[::1/a.jpg")

@@ -66,7 +66,7 @@ def test_nothing_is_read_before_its_turn(tmp_path):
     assert given == [0]
 
 
-@pytest.mark.parametrize(("source", "said"), [(7, "int is nothing that holds"), (b"x", "#2 is not a JPEG")])
+@pytest.mark.parametrize(("source", "said"), [(7, "int does not hold"), (b"x", "#2 is not a JPEG")])
 def test_what_is_no_picture_is_named(source, said):
     with pytest.raises(PictureError, match=said):
         list(read_sources([plain(GREEN), source]))

@@ -30,7 +30,7 @@ def test_torchserve_gives_the_figures_of_the_archive(url, mar, demo_data, tmp_pa
         print(document["figures"], document["reference"])
 
 
-def test_a_model_that_is_not_there_is_said(url, mar, demo_data):
+def test_a_model_that_is_not_there_is_named(url, mar, demo_data):
     done = boxwright("evaluate", mar, "--data", demo_data, "--endpoint", url + "-not")
     assert done.returncode == 2
     assert "answered 404" in done.stderr
@@ -40,6 +40,6 @@ def test_a_model_that_is_not_there_is_said(url, mar, demo_data):
 def test_behind_its_kserve_envelope_as_well(mar, demo_data, tmp_path):
     with torchserve(mar, tmp_path, 1, "service_envelope=kserve") as url:
         endpoint = url.replace("/predictions/", "/v1/models/") + ":predict"
-        found = evaluate_endpoint(mar, demo_data, url=endpoint)
-    assert found.failures == ()
-    assert found.figures == pytest.approx(found.reference, abs=1e-4)
+        evaluation = evaluate_endpoint(mar, demo_data, url=endpoint)
+    assert evaluation.failures == ()
+    assert evaluation.figures == pytest.approx(evaluation.reference, abs=1e-4)

@@ -15,8 +15,8 @@ TWELVE = (
 )
 
 
-def measured(truths, found):
-    return average_precision(match_detections(truths, found, CLASSES))
+def measured(truths, detections):
+    return average_precision(match_detections(truths, detections, CLASSES))
 
 
 def minus_one(values):
@@ -29,8 +29,8 @@ def theirs_by_class(precision):
     return [column[column > -1].mean() if (column > -1).any() else -1.0 for column in columns]
 
 
-def assert_parity(truths, found):
-    ours, theirs = measured(truths, found), coco_oracle(truths, found, ids_from=1)
+def assert_parity(truths, detections):
+    ours, theirs = measured(truths, detections), coco_oracle(truths, detections, ids_from=1)
     assert minus_one(getattr(ours, name) for name in TWELVE) == pytest.approx(theirs.stats.tolist(), abs=1e-9)
     precision = theirs.eval["precision"][..., 0, 2]
     assert minus_one(ours.per_class) == pytest.approx(theirs_by_class(precision), abs=1e-9)
@@ -55,27 +55,27 @@ def test_hits_beyond_the_hundredth_count_neither_way():
     corner = generator.uniform(0, 500, (150, 2))
     boxes = np.concatenate([corner, corner + generator.uniform(20, 120, (150, 2))], axis=1).astype(np.float32)
     truths = [GroundTruth.of(boxes, np.zeros(150))] * 2
-    found = [Detections(boxes, low + generator.random(150) / 2, np.zeros(150)) for low in (0.5, 0.0)]
-    assert_parity(truths, found)
-    assert measured(truths, found).ar_100 == pytest.approx(100 / 150)
+    detections = [Detections(boxes, low + generator.random(150) / 2, np.zeros(150)) for low in (0.5, 0.0)]
+    assert_parity(truths, detections)
+    assert measured(truths, detections).ar_100 == pytest.approx(100 / 150)
 
 
 def test_a_box_on_the_limit_of_two_sizes_is_of_both():
     boxes = [[0, 0, 32, 32], [100, 0, 196, 96], [300, 0, 310, 10]]
     truths = [GroundTruth.of(boxes, [0, 0, 0])]
-    found = [Detections(boxes[:2], [0.9, 0.8], [0, 0])]
-    assert_parity(truths, found)
-    assert measured(truths, found).map_medium == measured(truths, found).map_large == 1.0
+    detections = [Detections(boxes[:2], [0.9, 0.8], [0, 0])]
+    assert_parity(truths, detections)
+    assert measured(truths, detections).map_medium == measured(truths, detections).map_large == 1.0
 
 
 def test_recalls_are_reached_as_doubles_compare():
     """7 of 100 boxes reach a recall of .07, though .07 * 100 is more than 7; every number of boxes to 250."""
     recalls = np.linspace(0, 1, 101)
     for boxes in range(1, 251):
-        found = np.arange(1, boxes + 1) ** 2  # each hit less precise than the one before
+        counted = np.arange(1, boxes + 1) ** 2  # each hit less precise than the one before
         reached = np.searchsorted(np.arange(1, boxes + 1) / boxes, recalls)
-        expected = (np.arange(1, boxes + 1) / found)[reached].mean()
-        ours = average_precision_at(np.zeros(boxes, int), found, np.array([boxes]))
+        expected = (np.arange(1, boxes + 1) / counted)[reached].mean()
+        ours = average_precision_at(np.zeros(boxes, int), counted, np.array([boxes]))
         assert ours == pytest.approx(expected, abs=1e-12)
 
 
@@ -83,10 +83,10 @@ def test_files_that_start_at_annotation_id_0_score_right():
     """Four perfect detections: pycocotools loses the box with id 0, the figure of record does not."""
     boxes = np.array([[0, 0, 10, 10], [20, 0, 30, 10], [40, 0, 50, 10], [60, 0, 70, 10]], np.float64)
     truths = [GroundTruth.of(boxes, np.zeros(4))]
-    found = [Detections(boxes, [0.9, 0.8, 0.7, 0.6], np.zeros(4))]
-    assert coco_oracle(truths, found, ids_from=0).stats[0] < 0.6
-    assert coco_oracle(truths, found, ids_from=1).stats[0] == 1.0
-    assert measured(truths, found).map == 1.0
+    detections = [Detections(boxes, [0.9, 0.8, 0.7, 0.6], np.zeros(4))]
+    assert coco_oracle(truths, detections, ids_from=0).stats[0] < 0.6
+    assert coco_oracle(truths, detections, ids_from=1).stats[0] == 1.0
+    assert measured(truths, detections).map == 1.0
 
 
 def test_nothing_to_find_is_nan_and_nothing_found_is_zero():

@@ -16,16 +16,16 @@ from support.simulation import World, repeated
 THRESHOLDS = np.array([0.3, 0.5, 0.1])
 
 
-def untied(found, seed=0):
+def untied(detections, seed=0):
     """The same detections with scores that no two share: among equals, which copy of a picture comes first matters."""
-    ends = np.cumsum([len(one) for one in found])
+    ends = np.cumsum([len(one) for one in detections])
     scores = np.split((np.random.default_rng(seed).permutation(ends[-1]) + 1) / (ends[-1] + 1), ends[:-1])
-    return [Detections(one.boxes, score, one.labels) for one, score in zip(found, scores, strict=True)]
+    return [Detections(one.boxes, score, one.labels) for one, score in zip(detections, scores, strict=True)]
 
 
-def expected(truths, found):
+def expected(truths, detections):
     """All figures of a resample, the slow way."""
-    matches = match_detections(truths, found, CLASSES)
+    matches = match_detections(truths, detections, CLASSES)
     precision = average_precision(matches)
     fbeta = np.where(matches.boxes_per_class > 0, class_fbeta_at(matches, THRESHOLDS), np.nan)
     macro = np.nanmean(fbeta) if (matches.boxes_per_class > 0).any() else np.nan
@@ -37,29 +37,29 @@ def expected(truths, found):
 def resampled(matches, counts):
     """All figures of all resamples: float64 [R, 6 + 2 K]."""
     precision, fbeta = bootstrap_map(matches, counts), bootstrap_fbeta(matches, THRESHOLDS, counts)
-    heads = [precision.map[:, None], precision.map_50[:, None], precision.per_class]
-    tails = [fbeta.precision[:, None], fbeta.recall[:, None]]
-    return np.concatenate([*heads, fbeta.micro[:, None], fbeta.macro[:, None], fbeta.per_class, *tails], axis=1)
+    average = [precision.figures["map"], precision.figures["map_50"], *precision.by_class["map"].T]
+    score = [fbeta.figures["f2"], fbeta.figures["f2_macro"], *fbeta.by_class["f2"].T]
+    return np.stack([*average, *score, fbeta.figures["precision"], fbeta.figures["recall"]], axis=1)
 
 
 @given(st.one_of(scenes(), scenes(crowded=True)))
 def test_pictures_drawn_once_give_the_figures_themselves(scene):
-    truths, found = scene
+    truths, detections = scene
     once = np.ones((2, len(truths)), np.uint8)
-    figures = resampled(match_detections(truths, found, CLASSES), once)
+    figures = resampled(match_detections(truths, detections, CLASSES), once)
     for row in figures:
-        assert row.tolist() == pytest.approx(expected(truths, found), abs=1e-12, nan_ok=True)
+        assert row.tolist() == pytest.approx(expected(truths, detections), abs=1e-12, nan_ok=True)
 
 
 @settings(max_examples=100)
 @given(st.one_of(scenes(), scenes(crowded=True)), st.integers(0, 1000))
 def test_a_picture_drawn_twice_counts_twice(scene, seed):
-    truths, found = scene
-    found = untied(found, seed)
+    truths, detections = scene
+    detections = untied(detections, seed)
     counts = resample_counts(len(truths), 4, seed)
-    figures = resampled(match_detections(truths, found, CLASSES), counts)
+    figures = resampled(match_detections(truths, detections, CLASSES), counts)
     for row, drawn in zip(figures, counts, strict=True):
-        slow = expected(repeated(truths, drawn), repeated(found, drawn))
+        slow = expected(repeated(truths, drawn), repeated(detections, drawn))
         assert row.tolist() == pytest.approx(slow, abs=1e-12, nan_ok=True)
 
 
@@ -83,11 +83,15 @@ def test_a_picture_drawn_twice_counts_twice_with_many_boxes(boxes, seed):
         GroundTruth.of(places[: boxes // (1 + number)], row[: boxes // (1 + number)])
         for number, row in enumerate(labels)
     ]
-    found = untied([Detections(places + generator.normal(0, 1, places.shape), places[:, 0], row) for row in labels])
+    detections = untied(
+        [Detections(places + generator.normal(0, 1, places.shape), places[:, 0], row) for row in labels]
+    )
     counts = resample_counts(4, 4, seed)
-    figures = resampled(match_detections(truths, found, CLASSES), counts)
+    figures = resampled(match_detections(truths, detections, CLASSES), counts)
     for row, drawn in zip(figures, counts, strict=True):
-        assert row.tolist() == pytest.approx(expected(repeated(truths, drawn), repeated(found, drawn)), nan_ok=True)
+        assert row.tolist() == pytest.approx(
+            expected(repeated(truths, drawn), repeated(detections, drawn)), nan_ok=True
+        )
 
 
 def test_draws_add_up_and_repeat():
@@ -103,24 +107,24 @@ def test_draws_add_up_and_repeat():
 
 def test_without_pictures_boxes_or_detections():
     nothing = match_detections([], [], CLASSES)
-    assert np.isnan(bootstrap_map(nothing, resample_counts(0, 3)).map).all()
-    assert bootstrap_fbeta(nothing, 0.5, resample_counts(0, 3)).micro.tolist() == [1.0] * 3
+    assert np.isnan(bootstrap_map(nothing, resample_counts(0, 3)).figures["map"]).all()
+    assert bootstrap_fbeta(nothing, 0.5, resample_counts(0, 3)).figures["f2"].tolist() == [1.0] * 3
     unfound = match_detections([GroundTruth.of([[0, 0, 9, 9]], [1])], [Detections.empty()], CLASSES)
     samples = bootstrap_map(unfound, resample_counts(1, 2))
-    assert samples.map.tolist() == [0.0, 0.0]
-    assert np.isnan(samples.per_class[:, [0, 2]]).all()
+    assert samples.figures["map"].tolist() == [0.0, 0.0]
+    assert np.isnan(samples.by_class["map"][:, [0, 2]]).all()
     assert np.isnan(intervals(nothing, 0.5, 20).figures["map"].low)
 
 
 def one_in_many(with_a_hit, labels=(0,), pictures=40):
     """Pictures with a box each and a stray detection of each label; those named find theirs, at a low score."""
-    truths, found = [], []
+    truths, detections = [], []
     for number in range(pictures):
         truths.append(GroundTruth.of([[0, 0, 9, 9]], [labels[number % len(labels)]]))
         boxes = [[50, 50, 59, 59]] * len(labels) + [[0, 0, 9, 9]] * (number in with_a_hit)
         scores = [0.9] * len(labels) + [0.1] * (number in with_a_hit)
-        found.append(Detections(boxes, scores, [*labels, *[labels[0]] * (number in with_a_hit)]))
-    return match_detections(truths, found, CLASSES)
+        detections.append(Detections(boxes, scores, [*labels, *[labels[0]] * (number in with_a_hit)]))
+    return match_detections(truths, detections, CLASSES)
 
 
 def test_resamples_without_the_one_picture_that_has_a_hit():
@@ -128,39 +132,39 @@ def test_resamples_without_the_one_picture_that_has_a_hit():
     counts = resample_counts(40, 60)
     missed = counts[:, 7] == 0
     assert 10 < missed.sum() < 40
-    assert (bootstrap_map(matches, counts[missed]).map == 0).all()
-    assert ((bootstrap_map(matches, counts).map == 0) == missed).all()
+    assert (bootstrap_map(matches, counts[missed]).figures["map"] == 0).all()
+    assert ((bootstrap_map(matches, counts).figures["map"] == 0) == missed).all()
 
 
 @pytest.mark.parametrize(("labels", "hits"), [((0, 1), {0}), ((0, 1), set()), ((2,), set())])
 def test_classes_without_any_hit_are_zero(labels, hits):
     matches, counts = one_in_many(hits, labels), resample_counts(40, 60)
     for samples in (bootstrap_map(matches, counts), bootstrap_map(matches, counts[counts[:, 0] == 0])):
-        assert (samples.per_class[:, labels[-1]] == 0).all()
-        assert np.isnan(np.delete(samples.per_class, labels, axis=1)).all()
-        assert not np.isnan(samples.map).any()
+        assert (samples.by_class["map"][:, labels[-1]] == 0).all()
+        assert np.isnan(np.delete(samples.by_class["map"], labels, axis=1)).all()
+        assert not np.isnan(samples.figures["map"]).any()
     assert intervals(matches, 0.5, 60).figures["map"].low == 0.0
 
 
 def test_intervals_are_of_each_figure_and_class():
     matches = World(boxes=(2.0, 1.0, 0.0)).draw(60, seed=1)
-    found = intervals(matches, THRESHOLDS, resamples=200)
+    measured = intervals(matches, THRESHOLDS, resamples=200)
     precision = average_precision(matches)
-    assert found.figures.keys() == {"map", "map_50", "f2", "f2_macro", "precision", "recall"}
-    assert precision.map_50 in found.figures["map_50"]
-    assert fbeta_at(matches, THRESHOLDS) in found.figures["f2"]
+    assert measured.figures.keys() == {"map", "map_50", "f2", "f2_macro", "precision", "recall"}
+    assert precision.map_50 in measured.figures["map_50"]
+    assert fbeta_at(matches, THRESHOLDS) in measured.figures["f2"]
     for name in ("map", "f2"):
-        *with_boxes, without = found.by_class[name]
+        *with_boxes, without = measured.by_class[name]
         assert without is None
         assert all(0.05 < interval.high - interval.low < 0.4 for interval in with_boxes)
-    assert found == intervals(matches, THRESHOLDS, resamples=200)
-    assert found != intervals(matches, THRESHOLDS, resamples=200, seed=1)
+    assert measured == intervals(matches, THRESHOLDS, resamples=200)
+    assert measured != intervals(matches, THRESHOLDS, resamples=200, seed=1)
 
 
 def test_a_class_of_one_picture_has_no_interval():
     boxes = [[0, 0, 9, 9], [20, 0, 29, 9]]
     truths = [GroundTruth.of(boxes, [0, 1]), GroundTruth.of(boxes, [0, 0]), GroundTruth.of(boxes[:1], [0])]
-    found = [Detections(boxes, [0.9, 0.8], [0, 1]), Detections(boxes, [0.7, 0.2], [0, 0]), Detections.empty()]
-    measured = intervals(match_detections(truths, found, 2), 0.1, 50)
+    detections = [Detections(boxes, [0.9, 0.8], [0, 1]), Detections(boxes, [0.7, 0.2], [0, 0]), Detections.empty()]
+    measured = intervals(match_detections(truths, detections, 2), 0.1, 50)
     assert measured.by_class["map"][0] is not None
     assert measured.by_class["map"][1] is None

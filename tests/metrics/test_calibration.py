@@ -25,8 +25,8 @@ def test_each_bin_is_counted_one_detection_after_the_other(scene, bins):
 
 
 def test_a_score_on_an_edge_is_in_the_bin_above():
-    found = [Detections([[0, 0, 9, 9]], [0.5], [0])]
-    assert calibration(match_detections([GroundTruth.of([], [])], found, 1), bins=2).counts.tolist() == [0, 1]
+    detections = [Detections([[0, 0, 9, 9]], [0.5], [0])]
+    assert calibration(match_detections([GroundTruth.of([], [])], detections, 1), bins=2).counts.tolist() == [0, 1]
 
 
 def test_a_score_of_one_is_in_the_last_bin_and_a_sure_hit_is_calibrated():

@@ -55,7 +55,7 @@ def test_the_same_detector_twice_does_not_differ(pair):
 def test_pairing_makes_the_difference_surer_than_either_figure():
     """Two detectors that fail on the same pictures: their difference varies less than two strangers' would."""
     world = replace(
-        WORLD, kinds=tuple(replace(kind, found=found) for kind, found in zip(WORLD.kinds, (0.98, 0.3), strict=True))
+        WORLD, kinds=tuple(replace(kind, detected=share) for kind, share in zip(WORLD.kinds, (0.98, 0.3), strict=True))
     )
     scene = world.scene(150, seed=1)
     first, second = world.detect(scene, seed=2), world.detect(scene, seed=3)

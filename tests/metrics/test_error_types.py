@@ -11,11 +11,11 @@ from support.scenes import CLASSES, annotations, results, scenes
 THEIR_NAMES = ("Cls", "Loc", "Both", "Dupe", "Bkg", "Miss")
 
 
-def theirs(truths, found):
+def theirs(truths, detections):
     import hotcoco
 
     truth = hotcoco.COCO(annotations(truths))
-    evaluation = hotcoco.COCOeval(truth, truth.load_res(results(found)), "bbox")
+    evaluation = hotcoco.COCOeval(truth, truth.load_res(results(detections)), "bbox")
     evaluation.evaluate()
     return evaluation.tide_errors()
 
@@ -24,11 +24,11 @@ def theirs(truths, found):
 @given(scenes(crowds=False, tied_scores=False))
 def test_counts_and_costs_are_hotcocos(scene):
     """Its tied scores are ordered by no rule, and overlaps with crowds are errors there."""
-    truths, found = scene
-    matches = match_detections(truths, found, CLASSES)
+    truths, detections = scene
+    matches = match_detections(truths, detections, CLASSES)
     if not (matches.boxes_per_class.any() and matches.scores.size):
         return
-    ours, oracle = error_types(matches), theirs(truths, found)
+    ours, oracle = error_types(matches), theirs(truths, detections)
     lost = np.bincount(matches.truth_labels[ours.missed], minlength=CLASSES)
     emptied = (matches.boxes_per_class > 0) & (lost == matches.boxes_per_class)
     assert ours.map_50 == pytest.approx(oracle["ap_base"], abs=1e-9)

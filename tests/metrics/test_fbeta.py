@@ -27,59 +27,62 @@ def boxes_of(truths, labels):
     return sum(int((~truth.crowd & np.isin(truth.labels, labels)).sum()) for truth in truths)
 
 
-def plain_fbeta(truths, found, thresholds, beta, labels=tuple(range(CLASSES))):
+def plain_fbeta(truths, detections, thresholds, beta, labels=tuple(range(CLASSES))):
     boxes, values = boxes_of(truths, labels), []
     for iou in FBETA_IOUS:
-        hits, misses = plain_counts(truths, found, thresholds, iou, labels)
+        hits, misses = plain_counts(truths, detections, thresholds, iou, labels)
         denominator = (1 + beta**2) * hits + beta**2 * (boxes - hits) + misses
         values.append((1 + beta**2) * hits / denominator if denominator else 1.0)
     return sum(values) / len(values)
 
 
-def occurring(found, label=None):
+def occurring(detections, label=None):
     """The distinct scores, of one class or of all, falling."""
     scores = {
-        float(score) for one in found for score, its in zip(one.scores, one.labels, strict=True) if label in (None, its)
+        float(score)
+        for one in detections
+        for score, its in zip(one.scores, one.labels, strict=True)
+        if label in (None, its)
     }
     return sorted(scores, reverse=True)
 
 
 @given(scenes(), st.sampled_from([0.5, 1.0, 2.0]))
 def test_the_curve_is_the_plain_reference_at_every_score(scene, beta):
-    truths, found = scene
-    curve = fbeta_curve(match_detections(truths, found, CLASSES), beta)
-    assert curve.thresholds.tolist() == occurring(found)
-    expected = [plain_fbeta(truths, found, [score] * CLASSES, beta) for score in occurring(found)]
+    truths, detections = scene
+    curve = fbeta_curve(match_detections(truths, detections, CLASSES), beta)
+    assert curve.thresholds.tolist() == occurring(detections)
+    expected = [plain_fbeta(truths, detections, [score] * CLASSES, beta) for score in occurring(detections)]
     assert curve.values.tolist() == pytest.approx(expected, abs=1e-12)
 
 
 @given(scenes())
 def test_the_curve_of_each_class_is_the_plain_reference(scene):
-    truths, found = scene
-    for label, curve in enumerate(class_fbeta_curves(match_detections(truths, found, CLASSES))):
-        assert curve.thresholds.tolist() == occurring(found, label)
-        expected = [plain_fbeta(truths, found, [score] * CLASSES, 2.0, (label,)) for score in curve.thresholds]
+    truths, detections = scene
+    for label, curve in enumerate(class_fbeta_curves(match_detections(truths, detections, CLASSES))):
+        assert curve.thresholds.tolist() == occurring(detections, label)
+        expected = [plain_fbeta(truths, detections, [score] * CLASSES, 2.0, (label,)) for score in curve.thresholds]
         assert curve.values.tolist() == pytest.approx(expected, abs=1e-12)
 
 
 @given(scenes())
 def test_the_macro_curve_is_the_mean_of_the_classes_that_have_boxes(scene):
-    truths, found = scene
-    matches = match_detections(truths, found, CLASSES)
+    truths, detections = scene
+    matches = match_detections(truths, detections, CLASSES)
     curve, by_class = macro_fbeta_curve(matches), class_fbeta_curves(matches)
     counting = [label for label in range(CLASSES) if boxes_of(truths, (label,))]
     for threshold, value in zip(curve.thresholds, curve.values, strict=True):
         expected = np.mean([by_class[label].at(threshold) for label in counting]) if counting else 1.0
         assert value == pytest.approx(expected, abs=1e-12)
-    assert curve.thresholds.tolist() == occurring(found)
+    assert curve.thresholds.tolist() == occurring(detections)
 
 
 @given(scenes())
 def test_the_operating_point_is_the_best_of_all_scores(scene):
-    truths, found = scene
-    threshold, value = fbeta_curve(match_detections(truths, found, CLASSES)).best()
-    if occurring(found):
-        values = {score: plain_fbeta(truths, found, [score] * CLASSES, 2.0) for score in occurring(found)}
+    truths, detections = scene
+    threshold, value = fbeta_curve(match_detections(truths, detections, CLASSES)).best()
+    if occurring(detections):
+        values = {score: plain_fbeta(truths, detections, [score] * CLASSES, 2.0) for score in occurring(detections)}
         best = max(values.values())
         assert value == pytest.approx(best, abs=1e-12)
         assert threshold == max(score for score in values if values[score] > best - 1e-12)
@@ -87,9 +90,9 @@ def test_the_operating_point_is_the_best_of_all_scores(scene):
 
 @given(scenes(), st.lists(st.floats(0, 1), min_size=CLASSES, max_size=CLASSES))
 def test_each_class_may_have_its_own_threshold(scene, thresholds):
-    truths, found = scene
-    ours = fbeta_at(match_detections(truths, found, CLASSES), np.array(thresholds))
-    assert ours == pytest.approx(plain_fbeta(truths, found, thresholds, 2.0), abs=1e-12)
+    truths, detections = scene
+    ours = fbeta_at(match_detections(truths, detections, CLASSES), np.array(thresholds))
+    assert ours == pytest.approx(plain_fbeta(truths, detections, thresholds, 2.0), abs=1e-12)
 
 
 @given(scenes(), st.floats(0, 1))
@@ -100,9 +103,9 @@ def test_the_value_at_a_threshold_is_the_curves_to_the_bit(scene, threshold):
 
 @given(scenes(tied_scores=False), st.floats(0, 1))
 def test_hits_are_what_pycocotools_counts(scene, score):
-    truths, found = scene
-    matches = match_detections(truths, found, CLASSES)
-    evaluation = coco_oracle(truths, found, 1, FBETA_IOUS, 10**5)
+    truths, detections = scene
+    matches = match_detections(truths, detections, CLASSES)
+    evaluation = coco_oracle(truths, detections, 1, FBETA_IOUS, 10**5)
     hits = np.zeros(LEVELS, int)
     false = np.zeros(LEVELS, int)
     for one in evaluation.evalImgs:
@@ -121,8 +124,8 @@ def test_hits_are_what_pycocotools_counts(scene, score):
 @given(scenes(crowds=False), st.floats(0, 1))
 def test_the_mean_over_iou_thresholds_is_the_pooled_figure(scene, score):
     """The numbers of boxes and of detections do not depend on the IoU threshold."""
-    truths, found = scene
-    matches = match_detections(truths, found, CLASSES)
+    truths, detections = scene
+    matches = match_detections(truths, detections, CLASSES)
     kept = matches.scores >= score
     boxes, count = int(matches.boxes_per_class.sum()), int(kept.sum())
     if boxes or count:
@@ -171,6 +174,6 @@ def test_nothing_found():
 
 def test_recall_counts_more_than_precision():
     truth = [[0, 0, 10, 10], [20, 0, 30, 10]]
-    found = [[0, 0, 10, 10], [50, 50, 60, 60]]
-    matches = match_detections(*one_picture(truth, found, [0.5, 0.5]), 1)
+    detections = [[0, 0, 10, 10], [50, 50, 60, 60]]
+    matches = match_detections(*one_picture(truth, detections, [0.5, 0.5]), 1)
     assert fbeta_curve(matches, 2.0).at(0.5) == pytest.approx(5 * 1 / (5 * 1 + 4 * 1 + 1))

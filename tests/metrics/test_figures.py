@@ -47,8 +47,8 @@ def test_each_class_is_measured_at_its_own_threshold(scene):
 
 def test_a_given_threshold_is_used():
     truth = [GroundTruth.of([[0, 0, 10, 10]], [0])]
-    found = [Detections([[0, 0, 10, 10], [40, 40, 50, 50]], [0.9, 0.4], [0, 0])]
-    figures = measure(truth, found, 2, threshold=0.3)
+    detections = [Detections([[0, 0, 10, 10], [40, 40, 50, 50]], [0.9, 0.4], [0, 0])]
+    figures = measure(truth, detections, 2, threshold=0.3)
     assert figures.f2 == pytest.approx(5 / (4 + 2))
     assert (figures.precision, figures.recall, figures.threshold) == (0.5, 1.0, 0.3)
     assert (figures.best_f2, figures.best_threshold) == (1.0, pytest.approx(0.9))

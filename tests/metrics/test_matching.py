@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from boxwright.metrics import COCO_IOUS, FBETA_IOUS, IOUS, GroundTruth, match_detections
-from boxwright.metrics.assignment import assign
-from boxwright.metrics.ordering import falling, rising
+from boxwright.metrics import COCO_IOUS, FBETA_IOUS, IOUS, GroundTruth, iou_matrix, match_detections
+from boxwright.metrics.columns import DetectionColumns, TruthColumns, falling, rising
+from boxwright.metrics.matching import assign
 from boxwright.metrics.overlaps import overlapping_pairs
 from boxwright.runtime import Detections
 from support.plain import plain_iou, plain_matches
@@ -16,12 +16,12 @@ from support.scenes import CLASSES, scenes
 
 @given(scenes())
 def test_every_detection_gets_the_box_that_the_plain_reference_gives_it(scene):
-    truths, found = scene
-    matches = match_detections(truths, found, CLASSES)
+    truths, detections = scene
+    matches = match_detections(truths, detections, CLASSES)
     for level, iou in enumerate(IOUS):
         expected = {
             (picture, place): (-1 if box is None else box, ignored)
-            for picture, (truth, one) in enumerate(zip(truths, found, strict=True))
+            for picture, (truth, one) in enumerate(zip(truths, detections, strict=True))
             for label in range(CLASSES)
             for place, (box, ignored) in plain_matches(truth, one, label, -1.0, iou).items()
         }
@@ -35,13 +35,13 @@ def test_every_detection_gets_the_box_that_the_plain_reference_gives_it(scene):
 
 @given(scenes())
 def test_detections_are_ordered_by_class_score_picture_place(scene):
-    truths, found = scene
-    matches = match_detections(truths, found, CLASSES)
+    truths, detections = scene
+    matches = match_detections(truths, detections, CLASSES)
     columns = (matches.labels, -matches.scores, matches.pictures, matches.positions)
     keys = list(zip(*(column.tolist() for column in columns), strict=True))
     assert keys == sorted(
         (int(label), -float(score), picture, place)
-        for picture, one in enumerate(found)
+        for picture, one in enumerate(detections)
         for place, (label, score) in enumerate(zip(one.labels, one.scores, strict=True))
     )
     seen = {}
@@ -53,12 +53,12 @@ def test_detections_are_ordered_by_class_score_picture_place(scene):
 
 @given(scenes())
 def test_pairs_are_all_overlaps_of_a_tenth(scene):
-    truths, found = scene
-    matches = match_detections(truths, found, CLASSES)
+    truths, detections = scene
+    matches = match_detections(truths, detections, CLASSES)
     places = {pair: row for row, pair in enumerate(zip(matches.truth_pictures, matches.truth_positions, strict=True))}
     expected = []
     for row, (picture, place) in enumerate(zip(matches.pictures, matches.positions, strict=True)):
-        truth, box = truths[picture], found[picture].boxes[place].astype(float)
+        truth, box = truths[picture], detections[picture].boxes[place].astype(float)
         for number in range(len(truth.labels)):
             overlap = plain_iou(box, truth.boxes[number], truth.crowd[number])
             if overlap >= 0.1:
@@ -68,14 +68,15 @@ def test_pairs_are_all_overlaps_of_a_tenth(scene):
 
 
 def test_pairs_are_the_same_when_made_in_many_chunks():
-    """300 detections on 300 boxes: more than are looked at together."""
+    """300 detections on 300 boxes: more pairs than are compared at a time."""
     generator = np.random.default_rng(0)
-    corner = generator.uniform(0, 100, (2, 300))
-    boxes = np.concatenate([corner, corner + 20])
-    alone = np.zeros(300, dtype=int)
-    no_crowd = np.zeros(300, dtype=bool)
-    whole = overlapping_pairs(boxes, alone, boxes, alone, no_crowd, 1)
-    parts = [overlapping_pairs(boxes[:, [row]], alone[:1], boxes, alone, no_crowd, 1) for row in range(300)]
+    corner = generator.uniform(0, 100, (300, 2))
+    boxes, labels = np.concatenate([corner, corner + 20], axis=1), np.zeros(300, dtype=int)
+    truth = TruthColumns.of([GroundTruth.of(boxes, labels)])
+    columns = [
+        DetectionColumns.of([Detections(part, np.ones(len(part)), part[:, 0] * 0)]) for part in [boxes, *boxes[:, None]]
+    ]
+    whole, *parts = (overlapping_pairs(one, truth, 1) for one in columns)
     assert whole.truth.tolist() == [truth for part in parts for truth in part.truth.tolist()]
     assert whole.iou.tolist() == [iou for part in parts for iou in part.iou.tolist()]
     assert np.bincount(whole.detection).tolist() == [len(part.iou) for part in parts]
@@ -105,6 +106,15 @@ def test_falling_is_numpys_stable_order(values):
 def test_rising_is_numpys_stable_order(values):
     keys = np.array(values, dtype=np.int64)
     assert rising(keys).tolist() == np.argsort(keys, kind="stable").tolist()
+
+
+@given(scenes())
+def test_iou_matrix_is_the_plain_reference(scene):
+    truths, detections = scene
+    for truth, one in zip(truths, detections, strict=True):
+        plain = [[plain_iou(box.astype(float), other, False) for other in truth.boxes] for box in one.boxes]
+        assert iou_matrix(one.boxes, truth.boxes).tolist() == np.reshape(plain, (len(one), len(truth.boxes))).tolist()
+        assert iou_matrix(one.boxes[:, :4] * 0, one.boxes * 0).tolist() == np.zeros((len(one), len(one))).tolist()
 
 
 def test_of_boxes_with_equal_iou_the_later_is_taken():

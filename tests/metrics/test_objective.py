@@ -57,12 +57,12 @@ def test_the_choice_is_the_best_of_all_scores(scene, text):
 @settings(max_examples=100)
 @given(scenes(), st.sampled_from(OBJECTIVES), st.integers(0, 1000))
 def test_a_resample_chooses_as_its_pictures_would(scene, text, seed):
-    truths, found = scene
+    truths, detections = scene
     objective = Objective.parse(text)
     counts = resample_counts(len(truths), 5, seed)
-    chosen = chosen_in_resamples(match_detections(truths, found, CLASSES), objective, counts)
+    chosen = chosen_in_resamples(match_detections(truths, detections, CLASSES), objective, counts)
     for threshold, drawn in zip(chosen, counts, strict=True):
-        matches = match_detections(repeated(truths, drawn), repeated(found, drawn), CLASSES)
+        matches = match_detections(repeated(truths, drawn), repeated(detections, drawn), CLASSES)
         assert threshold == one_by_one(matches, objective)[0]
 
 
@@ -121,9 +121,9 @@ def test_a_bound_is_kept_and_the_rest_is_as_high_as_can_be():
 @pytest.mark.parametrize(("text", "best"), [("precision>=1", "precision is 0.5"), ("recall>=1", "recall is 0.5")])
 def test_what_cannot_be_attained_says_what_can(text, best):
     truth = [GroundTruth.of([[0, 0, 9, 9], [20, 0, 29, 9]], [0, 0])]
-    found = [Detections([[50, 50, 59, 59], [0, 0, 9, 9]], [0.75, 0.5], [0, 0])]
+    detections = [Detections([[50, 50, 59, 59], [0, 0, 9, 9]], [0.75, 0.5], [0, 0])]
     with pytest.raises(ConfigError, match=rf"{best}00, at threshold 0\.500"):
-        choose(match_detections(truth, found, 1), Objective.parse(text))
+        choose(match_detections(truth, detections, 1), Objective.parse(text))
 
 
 def test_recall_without_boxes_cannot_be_measured():
@@ -144,17 +144,17 @@ def test_without_detections_the_default_stands():
 @pytest.mark.parametrize("crowd", [False, True])
 def test_a_bound_is_not_attained_where_nothing_that_counts_is_detected(text, crowd):
     truth = GroundTruth.of([[0, 0, 9, 9], [50, 50, 59, 59]], [0, 0], [False, True])
-    found = Detections([[50, 50, 59, 59]] * crowd, [0.5] * crowd, [0] * crowd)
+    detections = Detections([[50, 50, 59, 59]] * crowd, [0.5] * crowd, [0] * crowd)
     with pytest.raises(ConfigError, match="is not attained") as caught:
-        choose(match_detections([truth] * 2, [found] * 2, 1), Objective.parse(text))
+        choose(match_detections([truth] * 2, [detections] * 2, 1), Objective.parse(text))
     assert caught.value.remedy == "Ask for less, or train a better model."
 
 
 @pytest.mark.parametrize("detected", [False, True])
 def test_without_boxes_a_value_has_no_interval(detected):
     truths = [GroundTruth.of([], [])] * 4
-    found = [Detections([[0, 0, 9, 9]], [0.5], [0]) if detected else Detections.empty(), *[Detections.empty()] * 3]
-    matches = match_detections(truths, found, 1)
+    detections = [Detections([[0, 0, 9, 9]], [0.5], [0]) if detected else Detections.empty(), *[Detections.empty()] * 3]
+    matches = match_detections(truths, detections, 1)
     choice = choose(matches, Objective.parse("f1"), resamples=50)
     assert choice.value == (0.0 if detected else 1.0)
     assert np.isnan([choice.value_interval.low, choice.value_interval.high]).all()
@@ -178,13 +178,13 @@ def test_a_class_that_cannot_attain_the_bound_has_no_threshold_of_its_own():
     """Of the second class only every third box is found."""
     boxes = [[0, 0, 9, 9]]
     truths = [GroundTruth.of(boxes, [label]) for label in (0, 1) for _ in range(MIN_BOXES)]
-    found = [
+    detections = [
         Detections(boxes, [0.5 + number / 1000], [0 if number < MIN_BOXES else 1])
         if number < MIN_BOXES or number % 3 == 0
         else Detections.empty()
         for number in range(2 * MIN_BOXES)
     ]
-    choice = choose(match_detections(truths, found, 2), Objective.parse("recall>=0.6"), resamples=20)
+    choice = choose(match_detections(truths, detections, 2), Objective.parse("recall>=0.6"), resamples=20)
     assert choice.per_class.keys() == {0}
     assert choice.too_few == ()
 

@@ -10,15 +10,15 @@ from support.scenes import CLASSES, scenes
 
 @given(scenes())
 def test_every_point_is_the_plain_reference(scene):
-    truths, found = scene
-    matches = match_detections(truths, found, CLASSES)
+    truths, detections = scene
+    matches = match_detections(truths, detections, CLASSES)
     for label in (None, *range(CLASSES)):
         labels = range(CLASSES) if label is None else (label,)
         boxes = sum(int((~truth.crowd & np.isin(truth.labels, labels)).sum()) for truth in truths)
         curve = precision_recall(matches, label, iou=0.75)
         assert (curve.boxes, curve.iou) == (boxes, 0.75)
         for threshold in curve.thresholds:
-            hits, false = plain_counts(truths, found, [threshold] * CLASSES, 0.75, labels)
+            hits, false = plain_counts(truths, detections, [threshold] * CLASSES, 0.75, labels)
             expected = (hits / (hits + false) if hits + false else np.nan, hits / boxes if boxes else np.nan)
             assert curve.at(threshold) == pytest.approx(expected, abs=1e-12, nan_ok=True)
 

@@ -1,8 +1,16 @@
+import inspect
+import re
+import subprocess
+import sys
+from dataclasses import replace
+
 import pytest
 from torchvision.models import get_weight
 
-from boxwright.models import CATALOGUE, find_architecture
-from boxwright.runtime import InputSpec, ModelError
+from boxwright.models import CATALOGUE, find_architecture, find_family
+from boxwright.models.catalogue import FAMILIES
+from boxwright.runtime import ConfigError, ModelError
+from boxwright.runtime.networks import network_family
 
 
 def test_the_nearest_name_is_given():
@@ -13,6 +21,32 @@ def test_the_nearest_name_is_given():
 @pytest.mark.parametrize("name", sorted(CATALOGUE))
 def test_every_row_is_true(name):
     row = CATALOGUE[name]
-    assert InputSpec(*row.image_size)
+    assert row.canvas(*row.image_size, "letterbox")
+    assert row in find_family(name).rows
     for member in filter(None, [row.coco_weights, row.backbone_weights]):
         assert get_weight(member).url.startswith("https://")
+
+
+@pytest.mark.parametrize(("height", "width"), [(33, 32), (32, 100)])
+def test_a_canvas_must_fit_the_strides(height, width):
+    with pytest.raises(ConfigError, match=r"fasterrcnn_tiny_fpn.*multiple of 32"):
+        find_architecture("fasterrcnn_tiny_fpn").canvas(height, width, "letterbox")
+    with pytest.raises(ConfigError, match="from 1 to 8192"):
+        find_architecture("fasterrcnn_tiny_fpn").canvas(0, width - width % 32, "letterbox")
+    finer = replace(find_architecture("fasterrcnn_tiny_fpn"), stride=14)
+    assert finer.canvas(504, 560, "stretch").width == 560
+
+
+@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: type(family).__name__)
+def test_an_archive_needs_the_packages_that_its_family_names(family):
+    """What the family's networks import, but for what TorchServe has anyway."""
+    networks = inspect.getmodule(network_family(family.rows[0].name).builders[family.rows[0].name])
+    source = inspect.getsource(networks)
+    imported = {match.split(".")[0] for match in re.findall(r"^(?:from|import) ([a-z]\S*)", source, re.MULTILINE)}
+    assert imported - set(sys.stdlib_module_names) - {"torch", "numpy", "PIL"} == set(family.torchserve_packages)
+
+
+def test_the_catalogue_needs_no_torch():
+    code = "import sys, boxwright.models; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.strip() == "False", done.stderr

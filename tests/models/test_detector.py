@@ -3,10 +3,10 @@ import pytest
 import torch
 
 from boxwright.models import CATALOGUE
-from boxwright.models.detector import TorchvisionDetector
-from boxwright.models.precision import Precision, resolve_precision
+from boxwright.models.detector import Detector, resolve_precision
 from boxwright.runtime import ClassEntry, InputSpec, ModelError, ModelSpec
-from boxwright.runtime.networks import ARCHITECTURES, build_network, detections_from_output
+from boxwright.runtime.networks import ARCHITECTURES, build_network
+from boxwright.runtime.networks.torchvision import detections_from_output
 
 CLASSES = (ClassEntry(1, "fish"), ClassEntry(5, "ray"))
 
@@ -25,11 +25,12 @@ def batch(side=64):
 @pytest.mark.parametrize("architecture", sorted(CATALOGUE))
 def test_every_architecture_trains_and_detects(architecture):
     torch.manual_seed(0)
-    detector = TorchvisionDetector(spec_of(architecture))
+    detector = Detector(spec_of(architecture))
     detector.network.train()
     losses = detector.losses(*batch())
     two_stage = {"loss_classifier", "loss_box_reg", "loss_objectness", "loss_rpn_box_reg"}
-    assert set(losses) in (two_stage, {"loss_bbox_regression", "loss_classification"})
+    single_stage = {"loss_bbox_regression", "loss_classification"}
+    assert set(losses) in (two_stage, single_stage, {*single_stage, "loss_bbox_ctrness"})
     total = sum(losses.values())
     total.backward()
     assert torch.isfinite(total)
@@ -68,7 +69,7 @@ def test_normalisation_is_the_specs_and_part_of_the_network():
 
 def test_bf16_runs_the_networks_and_not_the_boxes():
     torch.manual_seed(0)
-    detector = TorchvisionDetector(spec_of("fasterrcnn_tiny_fpn"), Precision("bf16"))
+    detector = Detector(spec_of("fasterrcnn_tiny_fpn"), "bf16")
     seen = {}
     network = detector.network
     network.backbone.register_forward_hook(lambda module, inputs, output: seen.update(backbone=output["0"].dtype))
@@ -83,11 +84,15 @@ def test_bf16_runs_the_networks_and_not_the_boxes():
     assert seen["layer"] == torch.float32  # detections are made in fp32
 
 
-def test_bf16_losses_are_near_fp32():
+@pytest.mark.parametrize(
+    "architecture",
+    ["fasterrcnn_tiny_fpn", "ssdlite320_mobilenet_v3_large", "retinanet_resnet50_fpn", "fcos_resnet50_fpn"],
+)
+def test_bf16_losses_are_near_fp32(architecture):
     losses = {}
     for name in ("fp32", "bf16"):
         torch.manual_seed(0)
-        detector = TorchvisionDetector(spec_of("fasterrcnn_tiny_fpn"), Precision(name))
+        detector = Detector(spec_of(architecture), name)
         detector.network.train()
         torch.manual_seed(1)
         losses[name] = detector.losses(*batch())

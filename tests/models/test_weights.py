@@ -5,7 +5,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from boxwright.models.weights import fetch_hub_weights, load_weights, network_options
+from boxwright.models import CATALOGUE, find_architecture
+from boxwright.models.weights import fetch_hub_weights, load_weights, load_whole, network_options
 from boxwright.runtime import ClassEntry, InputSpec, ModelError, ModelSpec
 from boxwright.runtime.networks import build_network
 
@@ -78,7 +79,7 @@ def test_code_is_not_run(tmp_path):
             return (open, (str(tmp_path / "touched"), "w"))
 
     torch.save({"a": Evil()}, tmp_path / "w.pth", pickle_module=pickle)
-    with pytest.raises(ModelError, match="need code"):
+    with pytest.raises(ModelError, match="needs its code"):
         load_weights(network_of(), str(tmp_path / "w.pth"), TINY)
     assert not (tmp_path / "touched").exists()
 
@@ -88,7 +89,7 @@ def test_code_is_not_run(tmp_path):
     [
         ("w.pth", b"nonsense", "w.pth"),
         ("w.safetensors", b"nonsense", "not a safetensors"),
-        ("w.pth", None, "no such file"),
+        ("w.pth", None, "does not exist"),
     ],
 )
 def test_unusable_files_are_named(tmp_path, name, content, culprit):
@@ -157,6 +158,26 @@ def test_the_norms_epsilon_is_that_of_the_weights(run, tmp_path):
     entries = (ClassEntry(1, "a"),)
     network = build_network(ModelSpec("m", TINY, entries, InputSpec(64, 64), {"norm_eps": 0.5}))
     assert network.backbone.body["0"][1].eps == 0.5
+
+
+@pytest.mark.parametrize("architecture", sorted(CATALOGUE))
+def test_a_state_dict_tells_its_labels_and_is_taken_whole(architecture):
+    """Names are torchvision's: a network of its own is adopted, and its labels are counted with the background."""
+    source, target = network_of(architecture, classes=4, seed=1), network_of(architecture, classes=4, seed=2)
+    state = {f"module.{name}": value for name, value in tensors(source).items()}
+    assert find_architecture(architecture).labels_of(state, "file") == 5
+    load_whole(target, state, "file")
+    assert all(torch.equal(value, target.state_dict()[name]) for name, value in source.state_dict().items())
+
+
+def test_networks_of_torchvision_have_the_same_names():
+    from torchvision.models import detection
+
+    for architecture in ("retinanet_resnet50_fpn", "fcos_resnet50_fpn"):
+        build = getattr(detection, architecture)
+        theirs = build(weights=None, weights_backbone=None, num_classes=5).state_dict()
+        shapes = {name: value.shape for name, value in network_of(architecture, classes=4).state_dict().items()}
+        assert shapes == {name: value.shape for name, value in theirs.items()}
 
 
 def test_weights_that_do_not_exist_are_said_so():

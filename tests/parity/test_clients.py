@@ -1,3 +1,4 @@
+import asyncio
 import base64
 import json
 import socket
@@ -8,7 +9,7 @@ from contextlib import suppress
 import numpy as np
 import pytest
 
-from boxwright.evaluation import connections
+from boxwright.parity import clients
 from boxwright.parity.clients import Refusal, open_client
 from boxwright.runtime import ConfigError, PictureError, ServingError
 from support.stub_server import stub_server
@@ -118,7 +119,7 @@ def test_a_class_that_the_model_does_not_know_is_told_apart():
 )
 def test_nonsense_is_one_sentence_with_its_beginning(path, body):
     with pytest.raises(
-        ServingError, match=r"http://127.* answered 200 with what is no answer: '.{1,200}'\. Give"
+        ServingError, match=r"http://127.* answered 200, but not with detections: '.{1,200}'\. Give"
     ) as told:
         ask(always(200, body), path)
     assert "\n" not in str(told.value)
@@ -155,7 +156,7 @@ def test_an_error_status_is_a_refusal():
 
 def test_a_busy_server_is_asked_again_when_it_says_so(monkeypatch):
     waited, statuses = [], [503, 503, 200]
-    monkeypatch.setattr(connections.time, "sleep", waited.append)
+    monkeypatch.setattr(clients.time, "sleep", waited.append)
     found = ask(lambda *_: (statuses.pop(0), FOUND, {"Retry-After": "1"}))
     assert len(found.detections) == 2
     assert waited == [1.0, 1.0]
@@ -169,10 +170,48 @@ def test_a_busy_server_is_asked_again_when_it_says_so(monkeypatch):
 
 
 def test_a_connection_closed_meanwhile_is_opened_again():
-    with stub_server(always(200, FOUND)) as base, open_client(f"{base}/predictions/pets", "pets", NAMES) as client:
-        client.ask(b"x")
-        client.http._own.connection.sock.shutdown(socket.SHUT_RDWR)
-        assert len(client.ask(b"x").detections) == 2
+    """By the server: before the next picture comes, or when it has come."""
+    with socket.create_server(("127.0.0.1", 0)) as server, ThreadPoolExecutor(1) as pool:
+        served = pool.submit(_close_after_one, server, connections=3)
+        url = f"http://127.0.0.1:{server.getsockname()[1]}/predictions/pets"
+        with open_client(url, "pets", NAMES, 20.0) as client:
+            for _ in range(3):
+                assert len(client.ask(b"x").detections) == 2
+        assert served.result(timeout=20) == 3
+
+
+def _close_after_one(server, connections):
+    """Answers one request per connection, which it seems to keep open."""
+    body = json.dumps(FOUND).encode()
+    for number in range(connections):
+        connection, _ = server.accept()
+        with connection:
+            while not connection.recv(2**16).endswith(b"x"):
+                pass
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
+            if number == 1:
+                connection.recv(1)  # the next request has begun
+    return connections
+
+
+def test_connections_are_kept_open():
+    ports = set()
+
+    def answer(path, headers, body):
+        ports.add(headers["X-Client-Port"])
+        return 200, FOUND, {}
+
+    with stub_server(answer) as base, open_client(f"{base}/predictions/pets", "pets", NAMES) as client:
+        for _ in range(3):
+            client.ask(b"x")
+    assert len(ports) == 1
+
+
+def test_it_asks_beside_a_running_event_loop():
+    async def ask_here():
+        return ask(always(200, FOUND))
+
+    assert len(asyncio.run(ask_here()).detections) == 2
 
 
 @pytest.mark.parametrize(

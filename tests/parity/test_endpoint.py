@@ -3,14 +3,18 @@
 import json
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 import boxwright
 from boxwright.archiving import write_archive
 from boxwright.evaluation.results import SplitResults
+from boxwright.inputs import Predictor
+from boxwright.parity import endpoint
 from boxwright.parity.endpoint import tolerance_of
-from boxwright.runtime import ContractError, ModelSpec, OutOfTolerance, Predictor, ServingError, open_bundle
+from boxwright.runtime import ContractError, ModelSpec, OutOfTolerance, PicturePredictor, ServingError, open_bundle
+from boxwright.serving.engine import load_models
 from boxwright.serving.server import background_server
 from support.command_line import boxwright as command
 from support.stub_server import stub_server
@@ -18,7 +22,7 @@ from support.stub_server import stub_server
 
 @pytest.fixture(scope="module")
 def base(mar):
-    with background_server([mar]) as url:
+    with background_server(load_models([mar])) as url:
         yield url
 
 
@@ -34,19 +38,19 @@ def answers(run, mar, demo_data):
 def test_our_own_server_gives_the_very_figures(base, mar, run, demo_data, path):
     spec = ModelSpec.load(run / "spec.json")
     for source in (mar, run):
-        found = boxwright.evaluate_endpoint(source, demo_data, url=base + path)
-        assert found.failures == ()
-        assert found.reference == spec.measured["valid"]["reported"]
-        assert found.figures == pytest.approx(found.reference, abs=1e-4)
-        assert found.figures["f2"] == pytest.approx(spec.operating_point.value, abs=1e-4)
-        assert found.figures["images"] == 16
+        evaluation = boxwright.evaluate_endpoint(source, demo_data, url=base + path)
+        assert evaluation.failures == ()
+        assert evaluation.reference == spec.measured["valid"]["reported"]
+        assert evaluation.figures == pytest.approx(evaluation.reference, abs=1e-4)
+        assert evaluation.figures["f2"] == pytest.approx(spec.operating_point.value, abs=1e-4)
+        assert evaluation.figures["images"] == 16
 
 
 def test_an_archive_that_promises_nothing_of_a_split_is_run_here(base, mar, demo_data):
-    found = boxwright.evaluate_endpoint(mar, demo_data, "test", url=base)
-    assert found.reference_from == f"{mar}, run here"
-    assert found.figures == pytest.approx(found.reference, abs=1e-4)
-    assert found.worst.wrong == 0
+    evaluation = boxwright.evaluate_endpoint(mar, demo_data, "test", url=base)
+    assert evaluation.reference_from == f"{mar}, run here"
+    assert evaluation.figures == pytest.approx(evaluation.reference, abs=1e-4)
+    assert evaluation.worst.wrong == 0
 
 
 def test_an_older_archive_is_run_here_as_well(base, mar, demo_data, tmp_path):
@@ -54,9 +58,26 @@ def test_an_older_archive_is_run_here_as_well(base, mar, demo_data, tmp_path):
     measured = {"valid": {**bundle.spec.measured["valid"]}}
     del measured["valid"]["reported"]
     old = write_archive(replace(bundle.spec, measured=measured), bundle.weights, store=tmp_path)
-    found = boxwright.evaluate_endpoint(old, demo_data, url=base)
-    assert found.reference_from == f"{old}, run here"
-    assert found.failures == ()
+    evaluation = boxwright.evaluate_endpoint(old, demo_data, url=base)
+    assert evaluation.reference_from == f"{old}, run here"
+    assert evaluation.failures == ()
+
+
+def test_the_model_runs_here_once_and_its_archive_is_opened_once(base, mar, demo_data, monkeypatch):
+    """Only a split of which the archive holds no figures needs the model here."""
+    opened, prepared = [], []
+    open_once, prepare = endpoint.open_bundle, PicturePredictor.prepare
+
+    def count(predictor, picture, *limits):
+        prepared.extend([picture] if isinstance(picture, Path) else [])  # the server gets bytes
+        return prepare(predictor, picture, *limits)
+
+    monkeypatch.setattr(endpoint, "open_bundle", lambda path: opened.append(path) or open_once(path))
+    monkeypatch.setattr(PicturePredictor, "prepare", count)
+    boxwright.evaluate_endpoint(mar, demo_data, "test", url=base)
+    assert (len(opened), sorted(prepared)) == (1, sorted((demo_data / "test").glob("*.jpg")))
+    boxwright.evaluate_endpoint(mar, demo_data, url=base)
+    assert (len(opened), len(prepared)) == (2, 8)
 
 
 def test_the_tolerance_is_that_of_the_least_precise_export(mar):
@@ -88,8 +109,8 @@ def test_a_server_that_moves_boxes_is_refused_and_the_worst_picture_named(run, m
         return 200, [{"circle": [0, 0, 5, 5], "score": 0.99}] * 9 if body == moved else found, {}
 
     with stub_server(answer) as base:
-        endpoint = f"{base}/predictions/tiny"
-        done = command("evaluate", run, "--data", demo_data, "--endpoint", endpoint, "--json", tmp_path / "e.json")
+        url = f"{base}/predictions/tiny"
+        done = command("evaluate", run, "--data", demo_data, "--endpoint", url, "--json", tmp_path / "e.json")
         assert done.returncode == 1, done.stderr
         assert "does not give the figures of 'tiny'" in done.stderr
         assert f"Most differs picture '{name}'" in done.stderr
@@ -97,7 +118,7 @@ def test_a_server_that_moves_boxes_is_refused_and_the_worst_picture_named(run, m
         document = json.loads((tmp_path / "e.json").read_text())
         assert (document["within_tolerance"], document["worst_picture"]) == (False, name)
         for source in (mar, run):
-            wide = boxwright.evaluate_endpoint(source, demo_data, url=endpoint, tolerance=1.0)
+            wide = boxwright.evaluate_endpoint(source, demo_data, url=url, tolerance=1.0)
             assert wide.failures == ()
             assert wide.figures["f2"] < wide.reference["f2"]
 
@@ -108,9 +129,9 @@ def test_a_server_that_reports_from_a_lower_score_is_refused(mar, demo_data):
     paths = sorted((demo_data / "valid").glob("*.jpg"))
     found = {path.read_bytes(): predictor(path).to_answer(predictor.spec.class_names) for path in paths}
     with stub_server(lambda path, headers, body: (200, found[body], {})) as base:
-        told = boxwright.evaluate_endpoint(mar, demo_data, url=f"{base}/predictions/tiny")
-    assert told.figures == pytest.approx(told.reference, abs=1e-4)
-    (failure,) = told.failures
+        evaluation = boxwright.evaluate_endpoint(mar, demo_data, url=f"{base}/predictions/tiny")
+    assert evaluation.figures == pytest.approx(evaluation.reference, abs=1e-4)
+    (failure,) = evaluation.failures
     assert "detections below the model's threshold were answered" in failure
 
 
@@ -119,10 +140,10 @@ def test_a_refused_picture_is_a_failure_and_named(mar, demo_data, answers):
         return (503, b"Prediction failed", {}) if body == next(iter(answers)) else (200, answers[body], {})
 
     with stub_server(answer) as base:
-        found = boxwright.evaluate_endpoint(mar, demo_data, url=f"{base}/predictions/tiny", tolerance=1.0)
-    assert list(found.refused) == ["shapes_0000.jpg"]
+        evaluation = boxwright.evaluate_endpoint(mar, demo_data, url=f"{base}/predictions/tiny", tolerance=1.0)
+    assert list(evaluation.refused) == ["shapes_0000.jpg"]
     with pytest.raises(OutOfTolerance, match=r"1 of 16 pictures were refused, first 'shapes_0000\.jpg' with 503: Pred"):
-        found.require()
+        evaluation.require()
 
 
 def test_a_class_that_the_model_does_not_have_is_a_failure(mar, demo_data, answers):
@@ -130,12 +151,12 @@ def test_a_class_that_the_model_does_not_have_is_a_failure(mar, demo_data, answe
         return 200, [*answers[body], {"hexagon": [0, 0, 5, 5], "score": 0.9}], {}
 
     with stub_server(answer) as base:
-        found = boxwright.evaluate_endpoint(mar, demo_data, url=f"{base}/predictions/tiny")
-    assert found.unknown == {"hexagon": 16}
-    assert found.failures == ("Classes that the model does not have were answered: hexagon.",)
+        evaluation = boxwright.evaluate_endpoint(mar, demo_data, url=f"{base}/predictions/tiny")
+    assert evaluation.unknown == {"hexagon": 16}
+    assert evaluation.failures == ("Classes that the model does not have were answered: hexagon.",)
 
 
-def test_the_endpoint_of_another_model_is_said(mar, demo_data):
+def test_the_endpoint_of_another_model_is_named(mar, demo_data):
     with (
         stub_server(lambda *_: (200, [{"cat": [0, 0, 5, 5], "score": 0.9}], {})) as base,
         pytest.raises(ContractError, match=r"answers cat; this model knows circle, square, triangle\. It serves"),
@@ -143,7 +164,7 @@ def test_the_endpoint_of_another_model_is_said(mar, demo_data):
         boxwright.evaluate_endpoint(mar, demo_data, url=f"{base}/predictions/tiny")
 
 
-def test_a_wrong_name_is_said(base, mar, demo_data):
+def test_a_wrong_name_is_named(base, mar, demo_data):
     for path in ("/predictions/tinny", "/v2/models/tinny", "/predictions/tiny/9"):
         with pytest.raises(ServingError, match=r"answered 404: .*Check the model's name and version"):
             boxwright.evaluate_endpoint(mar, demo_data, url=base + path)
@@ -157,15 +178,15 @@ def test_the_boxes_count_as_they_are_now(base, run, mar, demo_data, tmp_path):
     document = json.loads(file.read_text())
     document["annotations"] = document["annotations"][::2]
     file.write_text(json.dumps(document))
-    found = boxwright.evaluate_endpoint(run, data, url=base)
+    evaluation = boxwright.evaluate_endpoint(run, data, url=base)
     kept = SplitResults.load(run / "detections.npz")
-    assert found.failures == ()
-    assert found.figures["map"] != ModelSpec.load(run / "spec.json").measured["valid"]["reported"]["map"]
+    assert evaluation.failures == ()
+    assert evaluation.figures["map"] != ModelSpec.load(run / "spec.json").measured["valid"]["reported"]["map"]
     assert sum(len(one.labels) for one in kept.truths) > len(document["annotations"])
     of_archive = boxwright.evaluate_endpoint(mar, data, url=base)
     assert of_archive.reference_from == f"{mar}, run here"
     assert of_archive.figures == pytest.approx(of_archive.reference, abs=1e-4)
-    assert of_archive.figures == found.figures
+    assert of_archive.figures == evaluation.figures
 
 
 WRONG = [

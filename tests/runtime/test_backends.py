@@ -6,9 +6,12 @@ import onnx
 import pytest
 import torch
 
+from boxwright.inputs import Predictor
 from boxwright.parity.agreement import agreement
-from boxwright.runtime import ArchiveError, ConfigError, MissingDependency, Predictor, Variant, open_bundle
-from boxwright.runtime.backends import ONNX, open_backend, usable_variants
+from boxwright.runtime import ArchiveError, ConfigError, Execution, MissingDependency, open_backend, open_bundle
+from boxwright.runtime.backends import BACKENDS, settle, usable_executions
+from boxwright.runtime.backends.graph import ONNX
+from boxwright.runtime.backends.onnxruntime import OnnxRuntimeBackend
 
 
 @pytest.fixture(scope="module")
@@ -36,23 +39,59 @@ def test_bf16_is_near_and_is_another_computation(run, mar, pictures, backend):
         assert found.largest_score_difference > 1e-5
 
 
-def test_auto_takes_what_is_proved_and_says_so(mar, run):
+def variants(bundle):
+    return [one.variant for one in usable_executions(bundle)]
+
+
+def with_exports(bundle, *exports):
+    return replace(bundle, spec=replace(bundle.spec, exports={variant: {} for variant in exports}))
+
+
+def test_auto_takes_the_first_that_is_proved_without_running_any(mar, run, monkeypatch):
     bundle = open_bundle(mar)
-    names = {str(one) for one in usable_variants(bundle)}
-    assert names == {"onnxruntime-fp32", "openvino-fp32", "torch-fp32"}
-    chosen = open_backend(bundle)
-    assert str(chosen.variant) in names
-    assert str(chosen.variant) in chosen.reason
-    assert set(chosen.milliseconds) == names
-    assert str(Predictor(run).chosen.variant) == "torch-fp32"
+    assert variants(bundle) == ["onnxruntime-fp32", "openvino-fp32", "torch-fp32"]
+    monkeypatch.setattr(OnnxRuntimeBackend, "detect", None)  # nothing is measured
+    assert settle(bundle, Execution()) == Predictor(mar).execution == Execution("onnxruntime", "fp32")
+    assert settle(bundle, Execution("torch", threads=2)) == Execution("torch", "fp32", threads=2)
+    assert settle(bundle, Execution(precision="fp32")).variant == "onnxruntime-fp32"
+    assert Predictor(run).execution.variant == "torch-fp32"
+
+
+def test_fp32_goes_before_lower_precisions_and_these_in_the_registrys_order(mar):
+    bundle = with_exports(open_bundle(mar), "torch-bf16", "openvino-bf16")
+    assert variants(bundle) == ["torch-fp32", "openvino-bf16", "torch-bf16"]
+    assert settle(bundle, Execution(precision="bf16")).variant == "openvino-bf16"
+    assert settle(bundle, Execution("openvino")).variant == "openvino-bf16"
+    assert settle(bundle, Execution("torch")).variant == "torch-fp32"
+
+
+def test_a_backend_of_ones_own_joins_with_one_class(mar, pictures, monkeypatch):
+    """Everything that is asked of a backend is asked of the registry."""
+
+    class Rounded(OnnxRuntimeBackend):
+        name = "rounded"
+
+        def detect(self, canvases):
+            return [replace(one, boxes=one.boxes.round()) for one in super().detect(canvases)]
+
+    monkeypatch.setitem(BACKENDS, "rounded", Rounded)
+    bundle = with_exports(open_bundle(mar), "rounded-fp32")
+    assert variants(bundle) == ["torch-fp32", "rounded-fp32"]
+    (found,) = open_backend(bundle, Execution("rounded")).detect(Predictor(mar).prepare(pictures[0])[0][None])
+    assert len(found) > 0
+    assert np.array_equal(found.boxes, found.boxes.round())
+    with pytest.raises(ConfigError, match="'rounded' does not run bf16"):
+        settle(bundle, Execution("rounded", "bf16"))
+    with pytest.raises(ConfigError, match=r"Use auto, .*, rounded\."):
+        settle(bundle, Execution("caffe"))
 
 
 def test_what_is_not_proved_is_not_taken_but_may_be_asked_for(mar):
     bundle = open_bundle(mar)
-    unproved = replace(bundle, spec=replace(bundle.spec, exports={}))
-    assert {str(one) for one in usable_variants(unproved)} == {"torch-fp32"}
-    assert str(open_backend(unproved, "onnxruntime").variant) == "onnxruntime-fp32"
-    assert open_backend(unproved, "onnxruntime").reason.endswith("as asked for.")
+    unproved = with_exports(bundle)
+    assert variants(unproved) == ["torch-fp32"]
+    assert settle(unproved, Execution("onnxruntime")).variant == "onnxruntime-fp32"
+    assert isinstance(open_backend(unproved, Execution("onnxruntime")), OnnxRuntimeBackend)
 
 
 @pytest.mark.parametrize(
@@ -90,7 +129,7 @@ def test_a_graph_that_is_not_the_archives_is_an_error_of_ours(mar, backend):
     changed = [value for node in model.graph.node for value in node.output]
     if "boxes" in changed:  # the last node may make another output
         next(node for node in model.graph.node if "boxes" in node.output).output[0] = "other"
-    with pytest.raises(ArchiveError, match=r"no graph of boxwright's|cannot be read"):
+    with pytest.raises(ArchiveError, match=r"not a graph of boxwright|cannot be read"):
         Predictor(bundle.with_members({ONNX: model.SerializeToString()}), backend=backend)
 
 
@@ -119,16 +158,16 @@ def test_classes_that_the_model_does_not_have_are_no_answer(mar, pictures):
 def test_a_later_versions_export_is_passed_over(mar):
     bundle = open_bundle(mar)
     later = replace(bundle.spec, exports={**bundle.spec.exports, "tensorrt-fp16": {}})
-    assert usable_variants(replace(bundle, spec=later)) == usable_variants(bundle)
+    assert usable_executions(replace(bundle, spec=later)) == usable_executions(bundle)
 
 
 def test_what_is_proved_and_cannot_run_here_is_said_so(mar):
     bundle = open_bundle(mar)
-    proved = replace(bundle, spec=replace(bundle.spec, exports={"openvino-int8": {}}))
-    with pytest.raises(MissingDependency, match="openvino-int8: proved, and cannot run here on 'cuda:0'"):
-        open_backend(proved, precision="int8", device="cuda:0")
+    proved = with_exports(bundle, "openvino-int8")
+    with pytest.raises(MissingDependency, match="openvino-int8: proved, but cannot run here on 'cuda:0'"):
+        open_backend(proved, Execution(precision="int8", device="cuda:0"))
     with pytest.raises(ConfigError, match="'openvino' runs on the CPU, not on 'cuda:0'"):
-        open_backend(bundle, "openvino", device="cuda:0")
+        open_backend(bundle, Execution("openvino", device="cuda:0"))
 
 
 def test_members_from_memory_have_hashes_and_leave_the_others(mar):
@@ -140,11 +179,21 @@ def test_members_from_memory_have_hashes_and_leave_the_others(mar):
     assert "note.txt" not in bundle.members
 
 
-def test_variants_are_read_back():
-    for text in ("onnxruntime-fp32", "torch-compile-bf16"):
-        assert str(Variant.parse(text)) == text
-    with pytest.raises(ConfigError, match="'cuda-fp64'"):
-        Variant.parse("cuda-fp64")
+@pytest.fixture
+def torchs_threads():
+    """PyTorch's number of threads is the process's: other tests count on theirs."""
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("torchs_threads")
+def test_torch_takes_the_threads_it_is_given(run):
+    Predictor(run, backend="torch", threads=1)
+    assert torch.get_num_threads() == 1
+    Predictor(run, backend="torch", threads=3)
+    Predictor(run, backend="torch")
+    assert torch.get_num_threads() == 3  # not asked, not touched
 
 
 @pytest.mark.parametrize("backend", ["onnxruntime", "openvino", "torch"])

@@ -6,7 +6,8 @@ import shutil
 import pytest
 import torch
 
-from boxwright.runtime import ArchiveError, Predictor, open_bundle
+from boxwright.inputs import Predictor
+from boxwright.runtime import ArchiveError, open_bundle
 from boxwright.runtime.bundle import CHECKSUMS, MANIFEST, SPEC, WEIGHTS
 
 

@@ -7,9 +7,10 @@ from support.exported import graph
 
 _BACKENDS_THAT_END = """
 import signal, subprocess, sys
+from boxwright.runtime import Execution
 from boxwright.runtime.backends.openvino import OpenVinoBackend
 graph = sys.stdin.buffer.read()
-backends = [OpenVinoBackend(graph, "made") for _ in range(3)]
+backends = [OpenVinoBackend(graph, "made", Execution("openvino", "fp32")) for _ in range(3)]
 while backends:
     del backends[0]  # the one opened first ends first
 signal.signal(signal.SIGCHLD, lambda *_: print("signalled", flush=True))

@@ -140,8 +140,8 @@ def test_damage_never_gives_another_error(data):
         ("http://127.0.0.1:9/a.jpg", "urls=True"),
         (".", r"Is a directory\. Predictor\.predict takes folders"),
         ("nothing.jpg", r"No such file or directory\. Check the path"),
-        (None, "NoneType is nothing that holds a picture"),
-        (3, "int is nothing that holds a picture"),
+        (None, "NoneType does not hold a picture"),
+        (3, "int does not hold a picture"),
     ],
 )
 def test_what_is_no_picture_is_told_what_to_be(source, said):

@@ -2,7 +2,7 @@ import base64
 
 import pytest
 
-from boxwright.runtime import Predictor
+from boxwright.inputs import Predictor
 from boxwright.runtime.torchserve import Handler
 
 

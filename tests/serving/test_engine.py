@@ -5,15 +5,16 @@ import subprocess
 import sys
 import threading
 import time
-from dataclasses import replace
 
 import anyio
 import pytest
 import torch
 
 from boxwright.host.machine import describe_machine
-from boxwright.runtime import ConfigError, Predictor, Variant, open_bundle
+from boxwright.inputs import Predictor
+from boxwright.runtime import ConfigError, Execution, open_bundle
 from boxwright.serving.engine import Engine, load_models
+from boxwright.tuning import choice
 from boxwright.tuning.store import write_entry
 from support.exported import with_export
 
@@ -69,11 +70,10 @@ class Counting:
 
 @pytest.mark.parametrize("sessions", [1, 2, 3])
 def test_as_many_run_at_once_as_there_are_sessions(mar, pictures, sessions):
-    engine = Engine(load_models([mar], backend="torch", sessions=sessions))
+    engine = Engine(load_models([mar], Execution("torch", sessions=sessions)))
     seen = {"running": 0, "most": 0, "changed": threading.Condition()}
-    for predictor in engine.models["tiny"].opened.predictors:
-        counting = Counting(predictor.chosen.backend, seen, wanted=sessions)
-        predictor.chosen = replace(predictor.chosen, backend=counting)
+    for predictor in engine.models["tiny"].predictors:
+        predictor._backend = Counting(predictor._backend, seen, wanted=sessions)
     ask_all(engine, pictures[:8])
     assert seen["most"] == sessions
     assert seen["running"] == 0
@@ -81,11 +81,12 @@ def test_as_many_run_at_once_as_there_are_sessions(mar, pictures, sessions):
 
 @pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
 def test_two_sessions_answer_as_the_predictor_does(mar, pictures, backend):
-    engine = Engine(load_models([mar], backend=backend, threads=1, sessions=2))
+    engine = Engine(load_models([mar], Execution(backend, threads=1, sessions=2)))
     predictor = Predictor(mar, backend=backend, threads=1)
-    expected = [predictor(picture).to_answer(predictor.spec.class_names) for picture in pictures]
+    names = predictor.spec.class_names
+    expected = [predictor(picture).to_answer(names) for picture in pictures]
     assert any(expected)
-    assert ask_all(engine, pictures) == expected
+    assert [detections.to_answer(names) for detections in ask_all(engine, pictures)] == expected
 
 
 def test_a_session_that_failed_takes_the_next_picture(mar, pictures):
@@ -99,15 +100,16 @@ def test_a_session_that_failed_takes_the_next_picture(mar, pictures):
 _AT_ONCE = """
 import pathlib, sys, threading
 import numpy as np
+from boxwright.runtime import Execution
 from boxwright.serving.engine import load_models
-(model,) = load_models([pathlib.Path(sys.argv[1])], backend="openvino", threads=1, sessions=2).values()
+(model,) = load_models([pathlib.Path(sys.argv[1])], Execution("openvino", threads=1, sessions=2)).values()
 canvas = np.zeros((1, 3, model.predictor.spec.input.height, model.predictor.spec.input.width), np.uint8)
 start = threading.Barrier(2)
 def detect(backend):
     start.wait()
     for _ in range(100):
         backend.detect(canvas)
-sessions = [threading.Thread(target=detect, args=(one.chosen.backend,)) for one in model.opened.predictors]
+sessions = [threading.Thread(target=detect, args=(one._backend,)) for one in model.predictors]
 for session in sessions: session.start()
 for session in sessions: session.join()
 print("answered")
@@ -126,15 +128,13 @@ def test_openvinos_sessions_start_together(mar, tmp_path):
 
 def test_openvinos_sessions_may_use_different_cores(mar, tmp_path):
     archive = with_export(mar, tmp_path / "a.mar", "openvino-fp32")
-    (model,) = load_models([archive], backend="openvino", threads=1, sessions=2).values()
-    assert [one.chosen.backend._model.get_property("ENABLE_CPU_PINNING") for one in model.opened.predictors] == [
-        False
-    ] * 2
+    (model,) = load_models([archive], Execution("openvino", threads=1, sessions=2)).values()
+    assert [one._backend._model.get_property("ENABLE_CPU_PINNING") for one in model.predictors] == [False] * 2
 
 
 def opened(archive, **asked):
-    (model,) = load_models([archive], **asked).values()
-    return model.opened
+    (model,) = load_models([archive], Execution(**asked)).values()
+    return model
 
 
 @pytest.fixture
@@ -154,10 +154,10 @@ def stored(mar, tmp_path):
 
 def test_the_stored_best_of_what_was_proved_is_opened(stored):
     model = opened(stored)
-    assert model.setting == "openvino-fp32, 1 thread x 2 sessions"
-    assert model.reason == "stored by boxwright bench, 30.0 pictures/s."
-    assert [predictor.chosen.variant for predictor in model.predictors] == [Variant("openvino")] * 2
-    assert model.predictors[0].chosen.backend is not model.predictors[1].chosen.backend
+    assert str(model.choice.execution) == "openvino-fp32, 1 thread x 2 sessions"
+    assert model.choice.reason == "stored by boxwright bench, 30.0 pictures/s"
+    assert [predictor.execution.variant for predictor in model.predictors] == ["openvino-fp32"] * 2
+    assert model.predictors[0]._backend is not model.predictors[1]._backend
 
 
 @pytest.mark.parametrize(
@@ -165,39 +165,52 @@ def test_the_stored_best_of_what_was_proved_is_opened(stored):
     [
         ({"sessions": 1}, "openvino-fp32, 2 threads x 1 session", "the best of what was asked for, 20.0"),
         ({"backend": "torch"}, "torch-fp32, 1 thread x 1 session", "the best of what was asked for, 10.0"),
-        ({"backend": "torch", "threads": 1, "sessions": 2}, "torch-fp32, 1 thread x 2 sessions", "as asked for."),
+        ({"backend": "torch", "threads": 1, "sessions": 2}, "torch-fp32, 1 thread x 2 sessions", "as asked for"),
         (
             {"backend": "openvino", "precision": "fp32", "threads": 2, "sessions": 1},
             "openvino-fp32, 2 threads x 1 session",
-            "as asked for.",
+            "as asked for",
         ),
     ],
 )
 def test_what_is_asked_for_is_kept(stored, asked, setting, reason):
     model = opened(stored, **asked)
-    assert model.setting == setting
-    assert reason in model.reason
+    assert str(model.choice.execution) == setting
+    assert reason in model.choice.reason
 
 
 def test_of_another_archive_nothing_is_used(stored, mar):
     shutil.copy(mar, stored)
-    assert "stored" not in opened(stored).reason
+    assert "stored" not in opened(stored).choice.reason
 
 
 def test_nothing_stored_leaves_it_to_the_warm_up(mar, tmp_path):
     archive = with_export(mar, tmp_path / "a.mar", "onnxruntime-fp32", "openvino-fp32")
     model = opened(archive, sessions=2)
-    assert model.reason.startswith("fastest at warm-up (")
-    assert len({predictor.chosen.variant for predictor in model.predictors}) == 1
+    assert model.choice.reason.startswith("fastest at warm-up (")
+    assert len({predictor.execution for predictor in model.predictors}) == 1
 
 
-def test_a_broken_file_is_told_and_the_archive_served(mar, tmp_path):
+def test_nothing_is_timed_while_requests_are_answered(mar, pictures, tmp_path, monkeypatch):
+    """Choosing by measurement belongs to the start: a picture must not wait for a warm-up."""
+    timed, time_backend = [], choice._time
+    monkeypatch.setattr(choice, "_time", lambda *arguments: timed.append(1) or time_backend(*arguments))
+    archive = with_export(mar, tmp_path / "a.mar", "onnxruntime-fp32", "openvino-fp32")
+    engine = Engine(load_models([archive], Execution(sessions=2)))
+    assert len(timed) == 3  # once per variant, not per session
+    timed.clear()
+    Predictor(archive)(pictures[0])
+    ask_all(engine, pictures)
+    assert timed == []
+
+
+def test_a_broken_file_is_noted_and_the_archive_served(mar, tmp_path):
     archive = shutil.copy(mar, tmp_path / "tiny.mar")
     (tmp_path / "tiny.bench.json").write_text("nonsense")
-    (note,) = opened(archive).notes
+    (note,) = opened(archive).choice.notes
     assert note.endswith("tiny.bench.json is ignored: it is not JSON.")
 
 
 def test_an_unknown_backend_is_named(mar):
     with pytest.raises(ConfigError, match="caffe"):
-        load_models([mar], backend="caffe")
+        load_models([mar], Execution("caffe"))

@@ -2,6 +2,7 @@
 
 import json
 import signal
+import socket
 import subprocess
 import sys
 import urllib.request
@@ -9,9 +10,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import anyio
 import pytest
+from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
+from boxwright.inputs import Predictor
 from boxwright.parity.clients import open_client
-from boxwright.runtime import Predictor, ServingError
+from boxwright.runtime import Execution, ServingError
 from boxwright.serving.app import MAX_BODY, create_app
 from boxwright.serving.engine import Engine, load_models
 from boxwright.serving.server import background_server, serve
@@ -19,7 +22,7 @@ from boxwright.serving.server import background_server, serve
 
 @pytest.fixture(scope="module")
 def base(mar):
-    with background_server([mar]) as url:
+    with background_server(load_models([mar], Execution("onnxruntime"))) as url:  # what Predictor takes
         yield url
 
 
@@ -57,7 +60,7 @@ def test_many_at_once_each_get_their_own(base, mar, demo_data):
 
 
 def test_a_body_that_does_not_arrive_gives_its_place_back(mar, monkeypatch):
-    monkeypatch.setattr("boxwright.serving.body.BODY_SECONDS", 0.3)
+    monkeypatch.setattr("boxwright.serving.calls.BODY_SECONDS", 0.3)
     engine = Engine(load_models([mar]), queue_size=1)
     for path in ("/predictions/tiny", "/v2/models/tiny/infer"):
         answer = anyio.run(_stalled, create_app(engine), path)
@@ -83,6 +86,21 @@ async def _stalled(app, path):
         {**scope, "scheme": "http", "server": ("here", 80), "client": ("here", 1), "root_path": ""}, receive, send
     )
     return answered
+
+
+def test_answers_do_not_wait_for_an_acknowledgement(mar, monkeypatch):
+    """Without TCP_NODELAY each answer on a connection that is kept open waits for 40 ms."""
+    accepted, made = [], AutoHTTPProtocol.connection_made
+
+    def connection_made(protocol, transport):
+        connection = transport.get_extra_info("socket")
+        accepted.append(connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+        made(protocol, transport)
+
+    monkeypatch.setattr(AutoHTTPProtocol, "connection_made", connection_made)
+    with background_server(load_models([mar])) as url, urllib.request.urlopen(f"{url}/ping", timeout=60):
+        pass
+    assert accepted == [1]
 
 
 def test_a_large_body_is_refused_with_words_not_with_a_broken_connection(base):

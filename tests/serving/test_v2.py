@@ -9,7 +9,7 @@ import zlib
 import numpy as np
 import pytest
 
-from boxwright.runtime import Predictor
+from boxwright.runtime import Execution, PicturePredictor
 from boxwright.serving.app import create_app
 from boxwright.serving.engine import Engine, load_models
 
@@ -126,7 +126,7 @@ def test_outputs_can_be_chosen_each_in_its_own_form(ask, picture, found):
 
 
 def test_a_picture_without_detections_has_empty_outputs(ask, picture, monkeypatch):
-    monkeypatch.setattr(Predictor, "report", lambda predictor, found: found.filter_by_score(1.0))
+    monkeypatch.setattr(PicturePredictor, "report", lambda predictor, found: found.filter_by_score(1.0))
     answer = outputs(ask("POST", INFER, json={"inputs": [image(picture)]}))
     assert {name: (one["shape"], one["data"]) for name, one in answer.items()} == {
         "boxes": ([0, 4], []),
@@ -147,8 +147,8 @@ WRONG = [
     (INFER, {"content": b"[" * 100_000}, 400, "malformed"),
     (INFER, {"json": []}, 400, "malformed"),
     (INFER, {"json": {}}, 400, "key 'inputs' is missing"),
-    (INFER, {"json": [1]}, 400, "no object with inputs"),
-    (INFER, {"json": {"inputs": [image(b"x")], "parameters": 1}}, 400, "parameters are no object"),
+    (INFER, {"json": [1]}, 400, "not an object with inputs"),
+    (INFER, {"json": {"inputs": [image(b"x")], "parameters": 1}}, 400, "parameters are not an object"),
     (INFER, {"content": b"x", "headers": {LENGTH: "9" * 5000}}, 400, LENGTH),
     ("/v2", {"content": b""}, 405, "method is not allowed"),
     (INFER, {"json": {"inputs": []}}, 400, "one input, image"),
@@ -194,7 +194,7 @@ def test_a_full_queue_says_try_again(ask, engine, picture):
 
 
 def test_a_failing_network_is_503(ask, mar, picture):
-    broken = Engine(load_models([mar]))
-    broken.models["tiny"].predictor.chosen = None
+    broken = Engine(load_models([mar], Execution("onnxruntime")))
+    broken.models["tiny"].predictor._backend = None
     response = ask("POST", INFER, app=create_app(broken), json={"inputs": [image(picture)]})
     assert (response.status_code, response.json()) == (503, {"error": "Prediction failed"})

@@ -4,13 +4,15 @@ import numpy as np
 import pytest
 import tritonclient.http as triton
 
-from boxwright.runtime import Predictor
+from boxwright.inputs import Predictor
+from boxwright.serving.engine import load_models
 from boxwright.serving.server import background_server
 
 
 @pytest.fixture(scope="module")
 def client(mar):
-    with background_server([mar]) as url, triton.InferenceServerClient(url.removeprefix("http://")) as client:
+    served = background_server(load_models([mar]))
+    with served as url, triton.InferenceServerClient(url.removeprefix("http://")) as client:
         yield client
 
 

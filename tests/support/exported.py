@@ -8,15 +8,14 @@ from pathlib import Path
 import numpy as np
 
 from boxwright.runtime import ModelSpec
-from boxwright.runtime.backends import ONNX
-from boxwright.runtime.backends.onnxruntime import INPUT, OUTPUTS
+from boxwright.runtime.backends.graph import INPUT, ONNX, OUTPUTS
 from boxwright.runtime.bundle import CHECKSUMS, SPEC
 
 BOXES = np.array([[1, 2, 30, 40], [5, 6, 70, 80]], np.float32)
 
 
 def graph() -> bytes:
-    """Two boxes a picture, whatever the batch; see ``onnx_backend.OUTPUTS``."""
+    """Two boxes per picture, whatever the batch; see ``graph.OUTPUTS``."""
     from onnx import TensorProto, checker, helper, numpy_helper
 
     answers = {"boxes": BOXES, "scores": np.array([0.9, 0.8], np.float32), "labels": np.array([0, 0], np.int64)}
@@ -38,14 +37,14 @@ def graph() -> bytes:
     return model.SerializeToString()
 
 
-def with_export(mar: Path, target: Path, *variants: str) -> Path:
-    """A copy of an archive that holds the graph, said to be proved as each of ``variants``."""
+def with_export(mar: Path, target: Path, *variants: str, content: bytes | None = None) -> Path:
+    """A copy of an archive that holds the graph, or other content in its place, as if proved as ``variants``."""
     with zipfile.ZipFile(mar) as old:
         members = {name: old.read(name) for name in old.namelist() if name != CHECKSUMS}
     spec = ModelSpec.from_json(members[SPEC])
     proof = {"member": ONNX, "map": 0.1, "map_before": 0.1, "tolerance": 0.001}
     members[SPEC] = replace(spec, exports=dict.fromkeys(variants, proof)).to_json().encode()
-    members[ONNX] = graph()
+    members[ONNX] = graph() if content is None else content
     sums = (f"{hashlib.sha256(content).hexdigest()}  {name}\n" for name, content in sorted(members.items()))
     members[CHECKSUMS] = "".join(sums).encode()
     with zipfile.ZipFile(target, "w") as new:

@@ -1,4 +1,4 @@
-"""Finished runs made by hand: what a model found, without a model."""
+"""Finished runs made by hand: the detections of a model, without a model."""
 
 import numpy as np
 
@@ -13,21 +13,23 @@ CLASSES = (ClassEntry(1, "cat"), ClassEntry(2, "dog"))
 
 
 def made_results(found_share, pictures=60, seed=0, noise=2.0):
-    """Two boxes a picture, of which a share is found, and a false alarm in every other picture."""
+    """Two boxes per picture, of which a share is detected, and a false alarm in every other picture."""
     generator = np.random.default_rng(seed)
-    truths, found = [], []
+    truths, detections = [], []
     for number in range(pictures):
         boxes = np.array([[10, 10, 60, 60], [80, 20, 150, 100]]) + generator.uniform(0, 20, (2, 1))
         labels = np.array([number % 2, 1 - number % 2])
         truths.append(GroundTruth.of(boxes, labels))
-        seen = np.random.default_rng(number).random(2) < found_share  # who finds more finds these too
+        seen = (
+            np.random.default_rng(number).random(2) < found_share
+        )  # a model with a larger share detects these as well
         strays = np.array([[0, 0, 9, 9]] * (number % 2), dtype=float).reshape(-1, 4)
         near = boxes[seen] + generator.normal(0, noise, (seen.sum(), 4))
         scores = np.concatenate([generator.uniform(0.4, 1.0, seen.sum()), generator.uniform(0.0, 0.6, len(strays))])
-        found.append(Detections(np.concatenate([near, strays]), scores, [*labels[seen], *[0] * len(strays)]))
+        detections.append(Detections(np.concatenate([near, strays]), scores, [*labels[seen], *[0] * len(strays)]))
     names = tuple(f"{number}.jpg" for number in range(pictures))
     sizes = np.full((pictures, 2), 200)
-    return SplitResults("valid", ("cat", "dog"), names, sizes, tuple(truths), tuple(found))
+    return SplitResults("valid", ("cat", "dog"), names, sizes, tuple(truths), tuple(detections))
 
 
 def made_run(folder, results, name):

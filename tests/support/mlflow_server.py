@@ -35,7 +35,7 @@ class MlflowServer:
         )
 
     def wait(self) -> None:
-        """Until it answers."""
+        """Wait until it answers."""
         deadline = time.monotonic() + _LONGEST_START
         while time.monotonic() < deadline:
             assert self._process.poll() is None, Path(self._log.name).read_text()
@@ -47,7 +47,7 @@ class MlflowServer:
         raise AssertionError(f"no answer: {Path(self._log.name).read_text()}")
 
     def stop(self) -> None:
-        """All of its processes."""
+        """End all of its processes."""
         if self._process.poll() is None:
             os.killpg(self._process.pid, signal.SIGTERM)
             try:
@@ -60,7 +60,7 @@ class MlflowServer:
 
 @contextmanager
 def mlflow_server(folder: Path):
-    """A server that answers; gone afterwards."""
+    """A server that answers; it is ended afterwards."""
     server = MlflowServer(folder)
     try:
         server.wait()

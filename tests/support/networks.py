@@ -1,10 +1,15 @@
 """Untrained detectors that have something to say."""
 
+import re
+
 import numpy as np
 import torch
+from torchvision.models.detection import FCOS
 
 from boxwright.models import find_architecture
-from boxwright.runtime import ClassEntry, ModelSpec
+from boxwright.runtime import ClassEntry, Execution, ModelSpec
+from boxwright.runtime.backends.onnxruntime import OnnxRuntimeBackend
+from boxwright.runtime.backends.openvino import OpenVinoBackend
 from boxwright.runtime.networks import build_network
 
 CLASSES = (ClassEntry(1, "fish"), ClassEntry(5, "ray"), ClassEntry(6, "eel"))
@@ -15,7 +20,12 @@ def spec_of(architecture, height, width=None):
     return ModelSpec("made", architecture, CLASSES, canvas)
 
 
-_SPREAD = {"cls_logits": 2.0, "cls_score": 2.0, "bbox_pred": 0.3, "classification_head": 2.0, "regression_head": 0.3}
+# the last layers, and the standard deviation of their answers
+_SPREAD = {
+    r"cls_logits|cls_score|classification_head\.module_list\.\d\.1": 2.0,
+    r"bbox_pred|bbox_reg|regression_head\.module_list\.\d\.1": 0.3,
+    r"bbox_ctrness": 1.0,
+}
 
 
 def opinionated(spec):
@@ -31,29 +41,25 @@ def opinionated(spec):
 
 
 def _spread(network, pictures):
-    """The last layers' weights anew, so that what they say has the standard deviation of ``_SPREAD``."""
-    hooks = []
+    """The last layers' weights anew, so that their answers, of all levels, have the deviation of ``_SPREAD``."""
+    answers, hooks = {}, []
     for name, module in network.named_modules():
-        kind = next((kind for kind in _SPREAD if kind in name), None)
-        if kind and isinstance(module, torch.nn.Conv2d | torch.nn.Linear):
+        spread = next((spread for kind, spread in _SPREAD.items() if re.search(rf"(^|\.)({kind})$", name)), None)
+        if spread:
             torch.nn.init.normal_(module.weight)
-            torch.nn.init.normal_(module.bias) if module.bias is not None else None
-            hooks.append(module.register_forward_hook(_scaled(_SPREAD[kind])))
-    with torch.inference_mode(False), torch.no_grad():
+            torch.nn.init.normal_(module.bias)
+            answers[module] = (spread, [])
+            hooks.append(module.register_forward_hook(lambda module, _, output: answers[module][1].append(output)))
+    with torch.no_grad():
         network(pictures)
+        for module, (spread, outputs) in answers.items():
+            factor = spread / torch.cat([output.flatten() for output in outputs]).std().clamp(min=1e-6)
+            module.weight.mul_(factor)
+            module.bias.mul_(factor)
+            if isinstance(network, FCOS) and spread == 0.3:
+                module.bias.add_(1.0)  # distances from a centre to the edges: a box has some on either side
     for hook in hooks:
         hook.remove()
-
-
-def _scaled(spread):
-    def scale(module, inputs, output):
-        factor = spread / output.std().clamp(min=1e-6)
-        module.weight.mul_(factor)
-        if module.bias is not None:
-            module.bias.mul_(factor)
-        return output * factor
-
-    return scale
 
 
 def _calibrate(network, pictures):
@@ -67,6 +73,12 @@ def _calibrate(network, pictures):
         network.backbone(network.transform.normalized(pictures))
     for norm, momentum in zip(norms, kept, strict=True):
         norm.momentum = momentum
+
+
+def graph_backends(graph, precision="fp32"):
+    """A graph in each runtime that runs graphs."""
+    onnxruntime = OnnxRuntimeBackend(graph, "made", Execution("onnxruntime", precision))
+    return onnxruntime, OpenVinoBackend(graph, "made", Execution("openvino", precision))
 
 
 def canvases(count, height, width=None):

@@ -1,4 +1,4 @@
-"""Slow, plainly written references: one box after the other."""
+"""Slow, simple references: one box after the other."""
 
 from support.scenes import CLASSES
 
@@ -11,16 +11,16 @@ def plain_iou(box, other, crowd):
     return width * height / union if union > 0 else 0.0
 
 
-def plain_matches(truth, found, label, score, iou_threshold):
-    """What each detection of a class at or above a score gets in a picture: {place: (box or None, ignored)}."""
-    mine = [i for i in range(len(found)) if found.labels[i] == label and float(found.scores[i]) >= score]
-    mine.sort(key=lambda i: -found.scores[i])  # stable: earlier first among equals
+def plain_matches(truth, detections, label, score, iou_threshold):
+    """Which box each detection of a class at or above a score gets in a picture: {place: (box or None, ignored)}."""
+    mine = [i for i in range(len(detections)) if detections.labels[i] == label and float(detections.scores[i]) >= score]
+    mine.sort(key=lambda i: -detections.scores[i])  # stable: earlier first among equals
     boxes = [j for j in range(len(truth.labels)) if truth.labels[j] == label]
     used, outcome = set(), {}
     for i in mine:
         best, chosen, crowd_best, crowd_chosen = -1.0, None, -1.0, None
         for j in boxes:
-            overlap = plain_iou(found.boxes[i].astype(float), truth.boxes[j], truth.crowd[j])
+            overlap = plain_iou(detections.boxes[i].astype(float), truth.boxes[j], truth.crowd[j])
             if overlap < iou_threshold:
                 continue
             if truth.crowd[j]:
@@ -33,10 +33,10 @@ def plain_matches(truth, found, label, score, iou_threshold):
     return outcome
 
 
-def plain_counts(truths, found, thresholds, iou_threshold, labels=range(CLASSES)):
-    """Hits and false alarms of a data set, a threshold for each class."""
+def plain_counts(truths, detections, thresholds, iou_threshold, labels=range(CLASSES)):
+    """Hits and false alarms of a data set, with one threshold per class."""
     hits = false = 0
-    for truth, one in zip(truths, found, strict=True):
+    for truth, one in zip(truths, detections, strict=True):
         for label in labels:
             for box, ignored in plain_matches(truth, one, label, thresholds[label], iou_threshold).values():
                 hits += box is not None and not ignored

@@ -1,4 +1,4 @@
-"""What trackers wrote, read back with their own means, as {key: {step: value}}."""
+"""Read what trackers wrote, with their own libraries, as {key: {step: value}}."""
 
 import json
 import struct

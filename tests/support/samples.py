@@ -1,4 +1,4 @@
-"""What training hands to trackers, small."""
+"""Small examples of what training passes to trackers."""
 
 import os
 from pathlib import Path
@@ -7,8 +7,7 @@ import numpy as np
 from PIL import Image
 
 from boxwright.runtime import ClassEntry, Detections, InputSpec, ModelSpec, OperatingPoint
-from boxwright.tracking.best import BestModel, ClassRow, Curve
-from boxwright.tracking.pictures import Gallery, shrink
+from boxwright.tracking.media import BestModel, ClassRow, Curve, Gallery, TrackedPicture
 
 NAMES = ("cat", "dog")
 SPEC = ModelSpec(
@@ -23,14 +22,16 @@ SPEC = ModelSpec(
 
 
 def gallery(epoch: int = 0, step: int = 3) -> Gallery:
-    """Two pictures, the first of 1280 x 960 pixels: a dog at (100, 200, 300, 400), found as .93, and a cat of .2."""
-    found = Detections(
+    """Two pictures, the first of 1280 x 960 pixels: a dog at (100, 200, 300, 400) with score .93, and a cat of .2."""
+    detections = Detections(
         np.array([[100, 200, 300, 400], [0, 0, 64, 64], [0, 0, 9, 9]]), np.array([0.93, 0.2, 0.01]), np.array([1, 0, 0])
     )
     boxes = np.array([[100.0, 200.0, 300.0, 400.0]])
-    large = shrink(4, "large.jpg", Image.new("RGB", (1280, 960), "green"), boxes, np.array([1]), found)
+    image = Image.new("RGB", (1280, 960), "green")
+    large = TrackedPicture(4, "large.jpg", image, boxes, np.array([1]), detections).shrunk()
     nothing = np.zeros((0, 4))
-    small = shrink(7, "small.jpg", Image.new("RGB", (64, 48)), nothing, np.zeros(0, int), Detections.empty())
+    image = Image.new("RGB", (64, 48))
+    small = TrackedPicture(7, "small.jpg", image, nothing, np.zeros(0, int), Detections.empty())
     return Gallery((large, small), NAMES, 0.4, epoch, step)
 
 

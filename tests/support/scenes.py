@@ -13,31 +13,34 @@ CLASSES = 3
 def scenes(draw, crowds=True, tied_scores=True, crowded=False):
     """A few pictures: boxes jittered into detections, strays, empty pictures, crowds, tied scores.
 
-    Half of them have boxes on whole pixels (so that IoUs tie) and a third class without boxes; areas differ
-    from the boxes' own, as outlines' do. A crowded one has up to 150 detections of a class in a picture.
+    Half of them have boxes on whole pixels (so that IoUs are equal) and a third class without boxes. Areas differ
+    from those of the boxes, as the areas of outlines do. A crowded scene has up to 150 detections
+    of a class in a picture.
     """
     seed = draw(st.integers(0, 2**32 - 1))
     pictures = draw(st.integers(1, 6))
     generator = np.random.default_rng(seed)
     steps = draw(st.sampled_from([3, 1000])) if tied_scores else 10**6
-    rounded, detections = draw(st.booleans()), 450 if crowded else 9
-    pairs = [_picture(generator, crowds, steps, rounded, detections) for _ in range(pictures)]
-    return [truth for truth, _ in pairs], [found for _, found in pairs]
+    rounded, most = draw(st.booleans()), 450 if crowded else 9
+    pairs = [_picture(generator, crowds, steps, rounded, most) for _ in range(pictures)]
+    return [truth for truth, _ in pairs], [detections for _, detections in pairs]
 
 
-def _picture(generator, crowds, steps, rounded, detections):
+def _picture(generator, crowds, steps, rounded, most):
     boxes = _boxes(generator, int(generator.integers(0, 6)), rounded)
     labels = generator.integers(0, CLASSES - rounded, len(boxes))
     crowd = (generator.random(len(boxes)) < 0.2) & crowds
     own = GroundTruth.of(boxes, labels, crowd)
     truth = GroundTruth(boxes, labels, crowd, own.area * generator.choice([1.0, 0.7], len(boxes)))
-    near = boxes[generator.integers(0, len(boxes), int(generator.integers(0, detections)))] if len(boxes) else boxes
+    near = boxes[generator.integers(0, len(boxes), int(generator.integers(0, most)))] if len(boxes) else boxes
     jittered = near + generator.normal(0, 4, near.shape)
     stray = _boxes(generator, int(generator.integers(0, 4)), rounded)
-    found = np.concatenate([np.round(jittered) if rounded else jittered, stray])
-    found = np.concatenate([np.minimum(found[:, :2], found[:, 2:] - 1), found[:, 2:]], axis=1).astype(np.float32)
-    scores = generator.integers(0, steps, len(found)) / steps
-    return truth, Detections(found, scores, generator.integers(0, CLASSES, len(found)))
+    detected = np.concatenate([np.round(jittered) if rounded else jittered, stray])
+    detected = np.concatenate([np.minimum(detected[:, :2], detected[:, 2:] - 1), detected[:, 2:]], axis=1).astype(
+        np.float32
+    )
+    scores = generator.integers(0, steps, len(detected)) / steps
+    return truth, Detections(detected, scores, generator.integers(0, CLASSES, len(detected)))
 
 
 def _boxes(generator, count, rounded):
@@ -66,16 +69,16 @@ def annotations(truths, ids_from=1):
     }
 
 
-def results(found):
+def results(detections):
     """Detections as COCO results."""
     return [
         {"image_id": picture, "category_id": int(label), "bbox": xywh(box.astype(np.float64)), "score": float(score)}
-        for picture, one in enumerate(found)
+        for picture, one in enumerate(detections)
         for box, score, label in zip(one.boxes, one.scores, one.labels, strict=True)
     ]
 
 
-def coco_oracle(truths, found, ids_from, iou_thresholds=None, max_detections=None):
+def coco_oracle(truths, detections, ids_from, iou_thresholds=None, max_detections=None):
     """pycocotools' evaluation of a scene, quiet; ids renumbered from ``ids_from``."""
     import contextlib
     import io
@@ -87,7 +90,7 @@ def coco_oracle(truths, found, ids_from, iou_thresholds=None, max_detections=Non
         coco = COCO()
         coco.dataset = annotations(truths, ids_from)
         coco.createIndex()
-        rows = results(found)
+        rows = results(detections)
         detected = coco.loadRes(rows) if rows else COCO()
         evaluation = COCOeval(coco, detected, "bbox")
         if not rows:  # loadRes refuses an empty list

@@ -1,8 +1,8 @@
 """Made-up detectors whose true figures are known: those of infinitely many pictures.
 
-Pictures are easy or hard. A picture has Poisson many boxes and strays of each class; a hard one has
-more boxes, finds fewer of them, with lower scores, fits them worse and has more strays. So what
-happens in one picture hangs together, and pictures, not boxes, are the independent unit.
+Pictures are easy or hard. The numbers of boxes and of false alarms ("strays") of each class in a picture are
+Poisson distributed. A hard picture has more boxes; fewer of them are detected, with lower scores and a worse fit;
+and it has more strays. So the boxes of one picture depend on each other: the independent unit is the picture.
 """
 
 from __future__ import annotations
@@ -21,28 +21,28 @@ GRID = np.linspace(0, 1, 4001)
 
 @dataclass(frozen=True)
 class Kind:
-    """One sort of picture.
+    """One kind of picture.
 
     Attributes:
         share: of all pictures.
         boxes: factor on the number of boxes.
-        found: probability that a box is detected at all.
-        confidence: a; a found box's score S has P(S < s) = s ** a.
+        detected: probability that a box is detected at all.
+        confidence: a; the score S of a detected box has P(S < s) = s ** a.
         fit: k; its IoU is 1 - (1 - LOOSEST) * (1 - harmony * S) * U ** k with U uniform.
         strays: factor on the number of strays.
-        harmony: how far a high score means a good fit, in [0, 1).
+        harmony: how much a high score means a good fit, in [0, 1).
     """
 
     share: float
     boxes: float
-    found: float
+    detected: float
     confidence: float
     fit: float
     strays: float
     harmony: float
 
     def fitting(self, scores, iou):
-        """P(score >= each of ``scores`` and IoU >= iou) of a found box, by quadrature over the score."""
+        """P(score >= each of ``scores`` and IoU >= iou) of a detected box, by quadrature over the score."""
         below = GRID**self.confidence
         room = (1 - LOOSEST) * (1 - self.harmony * GRID)
         density = np.minimum(1.0, (1 - iou) / room) ** (1 / self.fit)
@@ -55,10 +55,10 @@ class World:
     """A detector and its pictures.
 
     Attributes:
-        boxes: expected boxes a picture, by class.
-        strays: expected strays a picture, by class; the score S of one has P(S >= s) = (1 - s) ** 4.
+        boxes: expected boxes per picture, by class.
+        strays: expected strays per picture, by class; the score S of one has P(S >= s) = (1 - s) ** 4.
         kinds: of pictures.
-        skill: factor on the probability of finding a box.
+        skill: factor on the probability of detecting a box.
     """
 
     boxes: tuple[float, ...] = (2.5, 1.5, 0.8)
@@ -70,15 +70,15 @@ class World:
     skill: float = 1.0
 
     def expected(self, label, scores, iou):
-        """Hits and detections a picture with a score of at least each of ``scores``, and boxes a picture."""
+        """Hits and detections per picture with a score of at least each of ``scores``, and boxes per picture."""
         hits = detections = boxes = 0.0
         for kind in self.kinds:
             there = kind.share * kind.boxes * self.boxes[label]
-            found = there * kind.found * self.skill
-            hits = hits + found * kind.fitting(scores, iou)
+            detected = there * kind.detected * self.skill
+            hits = hits + detected * kind.fitting(scores, iou)
             detections = (
                 detections
-                + found * (1 - scores**kind.confidence)
+                + detected * (1 - scores**kind.confidence)
                 + kind.share * kind.strays * self.strays[label] * (1 - scores) ** 4
             )
             boxes = boxes + there
@@ -114,7 +114,7 @@ class World:
         return float(scores[np.argmax([self.true_fbeta(score, beta=beta) for score in scores])])
 
     def scene(self, pictures, seed):
-        """What there is to find: kind [P] of each picture, and picture and class [G] of each box."""
+        """The ground truth: kind [P] of each picture, and picture and class [G] of each box."""
         generator = np.random.default_rng(seed)
         kinds = generator.choice(len(self.kinds), pictures, p=[kind.share for kind in self.kinds])
         factors = np.array([kind.boxes for kind in self.kinds])[kinds]
@@ -123,12 +123,12 @@ class World:
         return kinds, places // len(self.boxes), places % len(self.boxes)
 
     def detect(self, scene, seed):
-        """What the detector finds there, already matched."""
+        """The detections there, already matched."""
         generator = np.random.default_rng(seed)
         kinds, box_pictures, box_labels = scene
         of_box = kinds[box_pictures]
-        found = generator.random(len(of_box)) < np.array([kind.found for kind in self.kinds])[of_box] * self.skill
-        boxes = np.flatnonzero(found)
+        detected = generator.random(len(of_box)) < np.array([kind.detected for kind in self.kinds])[of_box] * self.skill
+        boxes = np.flatnonzero(detected)
         traits = np.array([(kind.confidence, kind.fit, kind.harmony) for kind in self.kinds])
         confidence, fit, harmony = traits[of_box[boxes]].T
         scores = generator.random(len(boxes)) ** (1 / confidence)
@@ -147,12 +147,12 @@ class World:
         )
 
     def draw(self, pictures, seed):
-        """Pictures and what the detector finds in them."""
+        """Pictures and their detections, already matched."""
         return self.detect(self.scene(pictures, seed), seed + 1_000_000)
 
 
 def matches_of(sizes, boxes, *, pictures, labels, scores, ious, truth):
-    """``Matches`` of detections whose box and IoU with it are known."""
+    """``Matches`` of detections with a known box and a known IoU."""
     order = np.lexsort((pictures, -scores, labels))
     pictures, labels, scores, truth = pictures[order], labels[order], scores[order], truth[order]
     hit = ious[order] >= np.asarray(IOUS)[:, None]
@@ -185,5 +185,5 @@ def matches_of(sizes, boxes, *, pictures, labels, scores, ious, truth):
 
 
 def repeated(pictures, counts):
-    """What a resample is: each of the pictures as often as it is drawn."""
+    """A resample: each of the pictures as often as it is drawn."""
     return [one for one, count in zip(pictures, counts, strict=True) for _ in range(count)]

@@ -8,12 +8,16 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 @contextmanager
 def stub_server(answer):
-    """Serve ``answer(path, headers, body) -> (status, body, headers)`` on loopback; yields the base URL."""
+    """Serve ``answer(path, headers, body) -> (status, body, headers)`` on loopback; yields the base URL.
+
+    The headers that ``answer`` gets hold the client's port as ``X-Client-Port``.
+    """
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
         def do_POST(self):
+            self.headers["X-Client-Port"] = str(self.client_address[1])
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             status, content, headers = answer(self.path, self.headers, body)
             content = content if isinstance(content, bytes) else json.dumps(content).encode()

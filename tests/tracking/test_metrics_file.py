@@ -7,6 +7,7 @@ from boxwright.tracking.metrics_file import METRICS_FILE, next_step, read_metric
 
 
 def test_the_next_step_follows_the_last(tmp_path):
+    assert read_metrics(tmp_path) == []
     assert next_step(tmp_path) == 0
     (tmp_path / METRICS_FILE).write_text(
         '{"epoch": 0, "step": 5}\n{"epoch": 0, "step": 6}\n{"epoch": 1, "step": null}\n'

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 from mlflow.tracking import MlflowClient
-from tracking.readers import mlflow_figures
-from tracking.samples import best_model, gallery
 
 from boxwright.tracking.mlflow import RUN_ID_FILE, MlflowTracker, _takes_files, resolve_mlflow_uri
+from support.readers import mlflow_figures
+from support.samples import best_model, gallery
 
 
 @pytest.fixture(scope="module")

@@ -3,11 +3,11 @@ import io
 import numpy as np
 import pytest
 from PIL import Image
-from tracking.readers import tensorboard_events, tensorboard_figures, wait_for_the_next_second
-from tracking.samples import best_model, gallery
 
 from boxwright.inputs.drawing import draw_detections
 from boxwright.tracking.tensorboard import TensorBoardTracker
+from support.readers import tensorboard_events, tensorboard_figures, wait_for_the_next_second
+from support.samples import best_model, gallery
 
 
 def test_pictures_have_the_boxes_above_the_threshold_drawn(tmp_path):
@@ -19,7 +19,7 @@ def test_pictures_have_the_boxes_above_the_threshold_drawn(tmp_path):
     one = events.Images("val/pictures/4_large.jpg")[0]
     assert (one.step, one.width, one.height) == (7, 640, 480)
     large = shown.pictures[0]
-    confident = large.found.select(np.array([0]))
+    confident = large.detections.select(np.array([0]))
     wanted = draw_detections(large.image, confident, shown.class_names)
     assert np.array_equal(np.asarray(Image.open(io.BytesIO(one.encoded_image_string))), np.asarray(wanted))
 

@@ -7,12 +7,12 @@ import torch
 
 from boxwright.data import read_folder
 from boxwright.runtime import ConfigError, InputSpec, PictureError
-from boxwright.training.data_module import DetectionData, EpochSampler, open_caches
+from boxwright.training.data_module import DetectionData, EpochSampler, Loading, open_caches
 
 
 @pytest.fixture
 def data(demo_data):
-    return DetectionData(read_folder(demo_data), InputSpec(96, 96), "light", batch_size=5, workers=0, seed=3)
+    return DetectionData(read_folder(demo_data), InputSpec(96, 96), Loading("light", batch_size=5, workers=0, seed=3))
 
 
 def test_validation_is_whole_in_order_and_untouched(data):
@@ -29,7 +29,7 @@ def test_training_sees_every_picture_once_the_last_small_batch_too(data):
 
 
 def test_the_order_depends_on_seed_and_epoch_alone(demo_data):
-    loader = DetectionData(read_folder(demo_data), InputSpec(96, 96), "none", 5, 0, seed=3).train_dataloader()
+    loader = DetectionData(read_folder(demo_data), InputSpec(96, 96), Loading("none", 5, 0, seed=3)).train_dataloader()
     one = loader.sampler
     assert isinstance(one, EpochSampler)
     first = list(one)
@@ -44,19 +44,19 @@ def folder(demo_data):
     return read_folder(demo_data)
 
 
-def test_caches_say_where_they_are_and_how_full(folder, tmp_path):
-    said = []
-    caches = open_caches("disk", tmp_path, folder, InputSpec(96, 96), said.append)
-    data = DetectionData(folder, InputSpec(96, 96), "light", 5, 0, 3, caches)
+def test_caches_print_where_they_are_and_how_full(folder, tmp_path):
+    messages = []
+    caches = open_caches("disk", tmp_path, folder, InputSpec(96, 96), messages.append)
+    data = DetectionData(folder, InputSpec(96, 96), Loading("light", 5, 0, 3), caches)
     assert len(list(data.train_dataloader())) == 20
-    open_caches("disk", tmp_path, folder, InputSpec(96, 96), said.append)
-    assert said == [
+    open_caches("disk", tmp_path, folder, InputSpec(96, 96), messages.append)
+    assert messages == [
         f"Cache of train: 3 MiB in {tmp_path}; 0 of 96 pictures are in it.",
         f"Cache of valid: 1 MiB in {tmp_path}; 0 of 16 pictures are in it.",
         f"Cache of train: 3 MiB in {tmp_path}; 96 of 96 pictures are in it.",
         f"Cache of valid: 1 MiB in {tmp_path}; 0 of 16 pictures are in it.",
     ]
-    assert open_caches("off", None, folder, InputSpec(96, 96), said.append) == {}
+    assert open_caches("off", None, folder, InputSpec(96, 96), messages.append) == {}
 
 
 def test_digests_of_the_data_check_are_not_computed_again(folder, tmp_path):
@@ -66,7 +66,7 @@ def test_digests_of_the_data_check_are_not_computed_again(folder, tmp_path):
 
     odd = replace(folder, splits={name: of_other_files(split) for name, split in folder.splits.items()})
     caches = open_caches("disk", tmp_path, odd, InputSpec(96, 96), str)
-    data = DetectionData(odd, InputSpec(96, 96), "none", 5, 0, 3, caches)
+    data = DetectionData(odd, InputSpec(96, 96), Loading("none", 5, 0, 3), caches)
     assert len(list(data.val_dataloader())) == 16
     assert caches["valid"].filled == 0  # the pictures are not those that the digests are of
 
@@ -98,7 +98,7 @@ def test_ten_epochs_do_not_grow(folder, tmp_path):
     """Anonymous memory by less than 4 MiB over ten epochs, shared memory not at all; a leaked batch is 138 KiB."""
     small = replace(folder, splits={**folder.splits, "train": folder.splits["valid"]})
     caches = open_caches("disk", tmp_path, small, InputSpec(96, 96), str)
-    loader = DetectionData(small, InputSpec(96, 96), "light", 5, 2, 3, caches).train_dataloader()
+    loader = DetectionData(small, InputSpec(96, 96), Loading("light", 5, 2, 3), caches).train_dataloader()
     anonymous, shared = [], []
     for epoch in range(33):
         loader.sampler.set_epoch(epoch)
@@ -113,14 +113,16 @@ def test_ten_epochs_do_not_grow(folder, tmp_path):
 def test_a_picture_broken_in_a_loader_process_is_named(demo_data, tmp_path, folder):
     record = replace(folder.splits["valid"].pictures[0], path=tmp_path / "gone.jpg")
     broken = replace(folder, splits={**folder.splits, "valid": replace(folder.splits["valid"], pictures=(record,))})
-    loader = DetectionData(broken, InputSpec(96, 96), "none", 5, 1, 3).val_dataloader()
+    loader = DetectionData(broken, InputSpec(96, 96), Loading("none", 5, 1, 3)).val_dataloader()
     with pytest.raises(PictureError, match=r"gone\.jpg"):
         list(loader)
 
 
 def test_running_processes_follow_the_epoch(folder):
     spec = InputSpec(96, 96)
-    inside, outside = (DetectionData(folder, spec, "light", 32, workers, 3).train_dataloader() for workers in (0, 1))
+    inside, outside = (
+        DetectionData(folder, spec, Loading("light", 32, workers, 3)).train_dataloader() for workers in (0, 1)
+    )
     for epoch in (0, 3):
         for loader in (inside, outside):
             loader.sampler.set_epoch(epoch)

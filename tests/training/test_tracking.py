@@ -8,7 +8,21 @@ import numpy as np
 import pytest
 import torch
 from torch.utils.data import DataLoader
-from tracking.readers import (
+
+import boxwright
+from boxwright.config import TrainConfig
+from boxwright.data import draw_demo_data, read_folder
+from boxwright.evaluation import SplitResults, ground_truth_of
+from boxwright.evaluation.operating import measured_spec
+from boxwright.metrics import measure
+from boxwright.metrics.objective import Objective
+from boxwright.runtime import Detections, InputSpec, MissingDependency, ModelSpec
+from boxwright.tracking.loggers import GuardedLogger
+from boxwright.tracking.trackers import require_trackers, tracking
+from boxwright.training.best import best_model
+from boxwright.training.callbacks import TrackPictures
+from support.broken import document, write_data
+from support.readers import (
     local_figures,
     mlflow_figures,
     tensorboard_events,
@@ -17,18 +31,6 @@ from tracking.readers import (
     wandb_files,
     wandb_rows,
 )
-
-import boxwright
-from boxwright.config import TrainConfig
-from boxwright.data import draw_demo_data, read_folder
-from boxwright.evaluation import ground_truth_of
-from boxwright.metrics import measure
-from boxwright.metrics.matching import match_detections
-from boxwright.metrics.precision_recall import precision_recall
-from boxwright.runtime import Detections, InputSpec, MissingDependency, ModelSpec
-from boxwright.tracking.tracker import GuardedLogger
-from boxwright.training.tracking import TrackPictures, finish_tracking, make_loggers, require_trackers, track_results
-from support.broken import document, write_data
 
 NAMES = ("fish", "ray")
 quiet_lightning = pytest.mark.filterwarnings(r"ignore:::lightning\.")  # as training does
@@ -53,8 +55,8 @@ def config(tmp_path, monkeypatch, uri):
     return TrainConfig(data="d", name="tiny", wandb="offline", tensorboard=True, mlflow=uri, wandb_pictures=3)
 
 
-def found_in(record, epoch):
-    """Every second box, the surer the longer it was trained."""
+def detected(record, epoch):
+    """Every second box, with a score that rises with the epochs."""
     scores = np.full(len(record.labels), min(0.1 * (epoch + 1), 1.0))[::2]
     return Detections(record.boxes[::2], scores, record.labels[::2])
 
@@ -65,7 +67,7 @@ class Pretender(L.LightningModule):
     def __init__(self, split):
         super().__init__()
         self.network = torch.nn.Linear(1, 1)
-        self.figures, self.found, self._split = None, {}, split
+        self.figures, self.detections, self._split = None, {}, split
 
     def configure_optimizers(self):
         return torch.optim.SGD(self.parameters(), lr=0.1)
@@ -79,8 +81,9 @@ class Pretender(L.LightningModule):
         pass
 
     def on_validation_epoch_end(self):
-        self.found = {index: found_in(record, self.current_epoch) for index, record in enumerate(self._split.pictures)}
-        self.figures = measure(ground_truth_of(self._split), list(self.found.values()), len(NAMES))
+        pictures = enumerate(self._split.pictures)
+        self.detections = {index: detected(record, self.current_epoch) for index, record in pictures}
+        self.figures = measure(ground_truth_of(self._split), list(self.detections.values()), len(NAMES))
         if self.trainer.sanity_checking:
             return
         figures = {"val/map": self.figures.map, "val/f2": self.figures.f2, "val/threshold": self.figures.threshold}
@@ -115,10 +118,9 @@ def require_the_same_everywhere(run, uri):
 
 @quiet_lightning
 def test_every_tracker_gets_every_figure_and_the_pictures_of_some_epochs(config, folder, tmp_path):
-    said = []
-    loggers = make_loggers(config, tmp_path, 0, said.append)
-    fit(loggers, folder.splits["valid"], epochs=5, most=config.wandb_pictures)
-    finish_tracking(config, tmp_path, loggers, said.append)
+    messages = []
+    with tracking(config, tmp_path, 0, messages.append) as loggers:
+        fit(loggers, folder.splits["valid"], epochs=5, most=config.wandb_pictures)
     require_the_same_everywhere(tmp_path, config.mlflow)
     assert sorted(local_figures(tmp_path)["val/map"]) == [2, 4, 6, 8, 10]
     shown = [row for row in wandb_rows(tmp_path) if "val/pictures/count" in row]
@@ -133,7 +135,7 @@ def test_every_tracker_gets_every_figure_and_the_pictures_of_some_epochs(config,
     tags = sorted(events.Tags()["images"])
     assert len(tags) == 3
     assert [image.step for image in events.Images(tags[0])] == [2, 4, 8, 10]
-    assert said == [f"W&B ran offline; to upload: wandb sync {wandb_files(tmp_path)[0].parent}"]
+    assert messages == [f"W&B ran offline; to upload: wandb sync {wandb_files(tmp_path)[0].parent}"]
 
 
 @quiet_lightning
@@ -141,38 +143,38 @@ def test_pictures_that_went_away_do_not_stop_training(config, folder, tmp_path):
     root = tmp_path / "data"
     shutil.copytree(folder.root, root)
     split = read_folder(root).splits["valid"]
-    said = []
-    loggers = make_loggers(config.model_copy(update={"wandb": "off", "mlflow": None}), tmp_path, 0, said.append)
-    shutil.rmtree(root / "valid")
-    fit(loggers, split, 3, 3, said.append)
-    assert len(said) == 1
-    assert said[0].startswith("Warning: no pictures are tracked any more. Picture ")
+    messages = []
+    with tracking(config.model_copy(update={"wandb": "off", "mlflow": None}), tmp_path, 0, messages.append) as loggers:
+        shutil.rmtree(root / "valid")
+        fit(loggers, split, 3, 3, messages.append)
+    assert len(messages) == 1
+    assert messages[0].startswith("Warning: no pictures are tracked any more. Picture ")
     assert sorted(tensorboard_figures(tmp_path)["val/map"]) == [2, 4, 6]
 
 
 @quiet_lightning
 def test_no_pictures_where_none_are_wanted(config, folder, tmp_path):
-    loggers = make_loggers(config.model_copy(update={"wandb": "off", "mlflow": None}), tmp_path, 0, print)
-    fit(loggers, folder.splits["valid"], epochs=1, most=0)
+    with tracking(config.model_copy(update={"wandb": "off", "mlflow": None}), tmp_path, 0, print) as loggers:
+        fit(loggers, folder.splits["valid"], epochs=1, most=0)
     assert tensorboard_events(tmp_path).Tags()["images"] == []
 
 
 def test_the_best_model_is_shown_by_its_own_figures(config, folder, tmp_path):
     split = folder.splits["valid"]
-    found = [found_in(record, 3) for record in split.pictures]
-    figures = measure(ground_truth_of(split), found, len(NAMES))
-    matches = match_detections(ground_truth_of(split), found, len(NAMES))
-    curves = [precision_recall(matches, label) for label in range(len(NAMES))]
-    classes = folder.classes
-    spec = ModelSpec("tiny", "fasterrcnn_tiny_fpn", classes, InputSpec(64, 64), provenance={"best_epoch": 3})
+    detections = [detected(record, 3) for record in split.pictures]
+    figures = measure(ground_truth_of(split), detections, len(NAMES))
+    results = SplitResults.of(split, folder.root / "valid", NAMES, detections)
+    spec = ModelSpec("tiny", "fasterrcnn_tiny_fpn", folder.classes, InputSpec(64, 64), provenance={"best_epoch": 3})
+    spec = measured_spec(spec, results, Objective.parse("f2"))
     (tmp_path / "spec.json").write_text(spec.to_json())
-    said = []
-    loggers = make_loggers(config, tmp_path, 0, said.append)
-    for logger in loggers:
-        logger.log_metrics({"val/map": figures.map, "epoch": 3}, 8)
-    track_results(loggers, tmp_path, spec, figures, curves, model=False)
-    finish_tracking(config.model_copy(update={"wandb": "online"}), tmp_path, loggers, said.append)
-    assert said == []
+    best = best_model(tmp_path, spec, results, files=[], weights=False)
+    messages = []
+    with tracking(config, tmp_path, 0, messages.append) as loggers:
+        for logger in loggers:
+            logger.log_metrics({"val/map": figures.map, "epoch": 3}, 8)
+        for logger in loggers[1:]:
+            logger.show_best(best)
+    assert [line.split(";")[0] for line in messages] == ["W&B ran offline"]
     for read in (wandb_figures(tmp_path), tensorboard_figures(tmp_path), mlflow_figures(config.mlflow, tmp_path)):
         assert read["best/map"] == pytest.approx({8: figures.map})
         assert read["best/f2"] == pytest.approx({8: figures.f2})
@@ -182,19 +184,22 @@ def test_the_best_model_is_shown_by_its_own_figures(config, folder, tmp_path):
     assert {f"best/precision_recall/{name}" for name in NAMES} <= set(tensorboard_events(tmp_path).Tags()["tensors"])
 
 
+def names_of_loggers(config, folder):
+    with tracking(config, folder, 0, print) as loggers:
+        return [logger.name for logger in loggers]
+
+
 def test_the_local_file_comes_first_and_alone_for_a_trial(config, tmp_path):
-    names = [logger.name for logger in make_loggers(config, tmp_path, 0, print)]
-    assert names == ["local", "W&B", "TensorBoard", "MLflow"]
+    assert names_of_loggers(config, tmp_path) == ["local", "W&B", "TensorBoard", "MLflow"]
     trial = config.model_copy(update={"fast_dev_run": True})
-    assert [logger.name for logger in make_loggers(trial, tmp_path, 0, print)] == ["local"]
+    assert names_of_loggers(trial, tmp_path) == ["local"]
 
 
 def test_the_address_of_mlflow_stays_here(config, tmp_path):
     """It may hold a password; W&B and MLflow get the other settings."""
     from mlflow.tracking import MlflowClient
 
-    loggers = make_loggers(config, tmp_path, 0, print)
-    finish_tracking(config, tmp_path, loggers, lambda _: None)
+    names_of_loggers(config, tmp_path)
     run_id = (tmp_path / "mlflow_run_id").read_text().strip()
     params = MlflowClient(config.mlflow).get_run(run_id).data.params
     assert params["epochs"] == "12"
@@ -206,16 +211,16 @@ def test_a_process_of_another_rank_tracks_nothing(config, tmp_path, monkeypatch)
     from lightning.pytorch.utilities import rank_zero_only
 
     monkeypatch.setattr(rank_zero_only, "rank", 1)
-    loggers = make_loggers(config, tmp_path, 0, print)
-    assert not any(logger.tracking for logger in loggers if isinstance(logger, GuardedLogger))
+    with tracking(config, tmp_path, 0, print) as loggers:
+        assert not any(logger.tracking for logger in loggers if isinstance(logger, GuardedLogger))
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("package", ["tensorboard", "mlflow"])
-def test_what_is_not_installed_is_said_before_anything_starts(config, tmp_path, monkeypatch, package):
+def test_what_is_not_installed_is_reported_before_anything_starts(config, tmp_path, monkeypatch, package):
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(MissingDependency, match=rf"{package}.*boxwright\[{package}\]"):
-        make_loggers(config, tmp_path, 0, print)
+        names_of_loggers(config, tmp_path)
     assert list(tmp_path.iterdir()) == []
     require_trackers(TrainConfig(data="d"))  # not asked for, not needed
 
@@ -235,7 +240,7 @@ def test_a_training_is_tracked_everywhere(tmp_path, monkeypatch, capsys, uri):
     media = wandb_files(run)[0].parent / "files" / "media"
     assert all((media.parent / name).is_file() for row in shown for name in row["val/pictures/filenames"])
     assert any("best/classes/path" in row for row in wandb_rows(run))
-    said = capsys.readouterr().out
-    assert "W&B gets model_state_dict.pth and spec.json, " in said
-    assert f"wandb sync {wandb_files(run)[0].parent}" in said
+    messages = capsys.readouterr().out
+    assert "W&B gets model_state_dict.pth and spec.json, " in messages
+    assert f"wandb sync {wandb_files(run)[0].parent}" in messages
     assert (run / "wandb_run_id").read_text().strip() in wandb_files(run)[0].name

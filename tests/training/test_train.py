@@ -6,14 +6,16 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from pathlib import Path
 
+import lightning as L
 import pytest
 import torch
 import yaml
+from lightning.pytorch.plugins.io import TorchCheckpointIO
 from rich.console import Console
 
 import boxwright
-from boxwright.config import TrainConfig
 from boxwright.data import ANNOTATIONS, draw_demo_data
 from boxwright.runtime import (
     ArchiveError,
@@ -22,13 +24,19 @@ from boxwright.runtime import (
     DataError,
     ModelError,
     ModelSpec,
-    Predictor,
     open_bundle,
 )
-from boxwright.tracking.local import read_metrics
-from boxwright.training.train import resume, train
+from boxwright.tracking.metrics_file import read_metrics
+from boxwright.training import resume
 
-TINY = {"model": "fasterrcnn_tiny_fpn", "weights": "none", "batch_size": 4, "wandb": "off", "workers": 0}
+TINY = {
+    "model": "fasterrcnn_tiny_fpn",
+    "weights": "none",
+    "image_size": 96,
+    "batch_size": 4,
+    "wandb": "off",
+    "workers": 0,
+}
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +87,7 @@ def test_evaluate_gives_the_logged_best_figures_exactly(run, mar, demo_data, tmp
 
 
 def test_the_operating_point_travels(run):
-    point = Predictor(run).spec.operating_point
+    point = boxwright.Predictor(run).spec.operating_point
     assert (point.objective, point.split) == ("f2", "valid")
     assert 0.01 <= point.threshold <= 1
 
@@ -112,7 +120,7 @@ def test_ctrl_c_leaves_a_run_that_can_be_used(interrupted):
     assert code == 130, output
     assert f"boxwright train --resume {run}" in output
     assert "Traceback" not in output
-    assert Predictor(run).spec.operating_point.value is not None
+    assert boxwright.Predictor(run).spec.operating_point.value is not None
 
 
 def test_a_resumed_run_goes_on_where_it_was(interrupted, small, tmp_path):
@@ -120,7 +128,7 @@ def test_a_resumed_run_goes_on_where_it_was(interrupted, small, tmp_path):
     shutil.copytree(interrupted[0], folder)
     done = sorted({line["epoch"] for line in read_metrics(folder) if "val/f2" in line})
     assert 1 <= len(done) < 6
-    result = resume(folder, Console(quiet=True))
+    result = resume(folder, console=Console(quiet=True))
     assert result.spec is not None
     lines = [line for line in read_metrics(folder) if "val/f2" in line]
     assert [line["epoch"] for line in lines] == [0, 1, 2, 3, 4, 5]  # none twice, none left out
@@ -131,7 +139,7 @@ def test_a_resumed_run_goes_on_where_it_was(interrupted, small, tmp_path):
     best = max(unbroken, key=lambda line: line["val/f2"])
     assert result.spec.operating_point.value == pytest.approx(best["val/f2"], abs=1e-6)  # though it was moved
     with pytest.raises(ConfigError, match="all 6 epochs are done"):
-        resume(folder, Console(quiet=True))
+        resume(folder, console=Console(quiet=True))
 
 
 def test_resuming_on_other_classes_is_refused(interrupted, small, tmp_path):
@@ -145,7 +153,7 @@ def test_resuming_on_other_classes_is_refused(interrupted, small, tmp_path):
     settings = yaml.safe_load((run / "config.yaml").read_text())
     (run / "config.yaml").write_text(yaml.safe_dump({**settings, "data": str(data)}))
     with pytest.raises(ContractError, match="disc"):
-        resume(run, Console(quiet=True))
+        resume(run, console=Console(quiet=True))
 
 
 def test_resuming_on_another_validation_split_is_refused(interrupted, small, tmp_path):
@@ -159,7 +167,7 @@ def test_resuming_on_another_validation_split_is_refused(interrupted, small, tmp
     settings = yaml.safe_load((run / "config.yaml").read_text())
     (run / "config.yaml").write_text(yaml.safe_dump({**settings, "data": str(data)}))
     with pytest.raises(ContractError, match="valid has changed"):
-        resume(run, Console(quiet=True))
+        resume(run, console=Console(quiet=True))
 
 
 def test_a_checkpoint_of_an_older_version_is_refused(interrupted, tmp_path):
@@ -169,7 +177,7 @@ def test_a_checkpoint_of_an_older_version_is_refused(interrupted, tmp_path):
     del checkpoint["boxwright"]["found"]
     torch.save(checkpoint, run / "checkpoints" / "last.ckpt")
     with pytest.raises(ArchiveError, match="older boxwright"):
-        resume(run, Console(quiet=True))
+        resume(run, console=Console(quiet=True))
 
 
 def test_a_resumed_network_is_built_as_it_was(interrupted, small, tmp_path):
@@ -182,7 +190,7 @@ def test_a_resumed_network_is_built_as_it_was(interrupted, small, tmp_path):
         spec = ModelSpec.from_json(checkpoint["boxwright"]["spec"])
         checkpoint["boxwright"]["spec"] = replace(spec, network={"norm_eps": 0.01}).to_json()
         torch.save(checkpoint, path)
-    assert resume(folder, Console(quiet=True)).spec.network == {"norm_eps": 0.01}
+    assert resume(folder, console=Console(quiet=True)).spec.network == {"norm_eps": 0.01}
     last = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
     assert ModelSpec.from_json(last["boxwright"]["spec"]).network == {"norm_eps": 0.01}
 
@@ -190,12 +198,12 @@ def test_a_resumed_network_is_built_as_it_was(interrupted, small, tmp_path):
 def test_a_run_stopped_before_its_first_epoch_starts_over(small, tmp_path):
     whole = boxwright.train(data=small, name="early", out=tmp_path, epochs=1, **TINY)
     shutil.rmtree(whole.folder / "checkpoints")
-    assert resume(whole.folder, Console(quiet=True)).spec is not None
+    assert resume(whole.folder, console=Console(quiet=True)).spec is not None
 
 
-def test_what_cannot_be_resumed_is_said(tmp_path):
+def test_what_cannot_be_resumed_is_reported(tmp_path):
     with pytest.raises(ArchiveError, match=r"config\.yaml"):
-        resume(tmp_path, Console(quiet=True))
+        resume(tmp_path, console=Console(quiet=True))
 
 
 def test_the_reference_demos_config_runs_unchanged(small, tmp_path, monkeypatch):
@@ -294,7 +302,7 @@ def test_a_run_killed_at_its_end_is_finished_by_resuming(small, tmp_path):
     run = boxwright.train(data=small, name="killed", out=tmp_path, epochs=1, **TINY)
     for name in ("spec.json", "model_state_dict.pth"):
         (run.folder / name).unlink()
-    assert resume(run.folder, Console(quiet=True)).spec.operating_point == run.spec.operating_point
+    assert resume(run.folder, console=Console(quiet=True)).spec.operating_point == run.spec.operating_point
 
 
 def test_what_an_interruption_left_does_not_pass_for_the_end(small, tmp_path):
@@ -302,20 +310,67 @@ def test_what_an_interruption_left_does_not_pass_for_the_end(small, tmp_path):
     run = boxwright.train(data=small, name="left", out=tmp_path, epochs=1, **TINY)
     earlier = replace(run.spec, provenance={**run.spec.provenance, "finished": False, "best_epoch": 99})
     (run.folder / "spec.json").write_text(earlier.to_json())
-    assert resume(run.folder, Console(quiet=True)).spec.provenance["best_epoch"] == 0
+    assert resume(run.folder, console=Console(quiet=True)).spec.provenance["best_epoch"] == 0
     with pytest.raises(ConfigError, match="all 1 epochs are done"):
-        resume(run.folder, Console(quiet=True))
+        resume(run.folder, console=Console(quiet=True))
 
 
 def test_a_report_that_cannot_be_written_does_not_spoil_the_run(small, tmp_path, capsys):
-    def write_report(run):
-        (run / "report.html").mkdir()
-        (run / "report.html").write_text("")  # a folder is in the way
-
-    config = TrainConfig(data=small, name="way", out=tmp_path, epochs=1, **TINY)
-    result = train(config, write_report=write_report)
+    (tmp_path / "way" / "report.html").mkdir(parents=True)  # a folder is in the way
+    result = boxwright.train(data=small, name="way", out=tmp_path, epochs=1, **TINY)
     assert (result.folder / "spec.json").is_file()
     assert "there is no report" in capsys.readouterr().out
+
+
+class Counter(L.Callback):
+    """Counts epochs."""
+
+    epochs = 0
+
+    def on_train_epoch_end(self, trainer, pl_module):
+        self.epochs += 1
+
+
+class Storage(TorchCheckpointIO):
+    """Notes what it stores and reads."""
+
+    def __init__(self):
+        super().__init__()
+        self.saved, self.loaded = [], []
+
+    def save_checkpoint(self, checkpoint, path, storage_options=None):
+        self.saved.append(Path(path).name)
+        super().save_checkpoint(checkpoint, path, storage_options)
+
+    def load_checkpoint(self, path, *arguments, **options):
+        self.loaded.append(Path(path).name)
+        return super().load_checkpoint(path, *arguments, **options)
+
+
+def test_a_given_factory_makes_the_trainer(small, tmp_path):
+    """It adds a callback, stores checkpoints in its own way, and stops the training early."""
+    counter, storage, given = Counter(), Storage(), {}
+
+    def make_trainer(**options):
+        given.update(options)
+        callbacks = [*options.pop("callbacks"), counter]
+        return L.Trainer(**{**options, "callbacks": callbacks, "plugins": [storage], "limit_train_batches": 1})
+
+    run = boxwright.train(data=small, name="own", out=tmp_path, epochs=2, make_trainer=make_trainer, **TINY)
+    assert {"accelerator", "devices", "strategy", "callbacks", "plugins", "logger"} <= set(given)
+    assert counter.epochs == 2
+    assert {"best.ckpt", "last.ckpt"} == set(storage.saved)
+    assert run.spec.operating_point.value is not None
+    assert max(line["step"] for line in read_metrics(run.folder)) == 2  # one batch per epoch
+    (run.folder / "config.yaml").write_text((run.folder / "config.yaml").read_text().replace("epochs: 2", "epochs: 3"))
+    assert resume(run.folder, make_trainer=make_trainer, console=Console(quiet=True)).spec is not None
+    assert counter.epochs == 3
+    assert storage.loaded == ["last.ckpt"]
+
+
+def test_importing_the_verbs_does_not_load_pytorch():
+    code = "import sys, boxwright.training; print([name for name in ('torch', 'lightning') if name in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "[]\n"
 
 
 def test_an_objective_that_cannot_be_attained_gives_way_to_f2(small, tmp_path, capsys):
@@ -326,6 +381,6 @@ def test_an_objective_that_cannot_be_attained_gives_way_to_f2(small, tmp_path, c
 
 def test_sgd_coco_style_settings_run(small, tmp_path):
     settings = {**TINY, "optimizer": "sgd", "augmentation": "standard", "resize": "stretch", "monitor": "val/map"}
-    result = boxwright.train(data=small, out=tmp_path, epochs=1, image_size=[128, 160], **settings)
+    result = boxwright.train(data=small, out=tmp_path, epochs=1, **{**settings, "image_size": [128, 160]})
     assert (result.spec.input.height, result.spec.input.width) == (128, 160)
     assert result.spec.input.resize == "stretch"

@@ -8,12 +8,13 @@ import sys
 
 import numpy as np
 import pytest
-from boxwright.tuning.setting import MAX_SESSIONS, Setting, splits
 
 import boxwright
 from boxwright.host.machine import describe_machine
-from boxwright.runtime import ConfigError, InputSpec, Variant
+from boxwright.runtime import ConfigError, Execution, InputSpec
+from boxwright.tuning.bench import splits
 from boxwright.tuning.pictures import MOST_PICTURES, made_up_pictures, read_pictures
+from boxwright.tuning.store import MAX_SESSIONS
 from support.command_line import boxwright as command
 from support.exported import with_export
 
@@ -108,13 +109,15 @@ def setting_line(archive):
 
 
 def test_what_fails_is_listed_and_the_others_are_measured(mar, tmp_path):
-    archive = with_export(mar, tmp_path / "a.mar", "onnxruntime-bf16", "openvino-fp32")
-    bench = boxwright.bench(archive, backend="onnxruntime", precision="bf16", batches=[1], seconds=0.05, rounds=1)
-    assert bench.runs == ()
-    assert {run["reason"] for run in bench.failed} == {
-        "onnxruntime runs no bf16 on the CPU. Use --backend openvino or torch."
-    }
-    assert bench.stored.path is None
+    archive = with_export(mar, tmp_path / "a.mar", "onnxruntime-fp32", content=b"not a graph")
+    bench = boxwright.bench(archive, batches=[1], seconds=0.05, rounds=1)
+    assert {run["backend"] for run in bench.runs} == {run["backend"] for run in bench.stored.runs} == {"torch"}
+    assert {run["backend"] for run in bench.failed} == {"onnxruntime"}
+    for run in bench.failed:
+        assert "model.onnx: cannot be read by onnxruntime" in run["reason"]
+    assert bench.best["backend"] == "torch"
+    nothing = boxwright.bench(archive, backend="onnxruntime", batches=[1], seconds=0.05, rounds=1)
+    assert (nothing.runs, nothing.stored.path, nothing.best) == ((), None, None)
 
 
 def test_each_runtime_is_measured_and_the_rest_of_a_file_stays(mar, tmp_path):
@@ -145,6 +148,7 @@ def test_what_cannot_be_measured_is_one_sentence(run, mar, tmp_path):
         ([mar, "--seconds", "0"], "0.0 seconds"),
         ([mar, "--backend", "caffe"], "'caffe' is unknown"),
         ([mar, "--precision", "int8"], "int8"),
+        ([mar, "--backend", "onnxruntime", "--precision", "bf16"], "'onnxruntime' does not run bf16"),
     ):
         done = command("bench", *arguments)
         assert done.returncode == 2, arguments
@@ -158,7 +162,7 @@ def test_splits_use_all_cores_and_one():
     assert splits(2) == ((2, 1), (1, 2), (1, 1))
     assert splits(6) == ((6, 1), (3, 2), (1, 4), (1, 6), (1, 1))
     assert max(sessions for _, sessions in splits(64)) == MAX_SESSIONS
-    assert str(Setting(Variant("openvino", "bf16"), 1, 2)) == "openvino-bf16, 1 thread x 2 sessions"
+    assert str(Execution("openvino", "bf16", threads=1, sessions=2)) == "openvino-bf16, 1 thread x 2 sessions"
 
 
 def test_pictures_are_taken_evenly_and_bad_ones_told(demo_data, tmp_path):

@@ -5,13 +5,13 @@ from dataclasses import replace
 import pytest
 
 from boxwright.host.machine import describe_machine
-from boxwright.runtime import Variant, open_bundle
+from boxwright.runtime import Execution, open_bundle
 from boxwright.tuning.store import bench_file, best_run, read_entry, write_entry
 from support.exported import with_export
 
 WHEN = "2026-01-01T00:00:00+00:00"
 MACHINE = describe_machine()
-TORCH = (Variant("torch"),)
+TORCH = (Execution("torch", "fp32"),)
 
 
 def a_run(speed=10.0, latency=100.0, **changed):

@@ -2,7 +2,7 @@
 
 from .adoption import Adoption, adopt
 from .contents import ArchiveContents, Member, inspect_archive
-from .writer import RUNTIME_COPY, archive, write_archive
+from .writer import RUNTIME_COPY, write_archive
 
 __all__ = [
     "RUNTIME_COPY",
@@ -10,7 +10,6 @@ __all__ = [
     "ArchiveContents",
     "Member",
     "adopt",
-    "archive",
     "inspect_archive",
     "write_archive",
 ]

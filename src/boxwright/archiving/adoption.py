@@ -98,14 +98,14 @@ def adopt(
         ConfigError: a name, version, canvas or threshold that does not fit.
     """
     require_train_extra()
-    from boxwright.models.whole_state import labels_of_head, load_whole, read_state
+    from boxwright.models.weights import load_whole, read_state
     from boxwright.runtime.networks import build_network
 
     row = find_architecture(model)
     taken = _read_old(Path(old))
     where = f"{taken.source}: {taken.weights_name}"
     state = read_state(taken.weights, where)
-    entries, how_read = _classes(taken, labels_of_head(state, where), classes)
+    entries, how_read = _classes(taken, row.labels_of(state, where), classes)
     network_options, about_eps = _network_options(norm_eps, model, taken.weights)
     height, width = image_size or row.image_size
     spec = ModelSpec(

@@ -1,6 +1,6 @@
-"""Packs a run into a ``.mar`` that TorchServe 0.12 and ``boxwright serve`` both serve.
+"""Packs a model into a ``.mar`` that TorchServe 0.12 and ``boxwright serve`` both serve.
 
-The zip is deterministic: members sorted, stored uncompressed, without times; the same run gives the
+The zip is deterministic: members sorted, stored uncompressed, without times; the same model gives the
 same bytes.
 """
 
@@ -10,19 +10,17 @@ import datetime
 import hashlib
 import json
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import replace
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
 
-from boxwright.evaluation.operating import with_reported
-from boxwright.export.exports import Progress, make_exports, variants_of
-from boxwright.runtime import ArchiveError, ConfigError, ModelSpec, open_bundle
+from boxwright.host.files import replacing
+from boxwright.runtime import ArchiveError, Bundle, ConfigError, ModelSpec, open_bundle
 from boxwright.runtime.bundle import CHECKSUMS, INDEX_TO_NAME, MANIFEST, NAME_PATTERN, SPEC, WEIGHTS, index_to_name
 
-__all__ = ["RUNTIME_COPY", "archive", "write_archive"]
+__all__ = ["RUNTIME_COPY", "require_url_names", "staged_archive", "write_archive"]
 
 RUNTIME_COPY = "boxwright_runtime"
 """Name of the runtime's copy inside an archive: importable there without boxwright."""
@@ -60,56 +58,11 @@ class Model:
 '''
 
 
-def archive(
-    run: str | Path,
-    *,
-    name: str | None = None,
-    version: str = "1.0",
-    store: str | Path = "model-store",
-    precisions: Sequence[str] = ("fp32",),
-    data: str | Path | None = None,
-    tolerance: float | None = None,
-    progress: Progress | None = None,
-) -> Path:
-    """Write ``STORE/NAME.mar`` from a run folder, with exports that were proved on validation pictures.
-
-    Args:
-        run: folder of a run with ``spec.json``, ``model_state_dict.pth`` and ``detections.npz``.
-        name: of the model, in its URL; the run's by default.
-        version: of the model.
-        store: folder for the archive, made if missing; an archive of the same name is replaced.
-        precisions: to export to and prove, of ``fp32``, ``bf16`` and ``int8``, in every runtime installed here; without
-            any, only torch can run the archive.
-        data: folder with the pictures; where the run's settings say by default.
-        tolerance: largest accepted difference of mAP and F2; by precision by default, see ``TOLERANCES``.
-        progress: called with what is being done, how much is done, how much there is.
-
-    Returns:
-        Path of the archive, read back and verified.
-
-    Raises:
-        ArchiveError: the run folder holds no finished model.
-        ConfigError: a name or version that cannot stand in a URL, or an unknown precision.
-        DataError: the pictures are not there.
-        OutOfTolerance: an export gives other figures than the trained model.
-    """
-    bundle, members = open_bundle(run), {}
-    require_url_names(name or bundle.spec.name, version)
-    if precisions:
-        exports = make_exports(
-            Path(run), variants_of(precisions), None if data is None else Path(data), tolerance, progress
-        )
-        bundle, members = exports.bundle, dict(exports.members)
-    spec = with_reported(bundle.spec, Path(run))
-    spec = replace(spec, name=name or spec.name)
-    return write_archive(spec, bundle.weights, version, store, members)
-
-
 def require_url_names(name: str, version: str) -> None:
-    """Nothing, where a model's name and version can stand in a URL.
+    """Raise unless a model's name and version can stand in a URL.
 
     Raises:
-        ConfigError: they cannot.
+        ConfigError: one of them cannot.
     """
     for what, text in (("name", name), ("version", version)):
         if not NAME_PATTERN.fullmatch(text):
@@ -141,10 +94,36 @@ def write_archive(
             does not read back.
         ConfigError: a name or version that cannot stand in a URL.
     """
+    with staged_archive(spec, weights, version, store, extra):
+        return Path(store) / f"{spec.name}.mar"
+
+
+@contextmanager
+def staged_archive(
+    spec: ModelSpec,
+    weights: bytes,
+    version: str = "1.0",
+    store: str | Path = "model-store",
+    extra: Mapping[str, bytes] | None = None,
+) -> Iterator[Bundle]:
+    """Write an archive beside its place, and put it there when the block ends well; see ``write_archive``.
+
+    Yields:
+        The archive, read back and verified. After an error the store is as it was.
+    """
     require_url_names(spec.name, version)
-    target = Path(store) / f"{spec.name}.mar"
-    _write_atomically(target, _members(spec, weights, version, extra or {}))
-    return target
+    store = Path(store)
+    members, made = _members(spec, weights, version, extra or {}), not store.exists()
+    try:
+        with replacing(store / f"{spec.name}.mar") as part:
+            _write_zip(part, members)
+            yield open_bundle(part)
+    except OSError as error:
+        target = store / f"{spec.name}.mar"
+        raise ArchiveError(f"{target}: cannot be written: {error.strerror}.", "Choose another --store.") from error
+    finally:
+        if made and store.is_dir() and not any(store.iterdir()):
+            store.rmdir()
 
 
 def _members(spec: ModelSpec, weights: bytes, version: str, extra: Mapping[str, bytes]) -> dict[str, bytes]:
@@ -172,7 +151,7 @@ def _manifest(spec: ModelSpec, version: str) -> dict[str, object]:
     try:
         created = datetime.datetime.fromisoformat(recorded)
     except (TypeError, ValueError) as error:
-        raise ArchiveError(f"The time of creation, {recorded!r}, is none.", "It is in the run's spec.json.") from error
+        raise ArchiveError(f"{recorded!r} is not a time of creation.", "It is in the run's spec.json.") from error
     return {
         "createdOn": created.strftime("%d/%m/%Y %H:%M:%S"),
         "runtime": "python",
@@ -202,20 +181,6 @@ def _sources(folder: Traversable, prefix: str = "") -> Iterator[tuple[str, bytes
 
 def _json(document: object) -> bytes:
     return (json.dumps(document, indent=2, ensure_ascii=False) + "\n").encode()
-
-
-def _write_atomically(target: Path, members: Mapping[str, bytes]) -> None:
-    part = target.with_name(target.name + ".part")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        _write_zip(part, members)
-        open_bundle(part)
-        part.replace(target)
-    except OSError as error:
-        raise ArchiveError(f"{target}: cannot be written: {error.strerror}.", "Choose another --store.") from error
-    finally:
-        with suppress(OSError):
-            part.unlink(missing_ok=True)
 
 
 def _write_zip(path: Path, members: Mapping[str, bytes]) -> None:

@@ -65,17 +65,17 @@ def archive(
         raise boxwright.ConfigError("--json goes with --inspect.", "Leave it out.")
     if precision and not export:
         raise boxwright.ConfigError("--precision does not go with --no-export.", "Leave one of them out.")
-    precisions = ("fp32", *(precision or ())) if export else ()
-    with stages(console) as advance:
-        mar = boxwright.archive(
-            run, name=name, version=version, store=store, precisions=precisions, data=data, tolerance=tolerance,
-            gate=gate, say=console.print, progress=advance,
-        )  # fmt: skip
-    from boxwright.runtime import open_bundle
+    from boxwright.release import ReleaseOptions, release
 
-    for variant, proof in open_bundle(mar).spec.exports.items():
+    precisions = ("fp32", *(precision or ())) if export else ()
+    options = ReleaseOptions(name, version, store, precisions, data, tolerance, gate)
+    with stages(console) as advance:
+        released = release(run, options, advance)
+    for line in released.report.lines if released.report else ():
+        console.print(line)
+    for variant, proof in released.spec.exports.items():
         console.print(proof_line(variant, proof))
-    console.print(f"Archive: {mar}")
+    console.print(f"Archive: {released.path}")
 
 
 def print_contents(console: Console, contents: ArchiveContents) -> None:

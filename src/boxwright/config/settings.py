@@ -10,18 +10,11 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from boxwright.host.files import write_text
 from boxwright.runtime import ConfigError
 from boxwright.runtime.bundle import NAME_PATTERN
 
-__all__ = [
-    "ALIASES",
-    "CONFIG_FILE",
-    "TrainConfig",
-    "data_of_run",
-    "load_config",
-    "parse_assignment",
-    "save_config",
-]
+__all__ = ["ALIASES", "CONFIG_FILE", "TrainConfig", "data_of_run", "load_config", "parse_assignment", "save_config"]
 
 CONFIG_FILE = "config.yaml"
 """The settings of a run, in its folder."""
@@ -36,65 +29,65 @@ ALIASES = {
     "model_state_dict_output": "state_dict_out",
     "gpus_num": "gpus",
 }
-"""Keys of the reference demo's ``config.yaml`` and ours; ``batch_size`` and ``fast_dev_run`` are the same."""
+"""Our key by the reference demo's in ``config.yaml``; ``batch_size`` and ``fast_dev_run`` are the same."""
 
 _EXPECTED = {
     "data": "give the path of a folder",
     "image_size": "give one side, or [height, width], in pixels",
-    "mlflow": "give a tracking URI, as sqlite:///mlflow.db or http://localhost:5000",
-    "name": "give a text; put one that looks like a number or a date into quotes",
+    "mlflow": "give a tracking URI, such as sqlite:///mlflow.db or http://localhost:5000",
+    "name": "give a text; put it into quotes if it looks like a number or a date",
 }
-"""What to say where pydantic's own words are about types."""
+"""Messages for keys where pydantic's own message is about types."""
 
 
 class TrainConfig(BaseModel):
-    """Settings of one training run; ``None`` means the architecture's own default.
+    """Settings of one training run.
 
     Attributes:
         data: folder with ``train/``, ``valid/`` and optionally ``test/``.
-        check: before training, ``full`` decodes every picture once; ``headers`` reads their sizes only:
-            broken pixels, copies and look-alikes go unseen.
+        check: before training, ``full`` decodes every picture once; ``headers`` reads their sizes only, and does
+            not find broken pixels, copies and look-alikes.
         model: key of the catalogue (``boxwright models``).
-        weights: ``auto`` (ImageNet's when they can be had, else none, said aloud), ``none``,
+        weights: ``auto`` (ImageNet's if they are here or can be downloaded, else none, with a warning), ``none``,
             ``imagenet``, ``coco``, or a .pth, .safetensors or .ckpt file.
         epochs: passes over the training split.
-        name: of the run folder; the data folder's name and a number if not given.
+        name: of the run folder; by default the data folder's name and a number.
         out: folder that holds the runs.
-        image_size: canvas side, or [height, width], in pixels, multiples of 32.
+        image_size: size of the canvas in pixels: one side, or [height, width]; multiples of 32.
         resize: ``letterbox`` keeps proportions, ``stretch`` fills the canvas.
-        batch_size: pictures a step and device.
+        batch_size: pictures per step and device.
         optimizer: ``adamw`` or ``sgd`` (momentum .9).
-        learning_rate: peak of the one-cycle schedule.
-        weight_decay: of weights; biases and normalisation layers have none.
+        learning_rate: peak of the one-cycle schedule; by default the architecture's.
+        weight_decay: of weights; biases and normalisation layers are not decayed.
         warmup: share of the steps in which the learning rate rises, 0..1.
         gradient_clip: largest gradient norm; 0 turns clipping off.
         augmentation: ``none``, ``light`` (flips, colour), ``standard`` (zoom, crop) or ``strong`` (mosaic).
-        freeze_batchnorm: keep BatchNorm statistics and scales as loaded; by default exactly when
-            pretrained weights were loaded.
-        trainable_stages: how many backbone stages, from the last, are trained; all when not
-            pretrained, else 3.
-        precision: ``auto`` (bf16 where the processor has it), ``fp32`` or ``bf16``; evaluation is fp32.
-        gpus: 0 or 1; ``auto`` takes a GPU if there is one; more than can be used falls back, said aloud.
-        workers: loader processes.
-        cache: keep decoded pictures between epochs: ``off``, ``ram``, or ``disk``, which later runs find again.
-        cache_dir: folder of the disk cache; ``$XDG_CACHE_HOME/boxwright`` or ``~/.cache/boxwright`` if not given.
-            A picture takes 3 x height x width bytes of the canvas; what lies there may be deleted at any time.
-        seed: of everything random.
+        freeze_batchnorm: keep BatchNorm statistics and scales as loaded; by default, only if pretrained
+            weights are loaded.
+        trainable_stages: how many backbone stages are trained, counted from the last; by default 3 with
+            pretrained weights, else all.
+        precision: of training: ``auto`` (bf16 if the processor has it), ``fp32`` or ``bf16``; evaluation uses fp32.
+        gpus: 0 or 1; ``auto`` uses a GPU if there is one. If fewer can be used than asked for, a warning is printed.
+        workers: processes that load pictures, for each split.
+        cache: keep decoded pictures between epochs: ``off``, ``ram``, or ``disk``, which later runs use again.
+        cache_dir: folder of the disk cache; by default ``$XDG_CACHE_HOME/boxwright`` or ``~/.cache/boxwright``.
+            A picture takes 3 x height x width bytes of the canvas; its files may be deleted at any time.
+        seed: of all random numbers.
         monitor: the figure that decides which epoch is the best.
         objective: what the operating point maximises on validation: ``f2`` (any F-beta, as ``f1`` or ``f0.5``),
             or one figure while the other stays high: ``precision>=0.95``, ``recall>=0.9``.
-        thresholds_by_class: report each class from its own threshold, where it has enough boxes.
-        wandb: ``auto`` is ``online`` when an API key is configured, else ``offline``; ``off`` turns W&B off.
-        wandb_project: project the run is filed under; MLflow's experiment as well.
-        wandb_pictures: validation pictures that W&B and TensorBoard get with their boxes, 0..16.
-        wandb_model: whether W&B gets the best model as an artifact; its size is said before.
-        tensorboard: whether figures and pictures also go into ``tensorboard/`` of the run folder;
+        thresholds_by_class: use a threshold of its own for each class that has enough boxes.
+        wandb: ``auto`` is ``online`` if an API key is configured, else ``offline``; ``off`` turns W&B off.
+        wandb_project: project of the run in W&B, and its experiment in MLflow.
+        wandb_pictures: how many validation pictures W&B and TensorBoard show with their boxes, 0..16.
+        wandb_model: whether W&B gets the best model as an artifact; its size is printed first.
+        tensorboard: whether figures and pictures are also written to ``tensorboard/`` in the run folder;
             needs ``boxwright[tensorboard]``.
         mlflow: tracking URI of an MLflow that also gets the figures, as ``sqlite:///mlflow.db`` or ``http://…``;
             needs ``boxwright[mlflow]``.
-        fast_dev_run: one batch of training and validation, to see that everything works; keeps nothing.
-        checkpoint_out: folder that also gets the best checkpoint as ``NAME.ckpt``.
-        state_dict_out: folder that also gets the best weights as ``NAME_model.pth``.
+        fast_dev_run: one batch of training and one of validation, to see that everything works; no model is kept.
+        checkpoint_out: a second folder for the best checkpoint, as ``NAME.ckpt``.
+        state_dict_out: a second folder for the best weights, as ``NAME_model.pth``.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -140,7 +133,7 @@ class TrainConfig(BaseModel):
     @classmethod
     def _name_fits_a_url(cls, name: str | None) -> str | None:
         if name is not None and not NAME_PATTERN.fullmatch(name):
-            raise ValueError("use letters, digits, '_', '-' and '.', a letter or digit first")
+            raise ValueError("use letters, digits, '_', '-' and '.'; start with a letter or digit")
         return name
 
     @field_validator("wandb", "cache", mode="before")
@@ -162,15 +155,15 @@ class TrainConfig(BaseModel):
 
 
 def load_config(path: Path | None, overrides: Mapping[str, Any] | None = None) -> TrainConfig:
-    """Settings from a YAML file, then ``overrides`` on top; the reference demo's keys are understood.
+    """Read settings from a YAML file, then apply ``overrides``; the reference demo's keys are understood.
 
     Args:
         path: the file; None for overrides alone.
-        overrides: by key; None values are left out.
+        overrides: by key; None values are ignored.
 
     Raises:
-        ConfigError: unreadable file, an unknown key (the nearest known one is named), a value that
-            does not fit.
+        ConfigError: unreadable file, an unknown key (the message names the nearest known one), or a value
+            that does not fit.
     """
     source = str(path) if path else "settings"
     values = _own_keys(_read_yaml(path), source) if path else {}
@@ -187,9 +180,9 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}.", "Check the path.") from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise ConfigError(f"{path}: not YAML: {error}.", "Write one 'key: value' a line.") from error
+        raise ConfigError(f"{path}: not YAML: {error}.", "Write one 'key: value' per line.") from error
     if document is not None and not isinstance(document, dict):
-        raise ConfigError(f"{path}: not a list of settings.", "Write one 'key: value' a line.")
+        raise ConfigError(f"{path}: not a list of settings.", "Write one 'key: value' per line.")
     return document or {}
 
 
@@ -201,7 +194,7 @@ def _own_keys(values: Mapping[str, Any], source: str) -> dict[str, Any]:
             raise ConfigError(f"{source}: unknown key {key!r}.", _nearest(str(key)))
         if target in own:
             raise ConfigError(f"{source}: {target!r} is given twice, also as {key!r}.", "Keep one.")
-        if value not in ("", None):  # the demo leaves a key empty to mean none
+        if value not in ("", None):  # in the demo's file an empty key means none
             own[target] = value
     return own
 
@@ -218,8 +211,8 @@ def _readable(error: ValidationError, values: Mapping[str, Any], source: str) ->
     if first["type"] == "missing":
         return ConfigError(f"{source}: {key!r} is missing.", f"Add --{key} or a line '{key}: …'.")
     given = values.get(key, first["input"])
-    own_words = first["type"] == "value_error"
-    message = str(first["ctx"]["error"]) if own_words else _EXPECTED.get(key, str(first["msg"]))
+    is_ours = first["type"] == "value_error"
+    message = str(first["ctx"]["error"]) if is_ours else _EXPECTED.get(key, str(first["msg"]))
     return ConfigError(f"{source}: {key!r} = {given!r} does not fit: {message}.")
 
 
@@ -239,13 +232,13 @@ def parse_assignment(text: str) -> tuple[str, Any]:
 
 
 def save_config(config: TrainConfig, path: Path) -> None:
-    """Write every setting, resolved, so that ``boxwright train FILE`` runs the same again."""
+    """Write all resolved settings, so that ``boxwright train FILE`` does the same training again."""
     document = config.model_dump(mode="json")
-    path.write_text(yaml.safe_dump(document, sort_keys=False, allow_unicode=True), encoding="utf-8")
+    write_text(path, yaml.safe_dump(document, sort_keys=False, allow_unicode=True))
 
 
 def data_of_run(run: Path) -> Path | None:
-    """The folder that a run was trained on, by its settings; None where they are not there."""
+    """The folder that a run was trained on, as its settings say; None if they cannot be read."""
     try:
         return load_config(run / CONFIG_FILE).data
     except ConfigError:

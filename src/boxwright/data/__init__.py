@@ -1,13 +1,11 @@
 """A folder of annotated pictures becomes checked, typed records."""
 
 from .checks import Inspection, check, inspect_folder, require_data_folder
-from .coco import DataFolder, PictureRecord, Split, folder_of, read_folder, read_split
-from .contract import class_contract
 from .conversion import Conversion, convert
 from .demo import draw_demo_data
 from .documents import ANNOTATIONS, SPLITS
 from .findings import CODES, Finding
-from .fingerprint import fingerprint
+from .records import DataFolder, PictureRecord, Split, fingerprint, folder_of, read_folder, read_split
 from .repair import repair
 
 __all__ = [
@@ -21,7 +19,6 @@ __all__ = [
     "PictureRecord",
     "Split",
     "check",
-    "class_contract",
     "convert",
     "draw_demo_data",
     "fingerprint",

@@ -1,7 +1,10 @@
 """Augmentation recipes for training, on torchvision.transforms.v2.
 
-They work on the canvas; decoding and resizing are runtime's, as everywhere. Boxes and labels go
-through together, and boxes that leave the canvas leave with their labels.
+They work on the canvas; decoding and resizing are always the runtime's. Boxes and labels are transformed
+together: a box that leaves the canvas is removed with its label.
+
+To add a recipe: one row of ``RECIPES`` and its rows in ``docs/augmentation.md`` (a test compares them). To add a
+step: one class in ``augment_steps.py``, or a module of its own like ``colour.py``.
 """
 
 from __future__ import annotations
@@ -18,9 +21,8 @@ from torchvision.transforms import v2
 
 from boxwright.runtime import ConfigError, InputSpec
 
-from .augment_geometry import SMALLEST_SIDE, Flips, IoUCrop, ScaleJitter, Step, ZoomOut
+from .augment_steps import SMALLEST_SIDE, Flips, IoUCrop, Mosaic, Picture, ScaleJitter, Step, ZoomOut
 from .colour import Colour
-from .mosaic import Mosaic, Picture
 
 __all__ = ["RECIPES", "Augmentation", "Picture", "another_index", "sample_seed"]
 
@@ -44,11 +46,11 @@ RECIPES: dict[str, Callable[[InputSpec], list[Step]]] = {
         ScaleJitter(smallest=0.5, largest=2.0, pad=spec.pad),
     ],
 }
-"""The steps of each recipe, in order, for a canvas; ``docs/augmentation.md`` repeats them."""
+"""The steps of each recipe, in order, for a canvas."""
 
 
 def sample_seed(seed: int, epoch: int, index: int) -> int:
-    """Seed of all that is random about one picture in one epoch, 0..2**63 - 1.
+    """Seed of everything random about one picture in one epoch, 0..2**63 - 1.
 
     Args:
         seed: of the run, not negative.
@@ -59,7 +61,7 @@ def sample_seed(seed: int, epoch: int, index: int) -> int:
 
 
 def another_index(seed: int, count: int) -> int:
-    """Which of ``count`` pictures, 0..count - 1, a mixing recipe gets when it asks with ``seed`` (not negative)."""
+    """Which of ``count`` pictures, 0..count - 1, a mixing recipe gets for ``seed`` (not negative)."""
     return _spread(seed) % count
 
 
@@ -82,7 +84,7 @@ class Augmentation:
         if recipe not in RECIPES:
             raise ConfigError(f"augmentation = {recipe!r} is unknown.", f"Use one of {', '.join(RECIPES)}.")
         steps = RECIPES[recipe](spec)
-        self._mixes = any(isinstance(step, Mosaic) for step in steps)
+        self._mixes = any(step.mixes for step in steps)
         self._cuts = any(step.cuts for step in steps)
         self._transform = v2.Compose(steps) if steps else None
 
@@ -99,19 +101,19 @@ class Augmentation:
         seed: int,
         another: Callable[[int], Picture] | None = None,
     ) -> Picture:
-        """Augment one picture; the tensors given are not written to, but may be returned.
+        """Augment one picture; the given tensors are not written to, but may be returned.
 
         Args:
             canvas: uint8 [3, H, W].
             boxes: float32 [n, 4], xyxy, canvas pixels.
             labels: int64 [n].
             seed: decides everything random, 0..2**63 - 1; torch's global random state is left alone.
-            another: gives an untouched picture of the same split on the same canvas, chosen by the
-                seed it is called with; asked only by a recipe that ``mixes``. Without it the
-                picture itself stands in.
+            another: gives a picture of the same split on the same canvas, not augmented, chosen by the
+                seed it is called with; called only by a recipe that ``mixes``. Without it the
+                picture itself is used.
 
         Returns:
-            Canvas, boxes and labels of what is to be seen. A recipe that cuts leaves out boxes with a
+            Canvas, boxes and labels of the augmented picture. A recipe that cuts removes boxes with a
             side under ``SMALLEST_SIDE``, and those cut to less than ``LEAST_VISIBLE`` of their area.
         """
         if self._transform is None:
@@ -134,7 +136,7 @@ class Augmentation:
 
 @contextmanager
 def _seeded(seed: int) -> Iterator[None]:
-    """Torch's CPU generator seeded for a while; ``torch.manual_seed`` would seed the GPUs' as well."""
+    """Seed torch's CPU generator for a while; ``torch.manual_seed`` would also seed the GPUs' generators."""
     state = torch.get_rng_state()
     torch.default_generator.manual_seed(seed)
     try:

@@ -1,4 +1,4 @@
-"""Brightness, contrast and saturation in one pass over the pixels."""
+"""The step of a recipe that changes colours: brightness, contrast and saturation in one pass over the pixels."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torchvision import tv_tensors
 
-from .augment_geometry import Step
+from .augment_steps import Step
 
 __all__ = ["Colour", "adjust"]
 
@@ -22,8 +22,8 @@ class Colour(Step):
     Args:
         p: probability of the step.
         brightness: strength, 0..1.
-        contrast: likewise.
-        saturation: likewise.
+        contrast: strength, 0..1.
+        saturation: strength, 0..1.
     """
 
     def __init__(self, p: float, brightness: float, contrast: float, saturation: float) -> None:
@@ -34,14 +34,14 @@ class Colour(Step):
         self.saturation = saturation
 
     def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
-        """Draw the factors; none when the step is not taken."""
+        """Draw the factors; None if the step is not taken."""
         chance, *draws = torch.rand(4).tolist()
         strengths = (self.brightness, self.contrast, self.saturation)
         factors = [1.0 + strength * (2.0 * draw - 1.0) for strength, draw in zip(strengths, draws, strict=True)]
         return {"factors": factors if chance < self.p else None}
 
     def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
-        """The canvas in other colours; boxes as they are."""
+        """Change the canvas's colours; boxes stay as they are."""
         if params["factors"] is None or not isinstance(inpt, tv_tensors.Image):
             return inpt
         return tv_tensors.wrap(adjust(inpt.as_subclass(Tensor), *params["factors"]), like=inpt)
@@ -52,14 +52,14 @@ def adjust(canvas: Tensor, brightness: float, contrast: float, saturation: float
 
     Brightness scales, contrast spreads about the mean grey of the canvas, saturation about each
     pixel's own grey: all are linear, so they are one 3 x 3 matrix and an offset. The result is rounded
-    and clamped once, at the end; torchvision truncates and clamps after each factor, so a pixel
-    that overflows half-way and comes back is cut by torchvision and not here.
+    and clamped once, at the end. torchvision truncates and clamps after each factor: it cuts a pixel
+    that overflows between two factors, this function does not.
 
     Args:
         canvas: uint8 [3, H, W], RGB.
         brightness: factor, not negative; 1 changes nothing.
-        contrast: likewise.
-        saturation: likewise.
+        contrast: factor, not negative; 1 changes nothing.
+        saturation: factor, not negative; 1 changes nothing.
 
     Returns:
         A new canvas, uint8 [3, H, W].
@@ -82,11 +82,8 @@ def _as_matrix(canvas: Tensor, brightness: float, contrast: float, saturation: f
     """Matrix float32 [3, 3] and offset float32 [3, 1], on grey levels 0..255."""
     grey = torch.tensor(_GREY, dtype=torch.float64)
     saturate = saturation * torch.eye(3, dtype=torch.float64) + (1.0 - saturation) * grey.expand(3, 3)
-    mean = brightness * float(grey @ _channel_means(canvas))
+    # rows are summed in int32, which is fast and cannot overflow within one row
+    means = canvas.sum(dim=2, dtype=torch.int32).double().mean(dim=1) / canvas.shape[2]
+    mean = brightness * float(grey @ means)
     offset = saturate.sum(dim=1, keepdim=True) * (1.0 - contrast) * mean
     return (brightness * contrast * saturate).float(), offset.float()
-
-
-def _channel_means(canvas: Tensor) -> Tensor:
-    """float64 [3]; rows are summed in int32, which is fast and cannot overflow in one row."""
-    return canvas.sum(dim=2, dtype=torch.int32).double().mean(dim=1) / canvas.shape[2]

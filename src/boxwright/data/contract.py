@@ -15,11 +15,11 @@ __all__ = ["class_contract", "parent_ids", "require_classes"]
 def class_contract(documents: Mapping[str, Document]) -> tuple[ClassEntry, ...]:
     """Classes of a data set, from its training split, sorted by category id.
 
-    A category without an annotation in any split that others name as their supercategory (Roboflow's
-    id 0) is no class. Every other category is one, used or not.
+    A category that has no annotation in any split and is the supercategory of others (Roboflow's
+    id 0) is not a class. Every other category is a class, used or not.
 
     Args:
-        documents: by split name. Without ``train`` there are no classes.
+        documents: by split name. Without ``train`` the result is empty.
     """
     if "train" not in documents:
         return ()
@@ -51,9 +51,9 @@ def require_classes(document: Document, classes: Sequence[ClassEntry], source: s
         source: the file, for errors.
 
     Raises:
-        ContractError: a category in use whose id or name is not the model's.
+        ContractError: the id or name of a used category is not the model's.
     """
-    expected = {one.id: one.name for one in classes}
+    expected = {entry.id: entry.name for entry in classes}
     used = {entry.category_id for entry in document.annotations}
     for entry in document.categories:
         if entry.id in used and expected.get(entry.id) != entry.name:

@@ -17,7 +17,7 @@ from boxwright.runtime.preprocess import placement
 
 from .augment import Augmentation, Picture, another_index, sample_seed
 from .cache import CanvasCache
-from .coco import PictureRecord, Split
+from .records import PictureRecord, Split
 from .workers import BatchMemory, Parked
 
 __all__ = ["Batch", "PictureDataset", "Sample", "collate"]
@@ -32,7 +32,7 @@ class Sample:
         boxes: float32 [n, 4], xyxy, canvas pixels; crowds left out.
         labels: int64 [n], class indices.
         index: position of the record in its split.
-        placement: the way back to the original picture.
+        placement: maps boxes back to the original picture.
     """
 
     canvas: Tensor
@@ -47,7 +47,7 @@ class Batch:
     """Samples together: canvases uint8 [N, 3, H, W], the rest as lists of N.
 
     Attributes:
-        parked: where the canvases lie while a loader process hands them over.
+        parked: where the canvases are while a loader process passes the batch on.
     """
 
     canvases: Tensor
@@ -58,13 +58,13 @@ class Batch:
     parked: Parked | None = field(default=None, repr=False)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Between processes: a tensor costs a file descriptor each, so boxes and labels go as two arrays."""
+        """For another process: each tensor would cost a file descriptor, so boxes and labels are sent as two arrays."""
         counts = [len(labels) for labels in self.labels]
         boxes, labels = torch.cat(self.boxes).numpy(), torch.cat(self.labels).numpy()
         return _arrived, (self.parked or self.canvases, boxes, labels, counts, self.indices, self.placements)
 
     def pin_memory(self) -> Batch:
-        """With its canvases in page-locked memory, for a faster copy to a GPU."""
+        """The batch with its canvases in page-locked memory, which copies faster to a GPU."""
         return Batch(self.canvases.pin_memory(), self.boxes, self.labels, self.indices, self.placements)
 
 
@@ -86,21 +86,21 @@ def _arrived(
 
 
 def collate(batch: Any) -> Any:
-    """For a ``DataLoader`` of a ``PictureDataset``, which makes whole batches itself."""
-    assert isinstance(batch, Batch), "a loader with a batch size asks for whole batches"
+    """Return the batch as it is: a ``PictureDataset`` makes whole batches itself."""
+    assert isinstance(batch, Batch), "a loader with a batch size requests whole batches"
     return batch
 
 
 class PictureDataset(Dataset[Sample]):
-    """A split on the canvas; without augmentation it is what evaluation and serving see.
+    """A split on the canvas; without augmentation the same as in evaluation and serving.
 
     Args:
         split: the records.
         spec: the canvas.
-        augmentation: for training.
-        seed: with the epoch and the index it decides every augmentation.
-        cache: of this split on this canvas.
-        memory: where loader processes build batches.
+        augmentation: of the training split.
+        seed: decides every augmentation, with the epoch and the index.
+        cache: of this split on this canvas; without one every picture is decoded.
+        memory: in which loader processes build batches.
     """
 
     def __init__(
@@ -125,7 +125,7 @@ class PictureDataset(Dataset[Sample]):
         return len(self._records)
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the augmentations of an epoch; running workers follow."""
+        """Choose the augmentations of an epoch, also in running workers."""
         self._epoch.fill_(epoch)
 
     def __getitem__(self, index: int) -> Sample:
@@ -158,7 +158,7 @@ class PictureDataset(Dataset[Sample]):
         return torch.empty((count, 3, self._spec.height, self._spec.width), dtype=torch.uint8)
 
     def _sample(self, index: int, canvas: Tensor) -> Sample:
-        """A sample whose pixels are in ``canvas``."""
+        """One sample; its pixels are written to ``canvas``."""
         placed = self._lay(index, canvas)
         _, boxes, labels = picture = self._with_targets(index, canvas, placed)
         if self._augmentation is not None:
@@ -166,11 +166,11 @@ class PictureDataset(Dataset[Sample]):
             pixels, boxes, labels = self._augmentation(*picture, seed, self._another)
             if pixels is not canvas:
                 canvas.copy_(pixels)
-        has_area = (boxes[:, 2:] > boxes[:, :2]).all(dim=1)  # in float32 a sliver may have none
+        has_area = (boxes[:, 2:] > boxes[:, :2]).all(dim=1)  # in float32 a very thin box may have none
         return Sample(canvas, boxes[has_area], labels[has_area], index, placed)
 
     def _another(self, seed: int) -> Picture:
-        """For recipes that mix pictures: one chosen by ``seed``, not augmented."""
+        """A picture chosen by ``seed``, not augmented, for recipes that mix pictures."""
         index = another_index(seed, len(self))
         canvas = self._canvases(1)[0]
         return self._with_targets(index, canvas, self._lay(index, canvas))
@@ -181,7 +181,7 @@ class PictureDataset(Dataset[Sample]):
         return canvas, boxes, torch.from_numpy(record.labels[~record.crowd])
 
     def _lay(self, index: int, canvas: Tensor) -> Placement:
-        """The picture onto ``canvas``, from the cache if it is there."""
+        """Lay the picture on ``canvas``, from the cache if possible."""
         record = self._records[index]
         if self._cache is not None and self._cache.read(index, canvas):
             return placement(record.width, record.height, self._spec)

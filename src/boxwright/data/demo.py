@@ -19,7 +19,7 @@ DEMO_SIZES = {"train": 400, "valid": 80, "test": 100}
 
 _PARENT = {"id": 0, "name": "shapes", "supercategory": "none"}  # as Roboflow writes it
 _MOST_SHAPES = 5
-_FEWEST_CONTRAST = 90.0  # Euclidean distance in RGB between a shape and its background
+_LEAST_CONTRAST = 90.0  # Euclidean distance in RGB between a shape and its background
 
 Box = tuple[int, int, int, int]
 
@@ -27,12 +27,12 @@ Box = tuple[int, int, int, int]
 def draw_demo_data(root: str | Path, seed: int = 0, sizes: dict[str, int] | None = None) -> Path:
     """Draw the data set into ``root`` in the Roboflow layout.
 
-    About one picture in twenty has no object. The same seed gives the same files.
+    About one picture in twenty has no objects. The same seed gives the same files.
 
     Args:
         root: made if missing; files of the same names are overwritten.
-        seed: of everything random.
-        sizes: pictures a split; ``DEMO_SIZES`` by default.
+        seed: decides everything random.
+        sizes: pictures per split; ``DEMO_SIZES`` by default.
 
     Returns:
         ``root``.
@@ -84,7 +84,7 @@ def _draw_picture(generator: np.random.Generator) -> tuple[Image.Image, list[tup
     shapes: list[tuple[int, Box]] = []
     wanted = 0 if generator.random() < 0.05 else int(generator.integers(1, _MOST_SHAPES + 1))
     for _ in range(wanted):
-        box = _free_box(width, height, [one for _, one in shapes], generator)
+        box = _free_box(width, height, [other for _, other in shapes], generator)
         if box is not None:
             label = int(generator.integers(len(DEMO_CLASSES)))
             _draw_shape(image, label, box, _colour(background, box, generator))
@@ -119,7 +119,7 @@ def _colour(background: NDArray[np.uint8], box: Box, generator: np.random.Genera
     under = background[box[1] : box[3], box[0] : box[2]].reshape(-1, 3).mean(axis=0)
     while True:
         colour = generator.integers(0, 256, size=3)
-        if float(np.linalg.norm(colour - under)) > _FEWEST_CONTRAST:
+        if float(np.linalg.norm(colour - under)) > _LEAST_CONTRAST:
             return int(colour[0]), int(colour[1]), int(colour[2])
 
 

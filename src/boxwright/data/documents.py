@@ -1,4 +1,4 @@
-"""A COCO annotation file becomes typed entries; what does not fit becomes findings."""
+"""A COCO annotation file becomes typed entries; everything unusable in it becomes findings."""
 
 from __future__ import annotations
 
@@ -7,27 +7,33 @@ import os
 import posixpath
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path
 from typing import Any
 
+from .file_names import stays_inside
 from .findings import Finding
 
 __all__ = [
     "ANNOTATIONS",
+    "LISTS",
     "SPLITS",
     "AnnotationEntry",
+    "Box",
     "CategoryEntry",
     "Document",
     "Entry",
     "ImageEntry",
+    "clip",
+    "is_list_of_objects",
+    "is_number",
     "read_document",
-    "stays_inside",
+    "whole",
 ]
 
 ANNOTATIONS = "_annotations.coco.json"
 SPLITS = ("train", "valid", "test")
-_LISTS = ("images", "annotations", "categories")
-_LARGEST_NUMBER = 1e12  # false for NaN and infinity too
+LISTS = ("images", "annotations", "categories")
+_LARGEST_NUMBER = 1e12
 _RESERVED = "score"  # a key of the endpoint's answer, beside the class names
 
 Entry = dict[str, Any]
@@ -40,9 +46,9 @@ class ImageEntry:
 
     Attributes:
         id: picture id.
-        file_name: below the split's folder, without needless dots and slashes.
-        width: as the JSON gives it, pixels; None if it does not.
-        height: likewise.
+        file_name: relative to the split's folder, normalised.
+        width: as in the JSON, pixels; None if it is not given.
+        height: as in the JSON, pixels; None if it is not given.
         position: in the JSON's list.
     """
 
@@ -63,12 +69,12 @@ class AnnotationEntry:
     """One entry of ``annotations``.
 
     Attributes:
-        id: as the JSON gives it, of whatever type.
-        image_id: of its picture, which need not exist.
-        category_id: which need not exist.
+        id: as in the JSON, of any type.
+        image_id: of its picture, which may be missing.
+        category_id: of its category, which may be missing.
         box: x, y, width, height in pixels, finite.
         crowd: ``iscrowd``.
-        area: square pixels as the JSON gives it; None if it does not, or none that could be.
+        area: square pixels as in the JSON; None if it is not given or not a positive number.
         position: in the JSON's list.
     """
 
@@ -92,13 +98,13 @@ class CategoryEntry:
 
 @dataclass(frozen=True, eq=False)
 class Document:
-    """One split's annotation file: the entries that are usable, and the whole as it was read.
+    """One split's annotation file: the usable entries, and the JSON as it was read.
 
     Attributes:
         split: name of the split.
         images: entries with an id and a file name inside the split.
-        annotations: entries with whole ids and a finite box.
-        categories: entries with a whole id and a printable name.
+        annotations: entries with whole-number ids and a finite box.
+        categories: entries with a whole-number id and a printable name.
         raw: the JSON document.
     """
 
@@ -109,16 +115,23 @@ class Document:
     raw: Mapping[str, Any] = field(repr=False)
 
 
+def clip(box: Box, size: tuple[int, int]) -> tuple[float, float, float, float] | None:
+    """A box (x, y, width, height) clipped to a picture (width, height), as xyxy; None if no area is left."""
+    x, y, width, height = box
+    left, top, right, bottom = max(x, 0.0), max(y, 0.0), min(x + width, float(size[0])), min(y + height, float(size[1]))
+    return (left, top, right, bottom) if right > left and bottom > top else None
+
+
 def read_document(path: Path, split: str, findings: list[Finding]) -> Document | None:
     """Read one annotation file.
 
     Args:
         path: of the file.
         split: its split's name, for findings.
-        findings: gets everything that does not fit.
+        findings: gets everything that is unusable.
 
     Returns:
-        The document; None if it has not the form of one.
+        The document; None if the file is not a COCO document.
     """
     raw = _load(path, split, findings)
     if raw is None:
@@ -133,7 +146,7 @@ def read_document(path: Path, split: str, findings: list[Finding]) -> Document |
 
 
 def _load(path: Path, split: str, findings: list[Finding]) -> Entry | None:
-    """The JSON document, if its three lists are there."""
+    """The JSON document, if it has the three lists."""
     try:
         document = json.loads(path.read_text(encoding="utf-8-sig"))
     except (ValueError, RecursionError) as error:
@@ -145,46 +158,47 @@ def _load(path: Path, split: str, findings: list[Finding]) -> Entry | None:
     if not isinstance(document, dict):
         findings.append(Finding("json-incomplete", "is not a COCO document, a JSON object", split, path.name))
         return None
-    bad = [key for key in _LISTS if not _is_list_of_objects(document.get(key))]
+    bad = [key for key in LISTS if not is_list_of_objects(document.get(key))]
     findings += [
-        Finding("json-incomplete", f"{key!r} is missing or no list of objects", split, path.name) for key in bad
+        Finding("json-incomplete", f"{key!r} is missing or not a list of objects", split, path.name) for key in bad
     ]
     return None if bad else document
 
 
-def _is_list_of_objects(value: object) -> bool:
+def is_list_of_objects(value: object) -> bool:
+    """Whether a JSON value is a list of objects."""
     return isinstance(value, list) and all(isinstance(entry, dict) for entry in value)
 
 
 def _images(entries: list[Entry], split: str, findings: list[Finding]) -> Iterator[ImageEntry]:
     for position, entry in enumerate(entries):
-        number, name = _whole(entry.get("id")), entry.get("file_name")
+        number, name = whole(entry.get("id")), entry.get("file_name")
         problem = _image_problem(number, entry, split)
         if problem is not None:
             code, message = problem
             shown = name if isinstance(name, str) else None
             findings.append(Finding(code, message, split, shown, number, position=position))
             continue
-        assert number is not None, "looked at by _image_problem"
+        assert number is not None, "checked by _image_problem"
         name = posixpath.normpath(str(name))
-        width, height = _whole(entry.get("width")), _whole(entry.get("height"))
+        width, height = whole(entry.get("width")), whole(entry.get("height"))
         if width is None or height is None:
             findings.append(Finding("size-missing", "has no width or height", split, name, number, position=position))
         yield ImageEntry(number, name, width, height, position)
 
 
 def _image_problem(number: int | None, entry: Entry, split: str) -> tuple[str, str] | None:
-    """Code and message for an entry that is not usable."""
+    """Code and message if the entry is unusable."""
     name = entry.get("file_name")
     if not isinstance(name, str) or not _is_file_name(name):
-        return "picture-key", f"file_name = {name!r} is no file name"
+        return "picture-key", f"file_name = {name!r} is not a file name"
     if not stays_inside(name):
         return "path-traversal", f"file_name {name!r} leads outside {split}"
     if number is None:
-        return "picture-key", f"id = {entry.get('id')!r} is no whole number"
+        return "picture-key", f"id = {entry.get('id')!r} is not a whole number"
     sides = [entry.get(key) for key in ("width", "height")]
-    if any(side is not None and _whole(side) is None for side in sides):
-        return "picture-key", f"width x height = {sides[0]!r} x {sides[1]!r} are no whole numbers"
+    if any(side is not None and whole(side) is None for side in sides):
+        return "picture-key", f"width x height = {sides[0]!r} x {sides[1]!r} are not whole numbers"
     return None
 
 
@@ -195,35 +209,25 @@ def _is_file_name(name: str) -> bool:
         return False
 
 
-def stays_inside(name: str) -> bool:
-    """Whether a file name stays below its folder on any system, by its letters alone."""
-    windows, posix = PureWindowsPath(name), PurePosixPath(name)
-    return not (windows.drive or windows.root or posix.is_absolute() or ".." in windows.parts or ".." in posix.parts)
-
-
 def _annotations(
     entries: list[Entry], names: Mapping[Any, str], split: str, findings: list[Finding]
 ) -> Iterator[AnnotationEntry]:
     for position, entry in enumerate(entries):
-        picture, category, box = (
-            _whole(entry.get("image_id")),
-            _whole(entry.get("category_id")),
-            _box(entry.get("bbox")),
-        )
+        picture, category, box = whole(entry.get("image_id")), whole(entry.get("category_id")), _box(entry.get("bbox"))
         if picture is None or category is None or box is None or entry.get("iscrowd") not in (0, 1, None):
             code, message = _annotation_problem(entry)
-            finding = Finding(code, message, split, names.get(picture), picture, _text(entry.get("id")), position)
+            finding = Finding(code, message, split, names.get(picture), picture, _plain(entry.get("id")), position)
             findings.append(finding)
             continue
-        area = float(entry["area"]) if _is_finite(entry.get("area")) and entry["area"] > 0 else None
+        area = float(entry["area"]) if is_number(entry.get("area")) and entry["area"] > 0 else None
         yield AnnotationEntry(entry.get("id"), picture, category, box, bool(entry.get("iscrowd")), area, position)
 
 
 def _annotation_problem(entry: Entry) -> tuple[str, str]:
-    """Code and message for an entry that is not usable."""
+    """Code and message for an unusable entry."""
     for key in ("image_id", "category_id"):
-        if _whole(entry.get(key)) is None:
-            return "annotation-key", f"{key} = {entry.get(key)!r} is no whole number"
+        if whole(entry.get(key)) is None:
+            return "annotation-key", f"{key} = {entry.get(key)!r} is not a whole number"
     if _box(entry.get("bbox")) is None:
         return "box-invalid", f"bbox = {entry.get('bbox')!r} is not four finite numbers"
     return "annotation-key", f"iscrowd = {entry['iscrowd']!r} is neither 0 nor 1"
@@ -231,18 +235,18 @@ def _annotation_problem(entry: Entry) -> tuple[str, str]:
 
 def _categories(entries: list[Entry], split: str, findings: list[Finding]) -> Iterator[CategoryEntry]:
     for entry in entries:
-        number, name, parent = _whole(entry.get("id")), entry.get("name"), entry.get("supercategory")
+        number, name, parent = whole(entry.get("id")), entry.get("name"), entry.get("supercategory")
         problem = _category_problem(number, name)
         if problem is not None:
             findings.append(Finding("category-key", f"category {entry.get('id')!r}: {problem}", split))
         else:
-            assert number is not None, "looked at by _category_problem"
+            assert number is not None, "checked by _category_problem"
             yield CategoryEntry(number, str(name), parent if isinstance(parent, str) else None)
 
 
 def _category_problem(number: int | None, name: object) -> str | None:
     if number is None:
-        return "its id is no whole number"
+        return "its id is not a whole number"
     if not isinstance(name, str) or not name.strip():
         return "has no name"
     if name == _RESERVED:
@@ -254,29 +258,29 @@ def _category_problem(number: int | None, name: object) -> str | None:
 
 def _names(entries: list[Entry]) -> dict[Any, str]:
     """File names by picture id, for messages."""
-    named = ((_whole(entry.get("id")), entry.get("file_name")) for entry in entries)
+    named = ((whole(entry.get("id")), entry.get("file_name")) for entry in entries)
     return {number: name for number, name in named if number is not None and isinstance(name, str)}
 
 
-def _whole(value: Any) -> int | None:
-    """The whole number that a value is, floats without a fraction included; else None."""
-    return int(value) if _is_finite(value) and value == int(value) else None
+def whole(value: Any) -> int | None:
+    """The value as an int if it is a whole number (3 or 3.0); else None."""
+    return int(value) if is_number(value) and value == int(value) else None
 
 
-def _is_finite(value: Any) -> bool:
-    """Whether it is a number, not a truth value, of a size that a picture can have."""
-    return type(value) in (int, float) and -_LARGEST_NUMBER < value < _LARGEST_NUMBER
+def is_number(value: Any) -> bool:
+    """Whether it is a finite number of at most 1e12, and not a bool."""
+    return type(value) in (int, float) and -_LARGEST_NUMBER < value < _LARGEST_NUMBER  # False for NaN and infinity
 
 
 def _box(value: Any) -> Box | None:
     if not isinstance(value, list) or len(value) != 4:
         return None
     x, y, width, height = value
-    if not (_is_finite(x) and _is_finite(y) and _is_finite(width) and _is_finite(height)):
+    if not (is_number(x) and is_number(y) and is_number(width) and is_number(height)):
         return None
     return float(x), float(y), float(width), float(height)
 
 
-def _text(value: object) -> Any:
-    """A value fit to stand in a finding: as it is if it is plain, else its repr."""
+def _plain(value: object) -> Any:
+    """A value that a finding can hold: itself if it is plain, else its repr."""
     return value if value is None or isinstance(value, str | int) else repr(value)

@@ -1,22 +1,29 @@
-"""What the data check can say: every code, its level and its remedy, in one place."""
+"""What the data check can report: every code, its level and its remedy.
+
+To add a kind of finding: one row of ``CODES``, the same row in ``docs/check.md`` (a test compares them), a check that
+yields it (see ``checks/inspection.py``), and a defect in ``tests/support/defects.py``. If the row names a repair, also
+one function in ``repair.REPAIRS``.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-__all__ = ["CODES", "FEW_BOXES", "IMBALANCE", "LEVELS", "Code", "Finding", "Level"]
+__all__ = ["CODES", "FEW_BOXES", "IMBALANCE", "LEVELS", "Code", "Finding", "Level", "some_pictures"]
 
 Level = Literal["error", "warning", "note"]
 LEVELS: tuple[Level, ...] = ("error", "warning", "note")
-"""``error``: cannot be trained on. ``warning``: can be, but a person should look. ``note``: good to know."""
-
+"""``error``: training would not start. ``warning``: a person should look at it. ``note``: good to know."""
 
 FEW_BOXES = 10
-"""Training boxes below which a class is called rare."""
+"""A class with fewer training boxes is called rare."""
 
 IMBALANCE = 100
-"""Times the boxes of the rarest class from which on the most frequent one is called too frequent."""
+"""More than this many times the boxes of the rarest class are called an imbalance."""
+
+_MOST_NAMES = 3
 
 
 @dataclass(frozen=True)
@@ -27,7 +34,7 @@ class Code:
         level: see ``LEVELS``.
         meaning: what it says about the data.
         remedy: what to do about it.
-        repair: what ``--fix`` does about it; empty where that would be a guess.
+        repair: what ``--fix`` does about it; empty if that would be a guess.
     """
 
     level: Level
@@ -36,10 +43,16 @@ class Code:
     repair: str = ""
 
 
+_REMOVED = "entry and annotations removed"
+_EXPORT = "Export the file again."
+_NOTHING = "Nothing to do."
+
 CODES: dict[str, Code] = {
     # the folder
     "split-missing": Code(
-        "error", "train or valid has no annotation file", "Rename the folder that is it, or split: boxwright convert."
+        "error",
+        "train or valid has no annotation file",
+        "Rename the folder that holds this split, or make new splits: boxwright convert.",
     ),
     "test-missing": Code(
         "warning", "there is a folder test without an annotation file", "Remove it, or export it again."
@@ -57,10 +70,8 @@ CODES: dict[str, Code] = {
         "copied as a file",
     ),
     # the JSON
-    "json-broken": Code("error", "the annotation file is no JSON or cannot be read", "Export the file again."),
-    "json-incomplete": Code(
-        "error", "images, annotations or categories is missing or no list of objects", "Export the file again."
-    ),
+    "json-broken": Code("error", "the annotation file is not valid JSON or cannot be read", _EXPORT),
+    "json-incomplete": Code("error", "images, annotations or categories is missing or not a list of objects", _EXPORT),
     "split-empty": Code("error", "the split lists no pictures", "Put pictures into it."),
     "split-without-boxes": Code("error", "train or valid has no usable box", "Annotate its pictures."),
     # pictures
@@ -72,19 +83,11 @@ CODES: dict[str, Code] = {
         "Merge the entries.",
         "merged into the first",
     ),
-    "path-traversal": Code(
-        "error", "a file_name leads outside its split", "Move the picture inside.", "entry and annotations removed"
-    ),
-    "picture-missing": Code(
-        "error", "a listed picture is not there", "Put it there, or remove its entry.", "entry and annotations removed"
-    ),
-    "picture-unsupported": Code(
-        "error", "a file is no JPEG, PNG, WebP or BMP", "Convert it.", "entry and annotations removed"
-    ),
+    "path-traversal": Code("error", "a file_name leads outside its split", "Move the picture inside.", _REMOVED),
+    "picture-missing": Code("error", "a listed picture does not exist", "Put it there, or remove its entry.", _REMOVED),
+    "picture-unsupported": Code("error", "a file is not a JPEG, PNG, WebP or BMP", "Convert it.", _REMOVED),
     "picture-too-large": Code("error", "a picture has more pixels than are accepted", "Make it smaller."),
-    "picture-broken": Code(
-        "error", "a picture is truncated or cannot be decoded", "Replace it.", "entry and annotations removed"
-    ),
+    "picture-broken": Code("error", "a picture is truncated or cannot be decoded", "Replace it.", _REMOVED),
     "picture-unreadable": Code("error", "a picture's file cannot be read", "Make it readable."),
     "picture-size": Code("error", "the JSON gives another size than the picture has", "Export both again."),
     "picture-rotated": Code(
@@ -99,35 +102,35 @@ CODES: dict[str, Code] = {
         "an EXIF tag turns or mirrors the picture without changing its sides",
         "Make sure that the boxes were drawn on the picture as viewers show it.",
     ),
-    "colour-mode": Code("note", "a picture is not 8-bit RGB; it is converted on the way in", "Nothing to do."),
-    "no-objects": Code("note", "pictures without objects; they are kept", "Nothing to do, if it is true."),
-    "same-picture": Code("warning", "the same file lies in one split several times", "Keep one."),
+    "colour-mode": Code("note", "a picture is not 8-bit RGB; it is converted when it is read", _NOTHING),
+    "no-objects": Code("note", "pictures without objects; they are kept", "Nothing to do if this is correct."),
+    "same-picture": Code("warning", "one split has the same file several times", "Keep one."),
     "similar-pictures": Code("note", "pictures of one split look alike", "Nothing to do; they add little."),
     "leak": Code(
         "warning",
-        "the same file lies in several splits: what is measured was learnt by heart",
+        "several splits have the same file: figures measured on it are too good",
         "Keep it in one of them.",
     ),
     "leak-similar": Code(
         "warning",
-        "pictures of several splits look alike: figures will flatter",
-        "Keep what was taken together in one split.",
+        "pictures of several splits look alike: figures will be too good",
+        "Keep pictures that were taken together in one split.",
     ),
     "leak-source": Code(
         "warning",
-        "copies that Roboflow made of one picture lie in several splits: figures will flatter",
+        "copies that Roboflow made of one picture are in several splits: figures will be too good",
         "Keep all copies in one split.",
     ),
     # annotations
     "annotation-key": Code(
-        "error", "image_id, category_id or iscrowd is missing or no whole number", "Correct the key."
+        "error", "image_id, category_id or iscrowd is missing or not a whole number", "Correct the key."
     ),
-    "annotation-id-missing": Code("warning", "an annotation has no id", "Number it.", "numbered"),
+    "annotation-id-missing": Code("warning", "an annotation has no id", "Give it an id.", "numbered"),
     "annotation-id-twice": Code(
         "warning", "two annotations have the same id; COCO's tools keep one of them", "Number them anew.", "renumbered"
     ),
     "annotation-id-zero": Code(
-        "note", "an annotation has the id 0, which pycocotools takes for no match", "Number from 1.", "renumbered"
+        "note", "an annotation has the id 0, which pycocotools reads as no match", "Number from 1.", "renumbered"
     ),
     "unknown-picture": Code(
         "error", "an annotation belongs to no listed picture", "Remove it, or list the picture.", "removed"
@@ -135,22 +138,22 @@ CODES: dict[str, Code] = {
     "unknown-category": Code("error", "an annotation's category is not listed", "List the category, or correct it."),
     "box-invalid": Code("error", "a box is not four finite numbers", "Write [x, y, width, height]."),
     "box-empty": Code("warning", "a box has no area; it is left out", "Draw it again, or remove it.", "removed"),
-    "box-tiny": Code("warning", "a box has a side under 2 pixels", "Remove it, if it is a slip of the mouse."),
+    "box-tiny": Code("warning", "a box has a side under 2 pixels", "Remove it if it was drawn by mistake."),
     "box-off-picture": Code(
         "warning", "a box lies wholly outside its picture; it is left out", "Draw it again, or remove it.", "removed"
     ),
     "box-larger": Code(
         "warning",
         "a box is larger than its picture",
-        "Look whether the picture was resized after it was annotated.",
+        "Check whether the picture was resized after it was annotated.",
     ),
     "box-outside": Code("warning", "a box reaches over the edge; it is clipped", "Clip it.", "clipped"),
     "annotation-twice": Code(
-        "warning", "the same box with the same class is there twice", "Remove one.", "the copy removed"
+        "warning", "the same box with the same class is listed twice", "Remove one.", "the copy removed"
     ),
     "annotation-contradiction": Code("warning", "the same box has two classes", "Keep one."),
-    "crowd": Code("note", "crowd annotations are measured around, not trained on", "Nothing to do."),
-    "mask-rle": Code("note", "run-length masks are not used; the boxes are", "Nothing to do."),
+    "crowd": Code("note", "crowd annotations are ignored in measuring and not trained on", _NOTHING),
+    "mask-rle": Code("note", "run-length masks are not used; the boxes are", _NOTHING),
     # categories
     "category-key": Code(
         "error", "a category's id or name is missing, not printable, or 'score'", "Correct or rename it."
@@ -158,13 +161,15 @@ CODES: dict[str, Code] = {
     "category-id-twice": Code("error", "two categories have the same id", "Keep one."),
     "category-name-twice": Code("error", "two categories have the same name", "Merge them."),
     "category-name-similar": Code(
-        "warning", "two category names differ in case or spaces only", "Merge them, or tell them apart."
+        "warning",
+        "two category names differ in case or spaces only",
+        "Merge them, or give them names that differ clearly.",
     ),
     "categories-differ": Code("error", "a split's categories are not those of train", "Export all splits together."),
     "category-unlisted": Code(
         "warning", "a class of train is not listed in another split", "Export all splits together."
     ),
-    "category-parent": Code("note", "a super-category without annotations is no class", "Nothing to do."),
+    "category-parent": Code("note", "a super-category without annotations is not a class", _NOTHING),
     "class-unused": Code("warning", "a class has no annotation in any split", "Remove the category, or annotate some."),
     "class-absent": Code(
         "warning", "a class that other splits have is absent from one", "Move pictures between the splits."
@@ -176,21 +181,21 @@ CODES: dict[str, Code] = {
         "Annotate more of the rare one.",
     ),
 }
-"""Every code ``boxwright check`` can give. ``docs/check.md`` is held to it by a test."""
+"""Every code ``boxwright check`` can report."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing found.
+    """One problem or note about the data.
 
     Attributes:
         code: key of ``CODES``.
-        message: what is wrong here, in one sentence.
-        split: where, if in one split.
+        message: what is wrong, in one sentence.
+        split: where, if it is in one split.
         file: picture, as ``file_name`` gives it, or the file or folder in question.
         image_id: picture id in the JSON.
-        annotation_id: annotation id in the JSON, of whatever type it has there.
-        position: of the entry in question in its list of the JSON; for the repair.
+        annotation_id: annotation id in the JSON, of the type it has there.
+        position: of the entry in its list of the JSON; for the repair.
     """
 
     code: str
@@ -206,17 +211,17 @@ class Finding:
 
     @property
     def level(self) -> Level:
-        """The code's."""
+        """Of its code."""
         return CODES[self.code].level
 
     @property
     def remedy(self) -> str:
-        """The code's."""
+        """Of its code."""
         return CODES[self.code].remedy
 
     @property
     def where(self) -> str:
-        """Split, file, picture and annotation, as far as they apply, for people."""
+        """Split, file, picture and annotation, as far as they apply, as text."""
         parts = [self.split, repr(self.file) if self.file is not None else None]
         parts += [f"picture id {self.image_id}"] if self.image_id is not None else []
         parts += [f"annotation id {self.annotation_id!r}"] if self.annotation_id is not None else []
@@ -227,13 +232,12 @@ class Finding:
 
     def to_json(self) -> dict[str, Any]:
         """As ``boxwright check --json`` writes it."""
-        return {
-            "code": self.code,
-            "level": self.level,
-            "split": self.split,
-            "file": self.file,
-            "image_id": self.image_id,
-            "annotation_id": self.annotation_id,
-            "message": self.message,
-            "remedy": self.remedy,
-        }
+        keys = ("code", "level", "split", "file", "image_id", "annotation_id", "message", "remedy")
+        return {key: getattr(self, key) for key in keys}
+
+
+def some_pictures(names: Sequence[str]) -> str:
+    """How many pictures, and the names of the first few, for a sentence."""
+    count = "1 picture" if len(names) == 1 else f"{len(names)} pictures"
+    rest = ", …" if len(names) > _MOST_NAMES else ""
+    return f"{count} ({', '.join(repr(name) for name in names[:_MOST_NAMES])}{rest})"

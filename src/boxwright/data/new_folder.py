@@ -14,10 +14,10 @@ __all__ = ["new_folder", "require_new_folder"]
 
 
 def require_new_folder(out: Path, source: Path) -> None:
-    """Refuse to write over anything, or into what is read.
+    """Refuse to overwrite anything, or to write into the source.
 
     Raises:
-        ConfigError: ``out`` is a file, a link to nothing, a folder that is not empty, or lies in ``source``.
+        ConfigError: ``out`` is a file, a broken link, a folder that is not empty, or lies in ``source``.
     """
     try:
         taken = out.is_symlink() if not out.exists() else not out.is_dir() or any(out.iterdir())
@@ -25,14 +25,14 @@ def require_new_folder(out: Path, source: Path) -> None:
     except (OSError, ValueError) as error:
         raise ConfigError(f"{str(out)!r} cannot be written: {error}.", "Choose another folder.") from error
     if taken:
-        raise ConfigError(f"{out} is there already and not empty.", "Give a new folder, or an empty one.")
+        raise ConfigError(f"{out} exists already and is not empty.", "Give a new folder, or an empty one.")
     if inside:
         raise ConfigError(f"{out} lies inside {source}.", "Give a folder outside the data.")
 
 
 @contextmanager
 def new_folder(out: Path) -> Iterator[Path]:
-    """A folder beside ``out`` that takes its name at the end (its place, where ``out`` is there), or is gone.
+    """A folder beside ``out`` that takes its name or its place at the end; after an error it is gone.
 
     Raises:
         ConfigError: it cannot be written.

@@ -1,4 +1,7 @@
-"""Writes a repaired copy of a data folder: what needs no guess is repaired, the rest stays as it is."""
+"""Writes a repaired copy of a data folder: what needs no guess is repaired, the rest stays as it is.
+
+To add a repair: one function, one row of ``REPAIRS``, and a text in the row of ``findings.CODES``.
+"""
 
 from __future__ import annotations
 
@@ -8,23 +11,23 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from boxwright.data.checks.annotations import clip
-from boxwright.data.checks.scan import PictureFacts
 from boxwright.runtime import DataError
 from boxwright.runtime.picture import SIDEWAYS
 
 from .checks import Inspection
-from .documents import ANNOTATIONS, Document, Entry, stays_inside
+from .checks.scan import PictureFacts
+from .documents import ANNOTATIONS, Box, Document, Entry, clip
+from .file_names import stays_inside
 from .findings import Finding
 from .new_folder import new_folder, require_new_folder
-from .turning import turn_box, turn_polygons
 
-__all__ = ["REPAIRS", "repair", "repair_folder"]
+__all__ = ["REPAIRS", "repair", "turn_box", "turn_polygons"]
 
 Progress = Callable[[int, int], object]
+Point = tuple[float, float]
 
 
-def repair_folder(inspection: Inspection, out: Path, advance: Progress | None = None) -> tuple[Finding, ...]:
+def repair(inspection: Inspection, out: str | Path, *, advance: Progress | None = None) -> tuple[Finding, ...]:
     """Write a repaired copy; the original is not touched. ``CODES`` says what is repaired, and how.
 
     Args:
@@ -33,15 +36,16 @@ def repair_folder(inspection: Inspection, out: Path, advance: Progress | None = 
         advance: called with (pictures copied, pictures in all), split by split.
 
     Returns:
-        The findings that were repaired. What is repairable in general is left alone where it would
-        be a guess here: an id that several pictures have, a picture of another size than the JSON says.
+        The findings that were repaired. A finding is left if its repair would be a guess here: an id that several
+        pictures have, a picture of another size than the JSON says.
 
     Raises:
         ConfigError: ``out`` holds files already, or lies in the data folder.
-        DataError: a file that cannot be read.
+        DataError: a file cannot be read.
     """
+    out = Path(out)
     require_new_folder(out, inspection.root)
-    unread = [one for one in inspection.findings if one.code in ("json-broken", "json-incomplete")]
+    unread = [finding for finding in inspection.findings if finding.code in ("json-broken", "json-incomplete")]
     if unread:
         raise DataError(f"{inspection.root}: {unread[0]}.", "What cannot be read cannot be repaired; export it again.")
     done: list[Finding] = []
@@ -53,13 +57,8 @@ def repair_folder(inspection: Inspection, out: Path, advance: Progress | None = 
     return tuple(done)
 
 
-def repair(inspection: Inspection, out: str | Path, *, advance: Progress | None = None) -> tuple[Finding, ...]:
-    """See ``repair_folder``."""
-    return repair_folder(inspection, Path(out), advance)
-
-
 class _Draft:
-    """One split's JSON document while it is repaired. What is taken out becomes None, so that positions hold."""
+    """One split's JSON document during the repair. A removed entry becomes None, so that positions stay valid."""
 
     def __init__(self, document: Document, facts: Mapping[str, PictureFacts], findings: Sequence[Finding]) -> None:
         self._raw = document.raw
@@ -73,34 +72,39 @@ class _Draft:
             self.of_picture[entry.image_id].append(entry.position)
         used = Counter(entry.id for entry in document.images)
         self.by_id = {entry.id: entry for entry in document.images if used[entry.id] == 1}
-        numbers = [one["id"] for one in document.raw["annotations"] if isinstance(one.get("id"), int)]
-        self._free = max(numbers, default=0)
-        self._found: dict[str, list[Finding]] = defaultdict(list)
+        ids = (annotation.get("id") for annotation in document.raw["annotations"])
+        self._largest_id = max((number for number in ids if isinstance(number, int)), default=0)
+        self._findings: dict[str, list[Finding]] = defaultdict(list)
         for finding in findings:
             if finding.split == document.split:
-                self._found[finding.code].append(finding)
-        self.misfits = {finding.image_id for finding in self._found["picture-size"]}
+                self._findings[finding.code].append(finding)
+        self.wrong_sizes = {finding.image_id for finding in self._findings["picture-size"]}
 
     def repair(self) -> Iterator[Finding]:
-        """Repair what can be; yields the findings that were."""
-        for code, repair in REPAIRS.items():
-            yield from (finding for finding in self._found[code] if repair(self, finding))
+        """Apply ``REPAIRS``; yields the findings that were repaired."""
+        for code, repair_finding in REPAIRS.items():
+            yield from (finding for finding in self._findings[code] if repair_finding(self, finding))
 
     def free_id(self) -> int:
-        """An annotation id that none has."""
-        self._free += 1
-        return self._free
+        """An annotation id that is not used."""
+        self._largest_id += 1
+        return self._largest_id
 
     def document(self) -> Entry:
         """The JSON document as it is now."""
         images = [image for image in self.images if image is not None]
-        return {**self._raw, "images": images, "annotations": [one for one in self.annotations if one is not None]}
+        annotations = [annotation for annotation in self.annotations if annotation is not None]
+        return {**self._raw, "images": images, "annotations": annotations}
+
+
+def _position(finding: Finding) -> int:
+    assert finding.position is not None, "findings about entries have a position"
+    return finding.position
 
 
 def _drop_picture(draft: _Draft, finding: Finding) -> bool:
-    """Take out the entry; its annotations too, unless another picture has the same id."""
-    assert finding.position is not None, "findings about entries have a position"
-    draft.images[finding.position] = None
+    """Remove the entry; its annotations too, unless another picture has the same id."""
+    draft.images[_position(finding)] = None
     entry = draft.by_id.get(finding.image_id) if finding.image_id is not None else None
     for position in draft.of_picture[entry.id] if entry else ():
         draft.annotations[position] = None
@@ -108,18 +112,16 @@ def _drop_picture(draft: _Draft, finding: Finding) -> bool:
 
 
 def _drop_annotation(draft: _Draft, finding: Finding) -> bool:
-    assert finding.position is not None, "findings about entries have a position"
-    there = draft.annotations[finding.position] is not None
-    draft.annotations[finding.position] = None
-    return there
+    exists = draft.annotations[_position(finding)] is not None
+    draft.annotations[_position(finding)] = None
+    return exists
 
 
 def _clip(draft: _Draft, finding: Finding) -> bool:
-    """Clip a box to its picture; the area stays that of a mask, where there is one."""
-    assert finding.position is not None, "findings about entries have a position"
-    annotation, entry = draft.annotations[finding.position], draft.boxes[finding.position]
+    """Clip a box to its picture; the area of a mask is kept."""
+    annotation, entry = draft.annotations[_position(finding)], draft.boxes[_position(finding)]
     picture = draft.by_id.get(entry.image_id)
-    size = picture.size if picture and picture.id not in draft.misfits else None
+    size = picture.size if picture and picture.id not in draft.wrong_sizes else None
     clipped = clip(entry.box, size) if size else None
     if annotation is None or clipped is None:
         return False
@@ -131,20 +133,19 @@ def _clip(draft: _Draft, finding: Finding) -> bool:
 
 
 def _turn(draft: _Draft, finding: Finding) -> bool:
-    """Boxes and polygons drawn on the stored picture, moved to where they lie on the upright one."""
-    assert finding.position is not None, "findings about entries have a position"
-    image, picture = draft.images[finding.position], draft.by_id.get(finding.image_id or 0)
-    owned = [draft.annotations[position] for position in draft.of_picture[finding.image_id or 0]]
-    annotations = [one for one in owned if one is not None]
-    if image is None or picture is None or not all(_can_be_turned(one) for one in annotations):
+    """Move boxes and polygons drawn on the stored picture to where they lie on the upright one."""
+    image, picture = draft.images[_position(finding)], draft.by_id.get(finding.image_id or 0)
+    own = [draft.annotations[position] for position in draft.of_picture[finding.image_id or 0]]
+    annotations = [annotation for annotation in own if annotation is not None]
+    if image is None or picture is None or not all(_can_be_turned(annotation) for annotation in annotations):
         return False
-    seen = draft.facts[picture.file_name]
+    facts = draft.facts[picture.file_name]
     for annotation in annotations:
         x, y, width, height = annotation["bbox"]
-        annotation["bbox"] = list(turn_box((x, y, width, height), seen.stored, seen.turn))
+        annotation["bbox"] = list(turn_box((x, y, width, height), facts.stored, facts.turn))
         if annotation.get("segmentation"):
-            annotation["segmentation"] = turn_polygons(annotation["segmentation"], seen.stored, seen.turn)
-    image["width"], image["height"] = seen.size
+            annotation["segmentation"] = turn_polygons(annotation["segmentation"], facts.stored, facts.turn)
+    image["width"], image["height"] = facts.size
     return True
 
 
@@ -153,7 +154,7 @@ def _can_be_turned(annotation: Entry) -> bool:
 
 
 def _merge(draft: _Draft, finding: Finding) -> bool:
-    """Give the annotations of later entries of a file to its first; not where another file has one of their ids."""
+    """Give the annotations of a file's later entries to its first; not if another file has one of their ids."""
     mine = [entry for entry in draft.entries if entry.file_name == finding.file]
     mine = [entry for entry in mine if draft.images[entry.position] is not None]
     ids = {entry.id for entry in mine}
@@ -169,26 +170,24 @@ def _merge(draft: _Draft, finding: Finding) -> bool:
 
 
 def _renumber(draft: _Draft, finding: Finding) -> bool:
-    assert finding.position is not None, "findings about entries have a position"
-    annotation = draft.annotations[finding.position]
+    annotation = draft.annotations[_position(finding)]
     if annotation is not None:
         annotation["id"] = draft.free_id()
     return annotation is not None
 
 
 def _fill_size(draft: _Draft, finding: Finding) -> bool:
-    """Write the size; not where the boxes may have been drawn on the picture as stored."""
-    assert finding.position is not None, "findings about entries have a position"
-    image, seen = draft.images[finding.position], draft.facts.get(finding.file or "")
-    if image is None or seen is None or seen.error is not None or seen.turn in SIDEWAYS:
+    """Write the size; not if the boxes may have been drawn on the picture as stored."""
+    image, facts = draft.images[_position(finding)], draft.facts.get(finding.file or "")
+    if image is None or facts is None or facts.error is not None or facts.turn in SIDEWAYS:
         return False
-    for key, side in zip(("width", "height"), seen.size, strict=True):
+    for key, side in zip(("width", "height"), facts.size, strict=True):
         image[key] = side if image.get(key) is None else image[key]
     return True
 
 
 def _by_copying(draft: _Draft, finding: Finding) -> bool:
-    """Only what is listed is copied, and through links."""
+    """Nothing to change: only listed pictures are copied, and links are followed."""
     return True
 
 
@@ -212,12 +211,12 @@ REPAIRS: dict[str, Callable[[_Draft, Finding], bool]] = {
     "picture-unlisted": _by_copying,
     "stray-folder": _by_copying,
 }
-"""How a finding is repaired, by code, in this order; each says whether it did."""
+"""How a finding is repaired, by code, in this order; each function returns whether it repaired the finding."""
 
 
 def _write(raw: Entry, source: Path, target: Path, advance: Progress | None) -> None:
     target.mkdir(parents=True)
-    names = list(dict.fromkeys(_present(raw["images"], source)))
+    names = list(dict.fromkeys(_existing(raw["images"], source)))
     for number, name in enumerate(names, start=1):
         (target / name).parent.mkdir(parents=True, exist_ok=True)
         _copy(source / name, target / name)
@@ -230,7 +229,7 @@ def _write(raw: Entry, source: Path, target: Path, advance: Progress | None) -> 
 
 
 def _copy(source: Path, target: Path) -> None:
-    """Through a symbolic link: the file itself."""
+    """Copy a file; of a symbolic link, the file it points to."""
     try:
         content = source.read_bytes()
     except OSError as error:
@@ -238,8 +237,44 @@ def _copy(source: Path, target: Path) -> None:
     target.write_bytes(content)
 
 
-def _present(images: list[Entry], source: Path) -> Iterator[str]:
+def _existing(images: list[Entry], source: Path) -> Iterator[str]:
     for image in images:
         name: Any = image.get("file_name")
         if isinstance(name, str) and name and "\0" not in name and stays_inside(name) and (source / name).is_file():
             yield name
+
+
+def turn_box(box: Box, stored: tuple[int, int], orientation: int) -> Box:
+    """A box x, y, width, height drawn on the stored picture, on the upright picture.
+
+    Args:
+        box: pixels.
+        stored: (width, height) of the stored picture.
+        orientation: EXIF 2.32, section 4.6.4, tag 274: 1..8.
+    """
+    x, y, width, height = box
+    corners = [_turn_point(corner, stored, orientation) for corner in ((x, y), (x + width, y + height))]
+    left, right = sorted(corner[0] for corner in corners)
+    top, bottom = sorted(corner[1] for corner in corners)
+    return left, top, right - left, bottom - top
+
+
+def turn_polygons(polygons: list[Any], stored: tuple[int, int], orientation: int) -> list[Any]:
+    """COCO polygons [[x1, y1, x2, y2, …], …], see ``turn_box``; anything but a polygon of numbers stays as it is."""
+    return [_turn_polygon(polygon, stored, orientation) for polygon in polygons]
+
+
+def _turn_polygon(polygon: Any, stored: tuple[int, int], orientation: int) -> Any:
+    if not isinstance(polygon, list) or len(polygon) % 2 or not all(isinstance(side, int | float) for side in polygon):
+        return polygon
+    points = zip(polygon[::2], polygon[1::2], strict=True)
+    return [side for point in points for side in _turn_point(point, stored, orientation)]
+
+
+def _turn_point(point: Point, stored: tuple[int, int], orientation: int) -> Point:
+    (x, y), (width, height) = point, stored
+    if orientation in (2, 3, 7, 8):
+        x = width - x
+    if orientation in (3, 4, 6, 7):
+        y = height - y
+    return (y, x) if orientation in (5, 6, 7, 8) else (x, y)

@@ -1,4 +1,4 @@
-"""A contact sheet of augmented pictures, for people who would rather look than read."""
+"""A sheet of augmented pictures, to see what a recipe does."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from boxwright.inputs.drawing import PALETTE, write_label
 from boxwright.runtime import ConfigError, InputSpec
 
 from .augment import Augmentation
-from .coco import Split
 from .dataset import PictureDataset, Sample
+from .records import Split
 
 __all__ = ["CAPTION", "EPOCHS", "GAP", "augmented_sheet"]
 
 EPOCHS = 4
-"""Augmented versions of each picture: what the first epochs of a training see."""
+"""Augmented versions of each picture: those of the first epochs of a training."""
 
 GAP = 6
 """Pixels around every cell."""
@@ -31,18 +31,18 @@ _WIDEST_CELL = 470  # pixels; five of them and their gaps make less than 2400
 def augmented_sheet(
     split: Split, names: Sequence[str], spec: InputSpec, recipe: str, count: int, seed: int = 0
 ) -> Image.Image:
-    """Pictures as a training with this seed sees them: a row each, left as is, then in epochs 0..3.
+    """Pictures as a training with this seed sees them: one row per picture, unchanged, then in epochs 0..3.
 
     Args:
-        split: what would be trained on; the pictures are spread evenly over it, one with objects at least.
+        split: the training split; the pictures are spread evenly over it, and at least one has objects.
         names: class names by index.
         spec: the canvas.
         recipe: key of ``RECIPES``.
         count: rows, at least 1; fewer if the split has fewer pictures.
-        seed: of the training, not negative; it also decides which pictures are shown.
+        seed: of the training, not negative; also decides which pictures are shown.
 
     Returns:
-        RGB, at most 2400 pixels wide; canvases are made smaller for it, not larger.
+        RGB, at most 2400 pixels wide; large canvases are made smaller, small ones stay.
 
     Raises:
         ConfigError: an unknown recipe, or a count below 1.
@@ -90,7 +90,7 @@ def _cell(sample: Sample, names: Sequence[str], caption: str) -> Image.Image:
 
 
 def _draw_boxes(picture: Image.Image, boxes: np.ndarray, labels: Sequence[int], names: Sequence[str]) -> None:
-    """Onto the picture, xyxy in its pixels; the right and lower edges are its last pixels inside."""
+    """Draw boxes, xyxy in pixels of the picture; the right and lower edges are drawn on the last pixels inside."""
     pen = ImageDraw.Draw(picture)
     font = ImageFont.load_default(size=12)
     for (left, top, right, bottom), label in zip(boxes.tolist(), labels, strict=True):

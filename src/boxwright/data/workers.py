@@ -1,4 +1,4 @@
-"""Loader processes: how they start and end, and the memory in which they hand over batches."""
+"""Loader processes: how they start and end, and the shared memory in which they build batches."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _PRELOADED = ["boxwright.data.dataset"]
 
 
 class _LoaderProcess(_Process):
-    """A process that knows nothing of the caller's script, so that the script needs no ``__main__`` guard."""
+    """A process that does not import the caller's script, so that the script needs no ``__main__`` guard."""
 
     @staticmethod
     def _Popen(process_obj: BaseProcess) -> Any:  # noqa: N802
@@ -50,17 +50,17 @@ class _LoaderProcess(_Process):
 class LoaderContext(_Context):
     """How loader processes start: forked from a server that has imported what they need, never from the caller.
 
-    A fork of the caller would inherit every lock that one of its threads holds just then, and never
-    get it. On Windows each process starts from nothing.
+    A fork of the caller would inherit locks that its other threads hold at that moment and that nobody
+    would release. On Windows each process starts from nothing.
     """
 
     Process = _LoaderProcess
 
 
 def start_server() -> None:
-    """Let the server begin its imports (seconds of them) while the caller does something else.
+    """Let the server begin its imports, which take seconds, while the caller does something else.
 
-    Nothing happens if it runs, or where there is none.
+    Does nothing if the server runs already, and on Windows, which has no server.
     """
     if sys.platform == "win32":
         return
@@ -73,7 +73,7 @@ def start_server() -> None:
 
 @contextmanager
 def _interrupts_held() -> Iterator[None]:
-    """What starts meanwhile never sees Ctrl-C: the terminal sends it to all, and only the caller is to answer."""
+    """A process started meanwhile ignores Ctrl-C: the terminal sends it to all, but only the caller may react."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
@@ -83,7 +83,7 @@ def _interrupts_held() -> Iterator[None]:
 
 @contextmanager
 def _script_hidden() -> Iterator[None]:
-    """``multiprocessing`` has a new process import the caller's script unless it finds neither name nor file."""
+    """Hide the script's name and file: with either, ``multiprocessing`` imports the script in a new process."""
     main = sys.modules["__main__"]
     names = vars(main)
     kept = [(name, names[name]) for name in ("__spec__", "__file__") if name in names]
@@ -97,10 +97,10 @@ def _script_hidden() -> Iterator[None]:
 
 
 def ready_worker(number: int) -> None:
-    """What a loader process does first, as ``worker_init_fn``.
+    """The ``worker_init_fn`` of a loader process.
 
-    It keeps freed memory, and ends when the process that wanted it does: its parent is the server,
-    which lives as long as its children.
+    The process keeps freed memory, and ends when its caller does. Its parent would not end it: that is the
+    server, which runs as long as its children.
     """
     keep_freed_memory()
     threading.Thread(target=_end_with_caller, daemon=True).start()
@@ -115,31 +115,31 @@ def _end_with_caller() -> None:
 
 @dataclass(frozen=True)
 class Parked:
-    """Where a batch under way lies: the first ``count`` canvases of a slot of a ``BatchMemory``."""
+    """Where a batch is on its way between processes: the first ``count`` canvases of a slot of a ``BatchMemory``."""
 
     memory: int
     slot: int
     count: int
 
     def collect(self) -> Tensor:
-        """The canvases, uint8 [count, 3, H, W], uncopied; the slot is free again when no tensor shows them."""
+        """The canvases, uint8 [count, 3, H, W], not copied; the slot is free again when no tensor uses it."""
         return _memories[self.memory].collect(self)
 
 
 class BatchMemory:
-    """Shared memory in which loader processes build batches, used again and again.
+    """Shared memory in which loader processes build batches; every slot is used many times.
 
     A new shared tensor for every batch costs a page fault for each 4 KiB of it on both sides, and a
-    file descriptor sent; that is more than a canvas from the cache costs. Each process has slots of
-    its own, so that none needs a lock; it marks one taken, and the caller marks it free.
+    file descriptor; that is more than reading a canvas from the cache. Each process has its own
+    slots, so that no lock is needed: the process marks a slot as used, the caller marks it as free.
 
     Args:
-        workers: loader processes.
-        slots: of each.
+        workers: number of loader processes.
+        slots: per process.
         shape: of a full batch's canvases, [N, 3, H, W].
 
     Raises:
-        ConfigError: the machine shares less memory than that.
+        ConfigError: the machine has too little shared memory.
     """
 
     def __init__(self, workers: int, slots: int, shape: tuple[int, int, int, int]) -> None:
@@ -153,7 +153,7 @@ class BatchMemory:
         _memories[self._number] = self
 
     def take(self, count: int) -> tuple[Tensor, Parked] | None:
-        """In a loader process: room for ``count`` canvases, uint8 [count, 3, H, W]; None if there is none just now."""
+        """In a loader process: room for ``count`` canvases, uint8 [count, 3, H, W]; None if no slot is free."""
         worker = get_worker_info()
         if worker is None or count > self._canvases.shape[1]:
             return None
@@ -166,8 +166,8 @@ class BatchMemory:
     def collect(self, parked: Parked) -> Tensor:
         """In the caller: see ``Parked.collect``."""
         shown = self._canvases[parked.slot, : parked.count].numpy()
-        freeing = weakref.finalize(shown, self._taken.__setitem__, parked.slot, 0)  # a tensor's storage keeps the array
-        freeing.atexit = False
+        release = weakref.finalize(shown, self._taken.__setitem__, parked.slot, 0)  # the tensor keeps the array alive
+        release.atexit = False
         return torch.from_numpy(shown)
 
 

@@ -1,8 +1,7 @@
-"""Whether one model is better than another, on the same pictures."""
+"""Is one model better than another on the same pictures?"""
 
 from __future__ import annotations
 
-import shlex
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,15 +11,13 @@ import numpy as np
 
 from boxwright.metrics.comparison import Comparison
 from boxwright.metrics.comparison import compare as compare_matches
-from boxwright.runtime import ArchiveError, ConfigError, ContractError, DataError, ModelSpec
-from boxwright.runtime.bundle import RUN_SPEC
+from boxwright.runtime import ConfigError, ContractError, DataError, ModelSpec
 
 from .evaluate import Progress, detect_split
-from .results import RESULTS, SplitResults
+from .results import TRUTH_PARTS, SplitResults
+from .run import read_run
 
 __all__ = ["Contender", "compare", "read_run"]
-
-_TRUTH = ("boxes", "labels", "crowd", "area")
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,7 +28,7 @@ class Contender:
         name: of the model; its path where two have the same name.
         source: run folder or archive.
         spec: of the model.
-        results: on the pictures that all are compared on.
+        results: on the pictures that all models are compared on.
     """
 
     name: str
@@ -48,28 +45,31 @@ def compare(
     device: str = "cpu",
     progress: Progress | None = None,
 ) -> tuple[tuple[Contender, ...], tuple[Comparison, ...]]:
-    """Compare every further model with the first, each at its own operating point, by a paired bootstrap.
+    """Compare every further model with the first on the same pictures, by a paired bootstrap.
+
+    Each model is measured at its own operating point.
 
     Args:
         sources: two or more run folders; with ``data`` also archives.
-        data: folder to measure on anew; by default the validation detections that the runs keep.
+        data: folder to measure on; by default the validation detections that the runs keep are compared.
         split: of ``data``; ``valid`` by default.
         device: a torch device.
-        progress: called with (pictures done, pictures in all) of each model that is measured.
+        progress: called with (pictures done, pictures in all) for each model that is measured.
 
     Returns:
-        The models, and one comparison for every model but the first.
+        The models, and one comparison for each model except the first.
 
     Raises:
-        ArchiveError: a run cannot be read, or keeps no detections.
+        ArchiveError: a run or archive cannot be read, or a run keeps no detections.
         ConfigError: fewer than two models, or a split without ``data``.
-        ContractError: their classes differ.
-        DataError: they were measured on other pictures or boxes.
+        ContractError: the classes of the models differ, or those of the data.
+        DataError: the data cannot be read, or the models were measured on different pictures or boxes.
+        MissingDependency: nothing that is installed can run a model.
     """
     if len(sources) < 2:
         raise ConfigError("One model alone cannot be compared.", "Give two or more.")
     if data is None and split not in (None, "valid"):
-        raise ConfigError(f"Runs keep what they found in valid, not in {split}.", "Give --data FOLDER as well.")
+        raise ConfigError(f"Runs keep their detections on valid, not in {split}.", "Give --data FOLDER as well.")
     paths = [Path(source) for source in sources]
     measured = [
         read_run(path) if data is None else detect_split(path, data, split or "valid", device=device, progress=progress)
@@ -85,37 +85,16 @@ def compare(
     return contenders, tuple(_compared(first, other) for other in others)
 
 
-def read_run(run: Path) -> tuple[SplitResults, ModelSpec]:
-    """What a run's best epoch found on validation, and its specification.
-
-    Raises:
-        ArchiveError: not the folder of a run with a trained model, or files in it that do not belong together.
-    """
-    if run.suffix == ".mar" and run.is_file():
-        raise ArchiveError(f"{run}: an archive keeps no detections.", "Give a run folder; compare also takes --data.")
-    if not run.is_dir():
-        raise ArchiveError(f"{run}: no such folder.", "Give a folder that boxwright train made.")
-    if not (run / RUN_SPEC).is_file():
-        begun = (run / "config.yaml").is_file()
-        remedy = f"Finish it: boxwright train --resume {shlex.quote(str(run))}" if begun else "Give a run folder."
-        raise ArchiveError(f"{run}: holds no finished model.", remedy)
-    spec, results = ModelSpec.load(run / RUN_SPEC), SplitResults.load(run / RESULTS)
-    measured = spec.measured.get(results.split, {})
-    if results.class_names != spec.class_names or measured.get("images") != len(results.file_names):
-        raise ArchiveError(f"{run / RESULTS} and {run / RUN_SPEC} are not of one run.", "Put the right one back.")
-    return results, spec
-
-
 def _names(paths: Sequence[Path], specs: Sequence[ModelSpec]) -> list[str]:
-    often = Counter(spec.name for spec in specs)
-    return [spec.name if often[spec.name] == 1 else str(path) for path, spec in zip(paths, specs, strict=True)]
+    counts = Counter(spec.name for spec in specs)
+    return [spec.name if counts[spec.name] == 1 else str(path) for path, spec in zip(paths, specs, strict=True)]
 
 
 def _require_same(first: Contender, other: Contender) -> None:
     both = f"{first.source} and {other.source}"
     if first.results.class_names != other.results.class_names:
         raise ContractError(
-            f"{both}: one knows {list(first.results.class_names)}, the other {list(other.results.class_names)}.",
+            f"{both}: one detects {list(first.results.class_names)}, the other {list(other.results.class_names)}.",
             "Compare models of the same classes.",
         )
     remedy = "Measure both on the same data: --data FOLDER."
@@ -126,7 +105,7 @@ def _require_same(first: Contender, other: Contender) -> None:
         culprit = f"{apart[0]!r} is only in one" if apart else "their order differs"
         raise DataError(f"{both} were measured on other pictures: {culprit}.", remedy)
     for name, one, two in zip(first.results.file_names, first.results.truths, other.results.truths, strict=True):
-        if not all(np.array_equal(getattr(one, part), getattr(two, part)) for part in _TRUTH):
+        if not all(np.array_equal(getattr(one, part), getattr(two, part)) for part in TRUTH_PARTS):
             raise DataError(f"{both} were measured on other annotations: {name!r} differs.", remedy)
 
 

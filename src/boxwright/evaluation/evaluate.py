@@ -1,4 +1,4 @@
-"""Measures a trained model on a split, along the path that serves it."""
+"""Measure a trained model on a split, with the code that serves it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from boxwright.data import SPLITS, Split, read_split
+from boxwright.data import SPLITS, read_split
 from boxwright.metrics import Figures
 from boxwright.metrics.bootstrap import Intervals, intervals
 from boxwright.metrics.figures import figures_of
@@ -34,14 +34,14 @@ Progress = Callable[[int, int], object]
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """What was measured.
+    """The result of measuring a model.
 
     Attributes:
-        figures: at the model's operating point, or the threshold given.
+        figures: at the model's operating point, or at the given threshold.
         intervals: of these figures, 95 %.
-        spec: of the model, its operating point the one used.
+        spec: of the model, with the operating point that was used.
         results: detections and ground truth.
-        seconds: to load the model, decode and detect.
+        seconds: for loading the model, decoding and detecting.
     """
 
     figures: Figures
@@ -52,7 +52,7 @@ class Evaluation:
 
     @property
     def split(self) -> str:
-        """Measured on."""
+        """The split that was measured on."""
         return self.results.split
 
     def to_document(self) -> dict[str, Any]:
@@ -77,8 +77,8 @@ def evaluate(
 ) -> Evaluation:
     """Measure a run or an archive on a split.
 
-    Pictures go one by one through ``Predictor``, as they do in training's validation and in the
-    server, so that the figures are the same.
+    Every picture goes through the preprocessing and the network as in the validation of a training and in the
+    server, one at a time, so the figures are the same.
 
     Args:
         source: run folder or ``.mar``.
@@ -88,10 +88,13 @@ def evaluate(
         device: a torch device.
         progress: called with (pictures done, pictures in all).
 
+    Returns:
+        Figures with their intervals, detections and ground truth.
+
     Raises:
         ArchiveError: the model cannot be read.
         ConfigError: the threshold is outside [0, 1].
-        ContractError: the data has other classes.
+        ContractError: the classes of the data are not those of the model.
         DataError: the data cannot be read.
         MissingDependency: nothing that is installed can run the model.
     """
@@ -113,14 +116,9 @@ def detect_split(
     if split not in SPLITS:
         raise DataError(f"There is no split {split!r}.", f"Use {', '.join(SPLITS)}.")
     records = read_split(Path(data), split, predictor.spec.classes)
-    found = _detect(predictor, records, progress)
-    return SplitResults.of(records, Path(data) / split, predictor.spec.class_names, found), predictor.spec
-
-
-def _detect(predictor: PicturePredictor, records: Split, progress: Progress | None) -> list[Detections]:
-    found = []
+    detections: list[Detections] = []
     for number, record in enumerate(records.pictures, start=1):
-        found.extend(predictor.detect([predictor.prepare(record.path)]))
+        detections.extend(predictor.detect([predictor.prepare(record.path)]))
         if progress:
             progress(number, len(records.pictures))
-    return found
+    return SplitResults.of(records, Path(data) / split, predictor.spec.class_names, detections), predictor.spec

@@ -1,4 +1,4 @@
-"""The operating point of a model, chosen from what it found on validation, and written into its specification."""
+"""The operating point of a model: chosen from its detections on validation, and written into its specification."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from boxwright.metrics import Figures, Matches, fbeta_at
+from boxwright.host.files import write_text
+from boxwright.metrics import Figures, Matches, fbeta_at, none_if_nan
 from boxwright.metrics.bootstrap import Intervals, intervals
-from boxwright.metrics.figures import figures_of
+from boxwright.metrics.figures import REPORTED, figures_of
 from boxwright.metrics.interval import Interval
 from boxwright.metrics.objective import Choice, Objective, choose
 from boxwright.runtime import ConfigError, ModelSpec, OperatingPoint
@@ -30,8 +31,6 @@ __all__ = [
     "write_spec",
 ]
 
-_REPORTED = ("map", "map_50", "map_75", "f2", "f2_macro", "precision", "recall", "images")
-
 
 def measured_spec(spec: ModelSpec, results: SplitResults, objective: Objective, by_class: bool = False) -> ModelSpec:
     """The specification with its operating point and the figures there, with their intervals.
@@ -40,7 +39,7 @@ def measured_spec(spec: ModelSpec, results: SplitResults, objective: Objective, 
         spec: of the model.
         results: on validation.
         objective: what the operating point maximises.
-        by_class: report each class that has boxes enough from its own threshold.
+        by_class: report each class with enough boxes from its own threshold.
 
     Raises:
         ConfigError: the objective cannot be attained.
@@ -58,21 +57,21 @@ def measured_spec(spec: ModelSpec, results: SplitResults, objective: Objective, 
 
 
 def reported_figures(results: SplitResults, thresholds: NDArray[np.float64]) -> dict[str, Any]:
-    """Figures of what an endpoint can show, for JSON: of the detections from the thresholds on alone.
+    """The figures that an endpoint can reach, for JSON: of the detections that reach the thresholds alone.
 
-    F2, precision and recall are those of all detections; mAP is lower, since it also ranks fainter ones.
+    F2, precision and recall equal those of all detections. mAP is lower, since it also ranks fainter detections.
 
     Args:
         results: on a split.
         thresholds: float64 [K], lowest reported score of each class.
     """
-    cut = replace(results, found=tuple(one.filter_by_score(thresholds) for one in results.found))
-    document = figures_of(cut.matches(), thresholds).to_document(results.class_names)
-    return {name: document[name] for name in _REPORTED}
+    answered = tuple(one.filter_by_score(thresholds) for one in results.detections)
+    document = figures_of(replace(results, detections=answered).matches(), thresholds).to_document(results.class_names)
+    return {name: document[name] for name in REPORTED}
 
 
 def with_reported(spec: ModelSpec, run: Path) -> ModelSpec:
-    """The specification with its ``reported`` figures, where an older run lacks them and keeps its detections."""
+    """The specification with its ``reported`` figures, which an older run lacks; they need the run's detections."""
     if not (run / RESULTS).is_file():
         return spec
     results = SplitResults.load(run / RESULTS)
@@ -86,10 +85,10 @@ def with_reported(spec: ModelSpec, run: Path) -> ModelSpec:
 def _measured_by_class(
     point: OperatingPoint, objective: Objective, matches: Matches, figures: Figures, measured: Intervals
 ) -> OperatingPoint:
-    """The operating point with its value at the classes' own thresholds, where a bound must hold as well.
+    """The operating point with its value at the classes' own thresholds, where the bound must hold as well.
 
     Raises:
-        ConfigError: classes without a threshold of their own pull the pooled figure below the bound.
+        ConfigError: classes without a threshold of their own push the pooled figure below the bound.
     """
     if objective.figure == "f":
         thresholds = np.array([one.threshold for one in figures.per_class])
@@ -102,14 +101,12 @@ def _measured_by_class(
                 "Use one threshold for all classes (--global), or ask for less.",
             )
     interval = measured.figures.get(objective.maximised)
-    return replace(point, value=_null_if_nan(value), value_interval=_ends(interval))
+    return replace(point, value=none_if_nan(value), value_interval=_ends(interval))
 
 
 def write_spec(run: Path, spec: ModelSpec) -> None:
     """Write a run's ``spec.json``, whole or not at all."""
-    part = run / f"{RUN_SPEC}.part"
-    part.write_text(spec.to_json(), encoding="utf-8")
-    part.replace(run / RUN_SPEC)
+    write_text(run / RUN_SPEC, spec.to_json())
 
 
 def interval_document(measured: Intervals, names: Sequence[str]) -> dict[str, Any]:
@@ -151,20 +148,18 @@ def _interval(ends: Sequence[float] | None) -> Interval:
 
 
 def _point(choice: Choice, objective: Objective, results: SplitResults, by_class: bool) -> OperatingPoint:
-    scores = [one.scores.astype(np.float64) for one in results.found]
-    labels = [one.labels for one in results.found]
-    every, label_of = np.concatenate([np.zeros(0), *scores]), np.concatenate([np.zeros(0, np.int64), *labels])
+    matches = results.matches()
     per_class = {
-        results.class_names[label]: _between(threshold, every[label_of == label])
+        results.class_names[label]: _between(threshold, matches.scores[matches.rows_of(label)])
         for label, threshold in choice.per_class.items()
     }
-    threshold, interval = _between(choice.threshold, every), _ends(choice.interval)
+    threshold, interval = _between(choice.threshold, matches.scores), _ends(choice.interval)
     return OperatingPoint(
         threshold=threshold,
         objective=str(objective),
-        value=_null_if_nan(choice.value),
+        value=none_if_nan(choice.value),
         split=results.split,
-        interval=None if interval is None else (min(interval[0], threshold), interval[1]),  # it holds the threshold
+        interval=None if interval is None else (min(interval[0], threshold), interval[1]),  # include the threshold
         value_interval=_ends(choice.value_interval),
         per_class=per_class,
         by_class=by_class,
@@ -172,16 +167,12 @@ def _point(choice: Choice, objective: Objective, results: SplitResults, by_class
 
 
 def _between(threshold: float, scores: NDArray[np.float64]) -> float:
-    """Halfway from a threshold down to the next score, or to 0: it reports the same detections.
+    """Halfway from a threshold down to the next score, or to 0: the same detections reach it.
 
-    A threshold that is a score loses its own detection wherever another runtime rounds that score down.
+    With a threshold equal to a score, that detection is lost wherever another backend rounds the score down.
     """
     return float((threshold + scores[scores < threshold].max(initial=0.0)) / 2)
 
 
 def _ends(interval: Interval | None) -> tuple[float, float] | None:
     return None if interval is None or np.isnan(interval.low) else (interval.low, interval.high)
-
-
-def _null_if_nan(value: float) -> float | None:
-    return None if np.isnan(value) else float(value)

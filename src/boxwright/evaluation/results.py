@@ -1,4 +1,4 @@
-"""What a model found in a split, and what there was to find: all that figures are made of."""
+"""The detections of a model on a split, with the ground truth: all that the figures are computed from."""
 
 from __future__ import annotations
 
@@ -13,13 +13,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from boxwright.data import Split
+from boxwright.host.files import replacing
 from boxwright.metrics import GroundTruth, Matches, match_detections
 from boxwright.runtime import ArchiveError, Detections
 
-__all__ = ["RESULTS", "SplitResults", "detections_of", "detections_to_columns", "ground_truth_of"]
+__all__ = ["RESULTS", "TRUTH_PARTS", "SplitResults", "detections_of", "detections_to_columns", "ground_truth_of"]
 
 RESULTS = "detections.npz"
-"""Where a run keeps what its best epoch found in the validation split."""
+"""The file in which a run keeps the detections of its best epoch on the validation split."""
+TRUTH_PARTS = ("boxes", "labels", "crowd", "area")
+"""The arrays of a ``GroundTruth``."""
 _COLUMNS: dict[str, tuple[type[np.generic], int]] = {
     "names": (np.uint8, 1),
     "sizes": (np.int64, 2),
@@ -38,7 +41,7 @@ _COLUMNS: dict[str, tuple[type[np.generic], int]] = {
 
 @dataclass(frozen=True, eq=False)
 class SplitResults:
-    """Detections beside the ground truth, P pictures.
+    """Detections and ground truth of P pictures.
 
     Attributes:
         split: its name.
@@ -46,7 +49,7 @@ class SplitResults:
         file_names: P, relative to the split's folder.
         sizes: int64 [P, 2], width and height in pixels, upright.
         truths: P.
-        found: P, down to the lowest scores, in original pixels.
+        detections: P, down to the lowest scores, in original pixels.
 
     Raises:
         ValueError: when the numbers of pictures disagree.
@@ -57,67 +60,72 @@ class SplitResults:
     file_names: tuple[str, ...]
     sizes: NDArray[np.int64]
     truths: tuple[GroundTruth, ...]
-    found: tuple[Detections, ...]
+    detections: tuple[Detections, ...]
 
     def __post_init__(self) -> None:
-        counts = (len(self.file_names), len(self.sizes), len(self.truths), len(self.found))
+        counts = (len(self.file_names), len(self.sizes), len(self.truths), len(self.detections))
         if len(set(counts)) != 1:
-            raise ValueError(f"SplitResults needs as many names, sizes, truths and detections; got {counts}.")
+            raise ValueError(f"SplitResults needs as many names as sizes, truths and detections; got {counts}.")
 
     @classmethod
-    def of(cls, split: Split, folder: Path, class_names: Sequence[str], found: Sequence[Detections]) -> SplitResults:
+    def of(
+        cls, split: Split, folder: Path, class_names: Sequence[str], detections: Sequence[Detections]
+    ) -> SplitResults:
         """The results of a split.
 
         Args:
             split: its records.
             folder: of its pictures.
             class_names: by class index.
-            found: one a record, in its order.
+            detections: one per record, in the same order.
         """
         names = tuple(record.path.relative_to(folder).as_posix() for record in split.pictures)
         sizes = np.array([(record.width, record.height) for record in split.pictures], np.int64).reshape(-1, 2)
         truths = tuple(ground_truth_of(split))
-        return cls(split.name, tuple(class_names), names, sizes, truths, tuple(found))
+        return cls(split.name, tuple(class_names), names, sizes, truths, tuple(detections))
+
+    @property
+    def found(self) -> tuple[Detections, ...]:
+        """The former name of ``detections``."""
+        return self.detections
 
     def matches(self) -> Matches:
-        """Every detection matched once; see ``match_detections``. Computed at the first call, then the same object."""
+        """Every detection matched once; see ``match_detections``. Computed at the first call and then kept."""
         return self._matches
 
     @cached_property
     def _matches(self) -> Matches:
-        return match_detections(self.truths, self.found, len(self.class_names))
+        return match_detections(self.truths, self.detections, len(self.class_names))
 
     def save(self, path: Path) -> None:
         """Write an ``.npz``, whole or not at all."""
         columns: dict[str, Any] = {
             "names": self._names(),
             "sizes": self.sizes,
-            **{f"found_{name}": column for name, column in detections_to_columns(self.found).items()},
+            **{f"found_{name}": column for name, column in detections_to_columns(self.detections).items()},
             **{f"truth_{name}": column for name, column in _truth_columns(self.truths).items()},
         }
         typed: dict[str, Any] = {name: np.asarray(columns[name], dtype) for name, (dtype, _) in _COLUMNS.items()}
-        part = path.with_name(path.name + ".part")
-        with part.open("wb") as file:
+        with replacing(path) as part, part.open("wb") as file:
             np.savez_compressed(file, **typed)
-        part.replace(path)
 
     def _names(self) -> NDArray[np.uint8]:
-        """Names as bytes of JSON: numpy's strings lose a NUL at the end."""
+        """The names as bytes of JSON, because numpy's strings lose a NUL at the end."""
         names = {"split": self.split, "class_names": self.class_names, "file_names": self.file_names}
         return np.frombuffer(json.dumps(names).encode("ascii"), np.uint8)
 
     @classmethod
     def load(cls, path: Path) -> SplitResults:
-        """Read what ``save`` wrote; nothing in it is executed.
+        """Read what ``save`` wrote; no code in it is executed.
 
         Raises:
-            ArchiveError: missing or broken.
+            ArchiveError: the file is missing or broken.
         """
         try:
             with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
                 columns = dict(file)
             return cls._of_columns(columns)
-        except Exception as error:  # zipfile, the decompressors and numpy raise whatever they run into
+        except Exception as error:  # zipfile, the decompressors and numpy raise many kinds
             reason = str(error).removesuffix(".")
             raise ArchiveError(
                 f"{path}: no readable detections: {reason}.", "Measure the run anew, or train again."
@@ -135,10 +143,9 @@ class SplitResults:
             file_names=tuple(names["file_names"]),
             sizes=columns["sizes"],
             truths=tuple(
-                GroundTruth(truth["boxes"][rows], truth["labels"][rows], truth["crowd"][rows], truth["area"][rows])
-                for rows in _slices(truth["counts"])
+                GroundTruth(*(truth[part][rows] for part in TRUTH_PARTS)) for rows in _slices(truth["counts"])
             ),
-            found=tuple(detections_of({name.removeprefix("found_"): column for name, column in columns.items()})),
+            detections=tuple(detections_of({name.removeprefix("found_"): column for name, column in columns.items()})),
         )
 
 
@@ -161,7 +168,7 @@ def _read_names(column: NDArray[np.uint8]) -> dict[str, Any]:
     names = json.loads(column.tobytes())
     listed = [names["split"], *names["class_names"], *names["file_names"]]
     if not all(isinstance(name, str) for name in listed):
-        raise ValueError("a name is no text")
+        raise ValueError("a name is not a text")
     return cast("dict[str, Any]", names)
 
 
@@ -174,26 +181,22 @@ def _require_labels(columns: Mapping[str, NDArray[Any]], num_classes: int) -> No
 
 def ground_truth_of(split: Split) -> Sequence[GroundTruth]:
     """The ground truth of a split, in its order."""
-    return [GroundTruth(one.boxes, one.labels, one.crowd, one.area) for one in split.pictures]
+    return [GroundTruth(*(getattr(record, part) for part in TRUTH_PARTS)) for record in split.pictures]
 
 
-def detections_to_columns(found: Sequence[Detections]) -> dict[str, NDArray[Any]]:
-    """Detections of many pictures one below another.
+def detections_to_columns(detections: Sequence[Detections]) -> dict[str, NDArray[Any]]:
+    """Detections of many pictures, joined.
 
     Returns:
         counts int64 [P], boxes float32 [D, 4], scores float32 [D], labels int64 [D].
     """
-    every = [Detections.empty(), *found]
-    return {
-        "counts": np.array([len(one) for one in found], np.int64),
-        "boxes": np.concatenate([one.boxes for one in every]),
-        "scores": np.concatenate([one.scores for one in every]),
-        "labels": np.concatenate([one.labels for one in every]),
-    }
+    every = [Detections.empty(), *detections]
+    columns = {name: np.concatenate([getattr(one, name) for one in every]) for name in ("boxes", "scores", "labels")}
+    return {"counts": np.array([len(one) for one in detections], np.int64), **columns}
 
 
 def detections_of(columns: Mapping[str, NDArray[Any]]) -> list[Detections]:
-    """One a picture again; see ``detections_to_columns``."""
+    """One ``Detections`` per picture from the columns of ``detections_to_columns``."""
     boxes, scores, labels = columns["boxes"], columns["scores"], columns["labels"]
     return [Detections(boxes[rows], scores[rows], labels[rows]) for rows in _slices(columns["counts"])]
 
@@ -205,10 +208,5 @@ def _slices(counts: NDArray[np.int64]) -> list[slice]:
 
 def _truth_columns(truths: Sequence[GroundTruth]) -> dict[str, NDArray[Any]]:
     every = [GroundTruth.of([], []), *truths]
-    return {
-        "counts": np.array([len(one.labels) for one in truths], np.int64),
-        "boxes": np.concatenate([one.boxes for one in every]),
-        "labels": np.concatenate([one.labels for one in every]),
-        "crowd": np.concatenate([one.crowd for one in every]),
-        "area": np.concatenate([one.area for one in every]),
-    }
+    columns = {name: np.concatenate([getattr(one, name) for one in every]) for name in TRUTH_PARTS}
+    return {"counts": np.array([len(one.labels) for one in truths], np.int64), **columns}

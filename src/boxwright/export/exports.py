@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -10,15 +13,14 @@ from pathlib import Path
 import numpy as np
 
 from boxwright.data import read_split
-from boxwright.evaluation.compare import read_run
-from boxwright.evaluation.pictures import find_data
-from boxwright.evaluation.results import SplitResults
+from boxwright.host.machine import cores
 from boxwright.parity.proof import Proof, prove
-from boxwright.runtime import BACKENDS, Bundle, ConfigError, Execution, ModelSpec, open_backend, open_bundle, preprocess
+from boxwright.parity.reference import Reference
+from boxwright.runtime import BACKENDS, Bundle, ConfigError, Execution, ModelSpec, PicturePredictor, preprocess
 from boxwright.runtime.backends.graph import ONNX, ONNX_INT8
 from boxwright.runtime.bundle import WEIGHTS
 
-__all__ = ["CALIBRATION_PICTURES", "Exports", "Progress", "graphs", "make_exports", "variants_of"]
+__all__ = ["CALIBRATION_PICTURES", "Exports", "Progress", "executions_of", "graphs", "make_exports"]
 
 CALIBRATION_PICTURES = 64
 """Of the training split, spread over it, that the ranges of INT8 are taken from."""
@@ -26,7 +28,7 @@ CALIBRATION_PICTURES = 64
 Progress = Callable[[str, int, int], object]
 """Called with what is being done, how much is done, and how much there is."""
 
-_RUNTIMES = {"fp32": ("onnxruntime", "openvino"), "bf16": ("openvino", "torch"), "int8": ("onnxruntime", "openvino")}
+_PROVED = {"fp32": ("onnxruntime", "openvino"), "bf16": ("openvino", "torch"), "int8": ("onnxruntime", "openvino")}
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ class Exports:
     Attributes:
         bundle: the run with its exports among its members and their proofs in its specification.
         members: the files, by name in the archive.
-        proofs: one a variant.
+        proofs: one per execution.
     """
 
     bundle: Bundle
@@ -44,60 +46,69 @@ class Exports:
     proofs: tuple[Proof, ...]
 
     @property
-    def spec(self) -> ModelSpec:
-        """The run's specification with the proofs."""
-        return self.bundle.spec
+    def fastest(self) -> Execution:
+        """The execution that took least time on the validation pictures; its threads are open."""
+        return Execution.of_variant(min(self.proofs, key=lambda one: one.milliseconds).execution.variant)
 
 
-def variants_of(precisions: Sequence[str]) -> tuple[Execution, ...]:
-    """Every installed runtime in these precisions.
+def executions_of(precisions: Sequence[str]) -> tuple[Execution, ...]:
+    """Every installed backend in these precisions.
 
     Raises:
-        ConfigError: a precision there is not.
+        ConfigError: an unknown precision.
     """
-    variants: list[Execution] = []
+    executions: list[Execution] = []
     for precision in precisions:
-        if precision not in _RUNTIMES:
-            raise ConfigError(f"Precision {precision!r} is unknown.", f"Use {', '.join(_RUNTIMES)}.")
-        variants += [Execution(name, precision) for name in _RUNTIMES[precision] if find_spec(name) is not None]
-    return tuple(dict.fromkeys(variants))
+        if precision not in _PROVED:
+            raise ConfigError(f"Precision {precision!r} is unknown.", f"Use {', '.join(_PROVED)}.")
+        installed = (name for name in _PROVED[precision] if find_spec(BACKENDS[name].package) is not None)
+        executions += [Execution(name, precision) for name in installed]
+    return tuple(dict.fromkeys(executions))
 
 
 def make_exports(
-    run: Path,
-    variants: Sequence[Execution],
-    data: Path | None = None,
+    reference: Reference,
+    executions: Sequence[Execution],
     tolerance: float | None = None,
     progress: Progress | None = None,
 ) -> Exports:
-    """Export a run and prove every variant against what the trained model found on validation.
+    """Export a run and prove every execution against what the trained model found on validation.
 
     Args:
-        run: its folder.
-        variants: what is to be proved; the files they need are written.
-        data: folder with the pictures; where the run's settings say by default.
+        reference: the run.
+        executions: what is to be proved; the files they need are written.
         tolerance: see ``prove``.
         progress: for long work.
 
     Raises:
-        ArchiveError: not a finished run.
-        DataError: the pictures are not there.
-        OutOfTolerance: a variant gives other figures than the trained model.
+        DataError: the training pictures, which INT8 is calibrated on, are not there.
+        OutOfTolerance: an execution gives other figures than the trained model.
     """
-    trained, spec = read_run(run)
-    folder = find_data(run, trained, data)
-    bundle = open_bundle(run)
-    members = graphs(
-        bundle, {BACKENDS[one.backend].member(one.precision) for one in variants} - {WEIGHTS}, folder, progress
-    )
-    bundle = bundle.with_members(members)
-    proofs = []
-    for variant in variants:
-        proof = _prove(bundle, variant, trained, folder / trained.split, tolerance, progress)
+    wanted = {BACKENDS[one.backend].member(one.precision) for one in executions} - {WEIGHTS}
+    members = graphs(reference.bundle, wanted, reference.data, progress)
+    bundle = reference.bundle.with_members(members)
+    # as many run at the same time as there are processors, and share these: one that has them all would wait longer
+    threads = max(1, cores() // len(executions))
+    with _torch_threads_kept():
+        predictors = [PicturePredictor(bundle, replace(one, threads=threads)) for one in executions]
+        advance = None if progress is None else (lambda done, total: progress("prove", done, total))
+        proofs = prove(reference, predictors, tolerance, advance)
+    for proof in proofs:
         proof.require()
-        proofs.append(proof)
     documents = {proof.execution.variant: proof.to_document() for proof in proofs}
-    return Exports(replace(bundle, spec=replace(spec, exports=documents)), members, tuple(proofs))
+    return Exports(replace(bundle, spec=replace(bundle.spec, exports=documents)), members, proofs)
+
+
+@contextmanager
+def _torch_threads_kept() -> Iterator[None]:
+    """Give PyTorch's number of threads, which the whole process has in common, back to the caller as it was."""
+    torch = sys.modules.get("torch")
+    threads = torch.get_num_threads() if torch else 0
+    try:
+        yield
+    finally:
+        if torch:
+            torch.set_num_threads(threads)
 
 
 def graphs(bundle: Bundle, wanted: set[str], data: Path, progress: Progress | None) -> dict[str, bytes]:
@@ -117,33 +128,20 @@ def graphs(bundle: Bundle, wanted: set[str], data: Path, progress: Progress | No
 
     if progress:
         progress("export", 0, 1)
-    files = {ONNX: export_onnx(load_network(bundle), bundle.spec)}
-    if ONNX_INT8 in wanted:
+    with ThreadPoolExecutor(1) as pool:  # exporting leaves all processors but one idle
+        canvases = pool.submit(_calibration, bundle.spec, data) if ONNX_INT8 in wanted else None
+        files = {ONNX: export_onnx(load_network(bundle), bundle.spec)}
+    if canvases:
         from .quantize import quantize
 
-        files[ONNX_INT8] = quantize(files[ONNX], _calibration(bundle.spec, data, progress))
+        if progress:
+            progress("calibrate", 0, 1)
+        files[ONNX_INT8] = quantize(files[ONNX], canvases.result())
     return files
 
 
-def _calibration(spec: ModelSpec, data: Path, progress: Progress | None) -> list[np.ndarray]:
+def _calibration(spec: ModelSpec, data: Path) -> list[np.ndarray]:
     """Canvases uint8 [1, 3, H, W] of training pictures, evenly spread over the split."""
     pictures = read_split(data, "train", spec.classes).pictures
     chosen = np.unique(np.linspace(0, len(pictures) - 1, CALIBRATION_PICTURES).round().astype(int))
-    canvases = []
-    for number, index in enumerate(chosen, start=1):
-        canvases.append(preprocess(pictures[index].path, spec.input)[0][None])
-        if progress:
-            progress("calibrate", number, len(chosen))
-    return canvases
-
-
-def _prove(
-    bundle: Bundle,
-    execution: Execution,
-    trained: SplitResults,
-    pictures: Path,
-    tolerance: float | None,
-    progress: Progress | None,
-) -> Proof:
-    advance = None if progress is None else (lambda done, total: progress(f"prove {execution.variant}", done, total))
-    return prove(open_backend(bundle, execution), execution, bundle.spec, trained, pictures, tolerance, advance)
+    return [preprocess(pictures[index].path, spec.input)[0][None] for index in chosen]

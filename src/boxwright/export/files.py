@@ -4,29 +4,27 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
 
-from boxwright.evaluation.compare import read_run
-from boxwright.evaluation.pictures import find_data
 from boxwright.host.dependencies import require_train_extra
+from boxwright.host.files import replacing
 from boxwright.parity.proof import Proof, prove
-from boxwright.runtime import Backend, Bundle, ConfigError, Execution, open_bundle
+from boxwright.parity.reference import Reference
+from boxwright.runtime import BACKENDS, ConfigError, Execution, PicturePredictor
 from boxwright.runtime.backends import require_installed
-from boxwright.runtime.backends.graph import graph_member
-from boxwright.runtime.backends.onnxruntime import OnnxRuntimeBackend
 from boxwright.runtime.backends.openvino import OpenVinoBackend, load_core
-from boxwright.runtime.backends.torch import TorchBackend
 from boxwright.runtime.bundle import WEIGHTS
 
 from .exports import Progress, graphs
 
-__all__ = ["FORMATS", "export"]
+__all__ = ["export"]
 
-FORMATS = ("state-dict", "onnx", "openvino")
-
-_SUFFIXES = {"state-dict": (".pth", ".pt"), "onnx": (".onnx",), "openvino": (".xml",)}
-_BACKENDS = {"state-dict": "torch", "onnx": "onnxruntime", "openvino": "openvino"}
+_FORMATS = {
+    "state-dict": ("torch", (".pth", ".pt"), ("fp32",)),
+    "onnx": ("onnxruntime", (".onnx",), ("fp32", "int8")),
+    "openvino": ("openvino", (".xml",), ("fp32", "int8")),
+}
+"""Backend, suffixes and precisions of each."""
 
 
 def export(
@@ -43,77 +41,63 @@ def export(
 
     Args:
         run: its folder.
-        to: one of ``FORMATS``.
-        out: the file; OpenVINO puts the weights beside it, as ``.bin``. Nothing is there if the proof fails.
+        to: ``state-dict``, ``onnx`` or ``openvino``.
+        out: the file; OpenVINO puts the weights beside it, as ``.bin``. Nothing is written if the proof fails.
         precision: ``fp32``, or ``int8`` for the graphs.
-        data: see ``make_exports``.
-        tolerance: see ``prove``.
+        data: folder with the pictures; where the run's settings say by default.
+        tolerance: largest accepted difference of mAP and F2; by precision by default.
         progress: for long work.
 
     Returns:
         The proof, within its tolerance.
 
     Raises:
-        ConfigError: an unknown format, a precision that it has not, a file name with another suffix.
-        MissingDependency: the format's runtime is not installed.
+        ConfigError: an unknown format, a precision that it does not have, a file name with another suffix.
+        MissingDependency: the format's runtime, or ``boxwright[train]``, is not installed.
         ArchiveError: not a finished run.
         DataError: the pictures are not there.
         OutOfTolerance: what was written gives other figures than the trained model.
     """
     require_train_extra()
-    run, out = Path(run), Path(out)
-    _require_sense(to, out, precision)
-    trained, spec = read_run(run)
-    folder = find_data(run, trained, None if data is None else Path(data))
-    execution = Execution(_BACKENDS[to], precision)
-    require_installed(execution.backend)
-    bundle = open_bundle(run)
+    out = Path(out)
+    execution = _execution(to, out, precision)
+    reference = Reference.of(Path(run), None if data is None else Path(data))
+    advance = None if progress is None else (lambda done, total: progress(f"prove {to}", done, total))
     with tempfile.TemporaryDirectory() as place:
-        files = _write(bundle, execution, folder, Path(place) / out.name, progress)
-        advance = None if progress is None else (lambda done, total: progress(f"prove {to}", done, total))
-        backend = _read(bundle, execution, files)
-        proof = prove(backend, execution, spec, trained, folder / trained.split, tolerance, advance)
+        predictor = _written(reference, execution, Path(place) / out.name, progress)
+        (proof,) = prove(reference, [predictor], tolerance, advance)
         proof.require()
-        out.parent.mkdir(parents=True, exist_ok=True)
-        for file in files:
-            shutil.copyfile(file, out.parent / file.name)
+        for written in Path(place).iterdir():
+            with replacing(out.parent / written.name) as part:
+                shutil.copyfile(written, part)
     return proof
 
 
-def _require_sense(to: str, out: Path, precision: str) -> None:
-    if to not in FORMATS:
-        raise ConfigError(f"Format {to!r} is unknown.", f"Use {', '.join(FORMATS)}.")
-    allowed = ("fp32",) if to == "state-dict" else ("fp32", "int8")
-    if precision not in allowed:
+def _execution(to: str, out: Path, precision: str) -> Execution:
+    if to not in _FORMATS:
+        raise ConfigError(f"Format {to!r} is unknown.", f"Use {', '.join(_FORMATS)}.")
+    backend, suffixes, precisions = _FORMATS[to]
+    if precision not in precisions:
         raise ConfigError(
             f"A file of {to} is not written in {precision!r}.",
-            f"Use {' or '.join(allowed)}; bf16 is a way to run a file, see 'boxwright archive --precision bf16'.",
+            f"Use {' or '.join(precisions)}; bf16 is a way to run a file, see 'boxwright archive --precision bf16'.",
         )
-    if out.suffix not in _SUFFIXES[to] or out.is_dir():
-        raise ConfigError(f"--out {out} does not fit {to}:", f"give a file name in {' or '.join(_SUFFIXES[to])}.")
+    if out.suffix not in suffixes or out.is_dir():
+        raise ConfigError(f"--out {out} does not fit {to}:", f"give a file name in {' or '.join(suffixes)}.")
+    require_installed(backend)
+    return Execution(backend, precision)
 
 
-def _write(bundle: Bundle, execution: Execution, data: Path, out: Path, progress: Progress | None) -> list[Path]:
-    """Write the files of a format, the named one first."""
-    if execution.backend == "torch":
-        out.write_bytes(bundle.weights)
-        return [out]
-    member = graph_member(execution.precision)
-    graph = graphs(bundle, {member}, data, progress)[member]
-    if execution.backend == "onnxruntime":
-        out.write_bytes(graph)
-        return [out]
+def _written(reference: Reference, execution: Execution, out: Path, progress: Progress | None) -> PicturePredictor:
+    """Write a file, and OpenVINO's weights beside it; run what was written, not what it was written from."""
+    bundle, member = reference.bundle, BACKENDS[execution.backend].member(execution.precision)
+    content = bundle.weights if member == WEIGHTS else graphs(bundle, {member}, reference.data, progress)[member]
+    if execution.backend != "openvino":
+        out.write_bytes(content)
+        return PicturePredictor(bundle.with_members({member: out.read_bytes()}), execution)
     import openvino
 
-    openvino.save_model(load_core().read_model(graph), out, compress_to_fp16=False)
-    return [out, out.with_suffix(".bin")]
-
-
-def _read(bundle: Bundle, execution: Execution, files: Sequence[Path]) -> Backend:
-    """Run what was written, not what it was written from."""
-    contents = [file.read_bytes() for file in files]
-    if execution.backend == "torch":
-        return TorchBackend(bundle.with_members({WEIGHTS: contents[0]}), execution)
-    if execution.backend == "onnxruntime":
-        return OnnxRuntimeBackend(contents[0], str(files[0]), execution)
-    return OpenVinoBackend(contents[0], str(files[0]), execution, weights=contents[1])
+    openvino.save_model(load_core().read_model(content), out, compress_to_fp16=False)
+    weights = out.with_suffix(".bin").read_bytes()
+    backend = OpenVinoBackend(out.read_bytes(), str(out), execution, weights=weights)
+    return PicturePredictor(bundle, execution, backend=backend)

@@ -15,11 +15,9 @@ from onnx_ir.passes.common import RemoveUnusedNodesPass
 from onnxscript.rewriter import rewrite
 from onnxscript.rewriter.rules.common import fuse_batchnorm_into_conv_rule, fuse_batchnorm_into_gemm_rule
 from torch import nn
-from torchvision.models.detection.faster_rcnn import FasterRCNN
-from torchvision.models.detection.ssd import SSD
 
-from boxwright.models.single_stage_graph import SingleStageNetworks, SingleStagePlan, write_single_stage
-from boxwright.models.two_stage_graph import TwoStageNetworks, TwoStagePlan, write_two_stage
+from boxwright.models import find_family
+from boxwright.models.family import GraphPlan
 from boxwright.runtime import ModelSpec
 from boxwright.runtime.backends.graph import INPUT, OUTPUTS
 
@@ -30,7 +28,7 @@ OPSET = 18
 
 
 def export_onnx(network: nn.Module, spec: ModelSpec) -> bytes:
-    """The network as ONNX; input and outputs are described in ``boxwright.runtime.backends.onnxruntime``.
+    """The network as ONNX; input and outputs are described in ``boxwright.runtime.backends.graph``.
 
     Args:
         network: of ``build_network``, trained; its mode is restored.
@@ -42,38 +40,20 @@ def export_onnx(network: nn.Module, spec: ModelSpec) -> bytes:
     training = network.training
     network.eval()
     try:
-        model = _single_stage(network, spec) if isinstance(network, SSD) else _two_stage(network, spec)
+        plan = find_family(spec.architecture).graph_plan(network, spec)
+        model = _traced(plan)
+        _finish(model, plan.write(model.graph))
     finally:
         network.train(training)
     return _serialized(model, spec)
 
 
-def _single_stage(network: SSD, spec: ModelSpec) -> ir.Model:
-    plan = SingleStagePlan.of(network, spec.input.height, spec.input.width, len(spec.classes))
-    model = _traced(SingleStageNetworks(network), plan.example(), ("pictures",))
-    _finish(model, write_single_stage(model.graph, plan))
-    return model
-
-
-def _two_stage(network: FasterRCNN, spec: ModelSpec) -> ir.Model:
-    plan = TwoStagePlan.of(network, spec.input.height, spec.input.width)
-    model = _traced(TwoStageNetworks(network), plan.example(), ("pictures", "proposals"))
-    _finish(model, write_two_stage(model.graph, plan))
-    return model
-
-
-def _traced(module: nn.Module, example: tuple[torch.Tensor, ...], free: tuple[str, ...]) -> ir.Model:
-    """What torch.export makes of networks, batch normalisation folded into convolutions.
-
-    Args:
-        module: in eval mode.
-        example: its inputs.
-        free: name of each input's first size, which stays open.
-    """
-    dimensions = tuple({0: torch.export.Dim(name)} for name in free)
+def _traced(plan: GraphPlan) -> ir.Model:
+    """What torch.export makes of the networks, batch normalisation folded into convolutions."""
+    dimensions = tuple({0: torch.export.Dim(name)} for name in plan.free)
     with _quiet():
         program = torch.onnx.export(
-            module, example, dynamo=True, opset_version=OPSET, dynamic_shapes=dimensions, verbose=False
+            plan.module, plan.example, dynamo=True, opset_version=OPSET, dynamic_shapes=dimensions, verbose=False
         )
     assert program is not None, "with dynamo=True the exporter answers with a program"
     model = program.model
@@ -85,7 +65,7 @@ def _traced(module: nn.Module, example: tuple[torch.Tensor, ...], free: tuple[st
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """The exporter talks to standard output and warns about itself."""
+    """Keep back what the exporter prints, logs and warns of."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)
@@ -123,7 +103,7 @@ def _serialized(model: ir.Model, spec: ModelSpec) -> bytes:
 
 
 def _forget_origin(model: ir.Model) -> None:
-    """Drop what the exporter notes of the source code, paths of this machine among it."""
+    """Drop the exporter's notes about the source code; they hold paths of this machine."""
     model.metadata_props.clear()
     model.graph.metadata_props.clear()
     for node in model.graph:

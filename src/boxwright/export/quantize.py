@@ -28,7 +28,7 @@ _ABSORBED = ("Relu", "Clip")
 def quantize(graph: bytes, canvases: Sequence[np.ndarray]) -> bytes:
     """A quantised copy of an exported graph, in the QDQ form that onnxruntime and OpenVINO read.
 
-    Weights are symmetric int8, one scale an output channel; activations are uint8, one scale a tensor, from the
+    Weights are symmetric int8, one scale per output channel; activations are uint8, one scale per tensor, from the
     least and greatest values of each calibration canvas, averaged. The first layer, which sees the picture itself, and
     the last ones, whose answers are ranked, stay in fp32, like everything that is done to boxes.
 
@@ -77,7 +77,7 @@ class _Canvases:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Onnxruntime recommends a step that the exporter has done."""
+    """Keep back onnxruntime's advice to take a step that the exporter has taken."""
     level = logging.root.level
     logging.root.setLevel(logging.ERROR)
     try:

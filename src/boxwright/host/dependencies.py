@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from importlib import metadata
 from importlib.util import find_spec
 
@@ -15,13 +16,11 @@ TRAINING_PACKAGES = ("torch", "torchvision", "lightning")
 
 def versions(packages: Iterable[str]) -> dict[str, str]:
     """Version by package, of those that are installed."""
-    found = {}
+    installed = {}
     for name in packages:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
+        with suppress(metadata.PackageNotFoundError):
+            installed[name] = metadata.version(name)
+    return installed
 
 
 def require_packages(packages: Iterable[str], extra: str) -> None:

@@ -1,4 +1,4 @@
-"""What this machine is, as far as it decides how fast a model runs."""
+"""This machine, as far as it decides how fast a model runs."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ import platform
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
-from importlib import metadata
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-__all__ = ["Machine", "cores", "describe_machine"]
+from .dependencies import versions
 
-# what the runtimes have kernels of their own for
+__all__ = ["Machine", "cores", "describe_machine", "has_bf16"]
+
+# for which the runtimes have kernels of their own
 _INSTRUCTION_SETS = (
     *("avx2", "avx_vnni", "avx512f", "avx512_vnni", "avx512_bf16", "avx512_fp16", "amx_bf16", "amx_int8"),
     *("asimd", "asimddp", "i8mm", "bf16", "sve", "sve2"),  # ARM
@@ -38,7 +39,7 @@ class Machine:
         system: operating system, its release, and the architecture.
         python: version.
         versions: of the packages that run a model, as installed.
-        gpu: its name; None where the processor was asked for.
+        gpu: its name; None for the processor.
     """
 
     processor: str
@@ -76,7 +77,7 @@ def describe_machine(device: str = "cpu", proc: Path = _PROC) -> Machine:
         memory_bytes=_memory_bytes(),
         system=f"{platform.system()} {platform.release()} {platform.machine()}",
         python=platform.python_version(),
-        versions=_versions(),
+        versions=versions(_PACKAGES),
         gpu=None if device == "cpu" else _gpu(device),
     )
 
@@ -134,6 +135,15 @@ def _instruction_sets(facts: Mapping[str, str]) -> tuple[str, ...]:
     return tuple(name for name in _INSTRUCTION_SETS if name in flags)
 
 
+def has_bf16(proc: Path = _PROC) -> bool:
+    """Whether the processor multiplies in bf16.
+
+    Args:
+        proc: where Linux describes itself.
+    """
+    return not {"avx512_bf16", "amx_bf16", "bf16"}.isdisjoint(_instruction_sets(_cpuinfo(proc)))
+
+
 def _memory_bytes() -> int | None:
     try:
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
@@ -141,22 +151,12 @@ def _memory_bytes() -> int | None:
         return None
 
 
-def _versions() -> dict[str, str]:
-    found = {}
-    for name in _PACKAGES:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
-
-
 def _gpu(device: str) -> str:
     try:
         import torch
 
         return torch.cuda.get_device_name(device)
-    except Exception:  # no torch, no such device: whoever opens the model says so better
+    except Exception:  # no torch, no such device: opening the model says so better
         return device
 
 

@@ -1,4 +1,4 @@
-"""When glibc gives memory back to the kernel: once a model is loaded, and not between pictures."""
+"""When glibc gives memory back to the kernel: when a model has been loaded, but not between pictures."""
 
 from __future__ import annotations
 

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import io
 import re
-import socket
 import string
 import time
-from functools import partial
-from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
-from typing import Any
-from urllib import request
-from urllib.error import HTTPError, URLError
-from urllib.parse import quote, urljoin, urlsplit
+from urllib.parse import SplitResult, quote, urljoin, urlsplit
 
 from boxwright.runtime.errors import PictureError
+
+from .http import HttpFailure, Reply, TooLarge, open_http
 
 __all__ = ["MAX_BYTES", "MAX_REDIRECTS", "download", "is_url", "require_web"]
 
@@ -25,19 +20,19 @@ MAX_REDIRECTS = 5
 SECONDS = 30.0
 """How long one file may take."""
 
-_CHUNK = 2**16
 _URL = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
 _WEB_URL = re.compile(r"https?://", re.IGNORECASE)
+_OK = range(200, 300)
 _REDIRECTS = (301, 302, 303, 307, 308)
 
 
 def is_url(source: object) -> bool:
-    """Whether it is text that begins as ``http://`` does, with whatever scheme."""
+    """Whether it is text that begins as ``http://`` does, with any scheme."""
     return isinstance(source, str) and _URL.match(source) is not None
 
 
 def download(url: str, max_bytes: int = MAX_BYTES, seconds: float = SECONDS) -> bytes:
-    """Fetch a file over HTTP or HTTPS.
+    """Fetch a file over HTTP or HTTPS, through the proxies of the environment.
 
     Args:
         url: of the file; up to ``MAX_REDIRECTS`` redirects are followed.
@@ -52,21 +47,24 @@ def download(url: str, max_bytes: int = MAX_BYTES, seconds: float = SECONDS) -> 
     for _ in range(MAX_REDIRECTS + 1):
         require_web(url, where)
         try:
-            with _opener(deadline).open(_request(where), timeout=max(deadline - time.monotonic(), 0.1)) as answer:
-                return _read(answer, url, max_bytes)
-        except HTTPError as error:
-            where = _next(url, where, error)
-        except (OSError, HTTPException, ValueError) as error:
-            raise _failed(url, _reason(error)) from error
+            reply = _get(quote(where, safe=string.punctuation), max_bytes, max(deadline - time.monotonic(), 0.1))
+        except TooLarge as error:
+            remedy = "Download it, make it smaller."
+            raise PictureError(f"Picture {url!r} is larger than {max_bytes:,} bytes.", remedy) from error
+        except (HttpFailure, ValueError) as error:
+            raise _failed(url, str(error)) from error
+        if reply.status in _OK:
+            return reply.body
+        where = _next(url, where, reply)
     raise _failed(url, f"more than {MAX_REDIRECTS} redirects")
 
 
 def require_web(url: str, where: str | None = None) -> None:
-    """Nothing but HTTP and HTTPS.
+    """Raise unless a URL is of HTTP or HTTPS.
 
     Args:
         url: as given.
-        where: it leads; itself by default.
+        where: it leads; to itself by default.
 
     Raises:
         PictureError: another scheme, or no URL at all.
@@ -77,103 +75,38 @@ def require_web(url: str, where: str | None = None) -> None:
     try:
         urlsplit(where or url)
     except ValueError as error:
-        raise _failed(url, _reason(error)) from error
+        raise _failed(url, str(error)) from error
 
 
-def _opener(deadline: float) -> request.OpenerDirector:
-    """Without ``urlopen``'s ways to files and FTP, and without its redirects, whose bodies it reads whole."""
-    opener = request.OpenerDirector()
-    for handler in (
-        request.ProxyHandler(),
-        _Web(deadline),
-        request.HTTPDefaultErrorHandler(),
-        request.HTTPErrorProcessor(),
-    ):
-        opener.add_handler(handler)
-    return opener
-
-
-class _Web(request.HTTPSHandler):
-    """Both schemes; answers must end before the deadline."""
-
-    http_request = request.AbstractHTTPHandler.do_request_
-
-    def __init__(self, deadline: float) -> None:
-        super().__init__()
-        self._deadline = deadline
-
-    def http_open(self, req: request.Request) -> Any:
-        return self.do_open(partial(_connection, HTTPConnection, self._deadline), req)
-
-    def https_open(self, req: request.Request) -> Any:
-        return self.do_open(partial(_connection, HTTPSConnection, self._deadline), req)
-
-
-def _connection(kind: type[HTTPConnection], deadline: float, host: str, **options: Any) -> HTTPConnection:
-    connection = kind(host, **options)
-    connection.response_class = partial(_Answer, deadline=deadline)  # type: ignore[assignment]  # it is only called
-    return connection
-
-
-class _Answer(HTTPResponse):
-    """Is read until a deadline, status line and headers as well; a socket's own timeout begins anew with every byte."""
-
-    def __init__(self, sock: socket.socket, *arguments: Any, deadline: float, **options: Any) -> None:
-        super().__init__(sock, *arguments, **options)
-        self.fp = io.BufferedReader(_InTime(self.fp.detach(), sock, deadline))
-
-
-class _InTime(io.RawIOBase):
-    def __init__(self, raw: io.RawIOBase, sock: socket.socket, deadline: float) -> None:
-        self._raw, self._sock, self._deadline = raw, sock, deadline
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int | None:
-        left = self._deadline - time.monotonic()
-        if left <= 0:
-            raise TimeoutError("it takes too long")
-        self._sock.settimeout(left)
-        return self._raw.readinto(buffer)
-
-    def close(self) -> None:
-        self._raw.close()
-        super().close()
-
-
-def _request(url: str) -> request.Request:
-    return request.Request(quote(url, safe=string.punctuation), headers={"User-Agent": "boxwright"})
-
-
-def _next(url: str, where: str, error: HTTPError) -> str:
-    """Where a redirect leads."""
-    with error:
-        target = error.headers.get("Location")
-    if error.code not in _REDIRECTS or not target:
-        raise _failed(url, f"the server answered {error.code} {error.reason}") from error
+def _get(url: str, max_bytes: int, seconds: float) -> Reply:
+    parts = urlsplit(url)
+    if not parts.hostname:
+        raise ValueError("no host given")
     try:
-        # http.client reads headers as Latin-1, whatever they were
+        _ = parts.port
+    except ValueError as error:
+        raise ValueError("nonnumeric port, or one beyond 65535") from error
+    with open_http(max_bytes, _proxy(parts)) as http:
+        return http.request("GET", url, seconds)
+
+
+def _proxy(parts: SplitResult) -> str | None:
+    """The environment's proxy for a URL, as urllib reads it."""
+    from urllib.request import getproxies, proxy_bypass
+
+    proxy = None if proxy_bypass(parts.netloc) else getproxies().get(parts.scheme)
+    return f"http://{proxy}" if proxy and "://" not in proxy else proxy
+
+
+def _next(url: str, where: str, reply: Reply) -> str:
+    """Where a redirect leads."""
+    target = reply.headers.get("location")
+    if reply.status not in _REDIRECTS or not target:
+        raise _failed(url, f"the server answered {reply.status} {reply.reason}")
+    try:
         return urljoin(where, quote(target, safe=string.punctuation, encoding="iso-8859-1"))
-    except ValueError as fault:
-        raise _failed(url, f"it leads to {target!r}, which is no URL") from fault
-
-
-def _read(answer: Any, url: str, max_bytes: int) -> bytes:
-    body = bytearray()
-    while True:
-        chunk = answer.read1(_CHUNK)
-        if not chunk:
-            return bytes(body)
-        body += chunk
-        if len(body) > max_bytes:
-            raise PictureError(f"Picture {url!r} is larger than {max_bytes:,} bytes.", "Download it, make it smaller.")
-
-
-def _reason(error: Exception) -> str:
-    cause = error.reason if isinstance(error, URLError) else error
-    said = getattr(cause, "strerror", None) or str(cause) or type(cause).__name__
-    return " ".join(str(said).split()).rstrip(".")
+    except ValueError as error:
+        raise _failed(url, f"it leads to {target!r}, which is not a URL") from error
 
 
 def _failed(url: str, reason: str) -> PictureError:

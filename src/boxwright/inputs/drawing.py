@@ -1,4 +1,4 @@
-"""Detections drawn onto their picture, for people who would rather look than read."""
+"""Detections drawn onto their picture."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from boxwright.runtime.detections import Detections
 
 __all__ = ["PALETTE", "draw_detections", "write_label"]
 
-# Okabe and Ito's palette (2008), told apart with any colour vision.
+# Okabe and Ito's palette (2008), distinct for any colour vision.
 PALETTE = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7", "#FFFFFF")
 """Colours of the classes, by index, over and over."""
 

@@ -22,7 +22,7 @@ class Prediction:
     Attributes:
         source: path or URL; ``#3`` for the third source, if it has no name.
         detections: at the threshold, best first, in pixels of ``image``.
-        image: the picture, upright, mode ``RGB``. Whoever keeps a prediction keeps it.
+        image: the picture, upright, mode ``RGB``; in memory as long as the prediction is.
         frame: its number in the video, from 0; None outside videos.
         seconds: since the beginning of the video; None outside videos.
     """
@@ -73,10 +73,10 @@ class Predictor(PicturePredictor):
         """Predictions on pictures, folders and videos, lazily and in order; one picture is held at a time.
 
         Args:
-            sources: one or many: paths of pictures, of folders (their pictures, by name, not those in
+            sources: one or many: paths of pictures, of folders (their pictures, sorted by name, without
                 subfolders) or of videos (their frames), URLs, and all that ``__call__`` takes.
             urls: whether URLs are fetched.
-            every: takes every so many frames of a video.
+            every: of a video, frames 0, ``every``, 2 ``every``, … are taken.
 
         Raises:
             PictureError: a source cannot be used; raised when it is its turn.

@@ -43,10 +43,10 @@ class SourcePicture:
 
 
 def each_source(sources: Sources) -> Iterator[PictureSource]:
-    """Single sources, in order and lazily; a folder gives its pictures, by name, not those in subfolders.
+    """Single sources, in order and lazily; a folder gives its pictures, sorted by name, without subfolders.
 
     Raises:
-        PictureError: a folder that cannot be read, or has no pictures.
+        PictureError: a folder cannot be read, or has no pictures.
     """
     single = isinstance(sources, _SINGLE) or not isinstance(sources, Iterable)
     for source in (sources,) if single else sources:  # type: ignore[union-attr]
@@ -74,7 +74,7 @@ def read_sources(sources: Sources, *, urls: bool = False, every: int = 1) -> Ite
     Args:
         sources: see ``Sources``.
         urls: whether URLs are fetched.
-        every: takes every so many frames of a video.
+        every: of a video, frames 0, ``every``, 2 ``every``, … are taken.
 
     Raises:
         PictureError: a source cannot be used.
@@ -90,7 +90,7 @@ def read_sources(sources: Sources, *, urls: bool = False, every: int = 1) -> Ite
 def read_source(
     source: PictureSource, *, urls: bool = False, every: int = 1, name: str = "#1"
 ) -> Iterator[SourcePicture]:
-    """The pictures of one source that is no folder: one, or a video's frames; see ``read_sources``."""
+    """The pictures of one source that is not a folder: one, or a video's frames; see ``read_sources``."""
     require_allowed(source, urls)
     if is_url(source):
         url = str(source)
@@ -106,7 +106,7 @@ def read_source(
 
 
 def require_allowed(source: PictureSource, urls: bool) -> None:
-    """Nothing is fetched that was not asked for.
+    """Raise if a source is a URL that must not or cannot be fetched.
 
     Raises:
         ConfigError: a URL without ``urls``.

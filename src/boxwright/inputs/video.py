@@ -1,4 +1,4 @@
-"""Videos, read and written frame by frame with OpenCV; no more than a frame is held."""
+"""Videos, read and written frame by frame with OpenCV; only one frame is in memory."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from boxwright.runtime.picture import MAX_PIXELS
 __all__ = ["VIDEO_SUFFIXES", "Frame", "VideoInfo", "VideoWriter", "describe_video", "is_video", "read_video"]
 
 VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv")
-"""Of files that are taken for videos, in small letters."""
+"""Suffixes of files that are taken for videos, in lower case."""
 
 _USUAL_RATE = 25.0
-_HIGHEST_RATE = 240.0  # what containers say beyond it is a clock's resolution
+_HIGHEST_RATE = 240.0  # higher rates in containers are a clock's resolution
 _MOST_FRAMES = 2**40
 _WHOLE = 0.95  # of the announced time: containers round, and some only estimate
 _BROKEN = "It is broken or truncated."
@@ -30,11 +30,11 @@ VideoPath = Union[str, "os.PathLike[str]"]
 
 @dataclass(frozen=True)
 class VideoInfo:
-    """What a video says of itself.
+    """What a video's container says.
 
     Attributes:
         frames: how many; None where it does not say. Exact in MP4, MOV and AVI, else an estimate.
-        rate: frames a second; 25 where it does not say.
+        rate: frames per second; 25 where it does not say.
     """
 
     frames: int | None
@@ -66,7 +66,7 @@ def describe_video(path: VideoPath) -> VideoInfo:
 
     Raises:
         PictureError: see ``read_video``.
-        MissingDependency: likewise.
+        MissingDependency: OpenCV is not installed.
     """
     capture = _open(path, MAX_PIXELS)
     try:
@@ -84,8 +84,8 @@ def read_video(path: VideoPath, every: int = 1, max_pixels: int = MAX_PIXELS) ->
         max_pixels: largest accepted width x height.
 
     Raises:
-        PictureError: missing, no video, without a frame; or, behind its last frame, it ends early.
-        PictureTooLarge: more than ``max_pixels`` pixels a frame.
+        PictureError: missing, not a video, without a frame; or, after its last frame, it ends early.
+        PictureTooLarge: more than ``max_pixels`` pixels per frame.
         MissingDependency: OpenCV is not installed.
     """
     capture = _open(path, max_pixels)
@@ -124,7 +124,7 @@ def _open(path: VideoPath, max_pixels: int) -> Any:
         raise PictureError(f"Video {name!r} cannot be read: its path is not Unicode.", "Rename it.")
     capture = cv2.VideoCapture(full_name, cv2.CAP_FFMPEG)
     if not capture.isOpened():
-        raise PictureError(f"Video {name!r} cannot be decoded.", "It is broken, truncated or no video.")
+        raise PictureError(f"Video {name!r} cannot be decoded.", "It is broken, truncated or not a video.")
     capture.set(cv2.CAP_PROP_ORIENTATION_AUTO, 1)
     width, height = int(capture.get(cv2.CAP_PROP_FRAME_WIDTH)), int(capture.get(cv2.CAP_PROP_FRAME_HEIGHT))
     if width * height > max_pixels:
@@ -163,8 +163,8 @@ class VideoWriter:
 
     Args:
         path: of the file; replaced.
-        rate: frames a second of the original.
-        every: so many of them make one of this file's, which lasts as long.
+        rate: frames per second of the original.
+        every: frames of the original per frame of this file, which lasts as long.
 
     Raises:
         MissingDependency: OpenCV is not installed.
@@ -197,7 +197,7 @@ class VideoWriter:
         if self._file is None:
             self._size = image.size
             self._file = self._create()
-        if image.size != self._size:  # OpenCV would leave it out without a word
+        if image.size != self._size:  # OpenCV would leave it out without an error
             image = image.resize(self._size)
         self._file.write(self._cv2.cvtColor(np.asarray(image), self._cv2.COLOR_RGB2BGR))
 

@@ -1,4 +1,4 @@
-"""Whether a score of .8 is right eight times in ten."""
+"""Whether detections with a score of .8 are right eight times in ten."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ __all__ = ["Calibration", "calibration"]
 
 @dataclass(frozen=True, eq=False)
 class Calibration:
-    """Scores against the share that is right, in B bins of equal width.
+    """Scores compared with the share of right detections, in B bins of equal width.
 
     Attributes:
-        edges: float64 [B + 1], from 0 to 1; a bin holds its lower edge, the last both.
+        edges: float64 [B + 1], from 0 to 1; a bin includes its lower edge, the last bin both edges.
         confidence: float64 [B], mean score in the bin, NaN where it is empty.
         precision: float64 [B], share of hits in the bin, NaN where it is empty.
         counts: int64 [B], detections in the bin.
@@ -35,16 +35,16 @@ class Calibration:
 def calibration(matches: Matches, iou: float = 0.5, bins: int = 10) -> Calibration:
     """Calibration of all classes together; detections on crowd regions are left out.
 
-    The error is that of Naeini et al. (2015) with a hit for a right answer, as in Kueppers et al.
-    (2020), by score alone.
+    The error is that of Naeini et al. (2015), where a hit is a right answer as in Kueppers et al. (2020),
+    by score alone.
 
     Args:
         matches: from ``match_detections``.
-        iou: one of ``IOUS``; what a hit needs.
+        iou: one of ``IOUS``; least IoU of a hit.
         bins: B.
 
     Raises:
-        ValueError: another IoU.
+        ValueError: ``iou`` is not one of ``IOUS``.
     """
     level = matches.at(iou)
     counted = ~matches.ignored[level]

@@ -1,4 +1,4 @@
-"""Two detectors on the same pictures: which differences stand."""
+"""Two detectors on the same pictures: which differences are more than chance."""
 
 from __future__ import annotations
 
@@ -9,20 +9,12 @@ from math import isnan
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .bootstrap import Samples, bootstrap_figures, pictures_per_class, with_all_once
+from .bootstrap import bootstrap_figures, pictures_per_class, with_all_once
+from .figures import HEADLINE
 from .interval import Interval, corrected_interval
 from .matching import Matches
 
 __all__ = ["Comparison", "Difference", "compare"]
-
-_WORDS = {
-    "map": "mAP",
-    "map_50": "mAP50",
-    "f2": "F2",
-    "f2_macro": "macro F2",
-    "precision": "precision",
-    "recall": "recall",
-}
 
 
 @dataclass(frozen=True)
@@ -31,12 +23,12 @@ class Difference:
 
     Attributes:
         figure: ``map``, ``map_50``, ``f2``, ``f2_macro``, ``precision`` or ``recall``.
-        label: class index, for a class's own AP (``map``) or F2; None for all.
+        label: class index, for the AP (``map``) or F2 of one class; None for all classes.
         first: the first detector's figure, in [0, 1]; NaN where there are no boxes.
         second: the second detector's.
         difference: second - first.
         interval: 95 %, of the difference; NaN to NaN where fewer than two pictures have the class.
-        stands: 0 lies outside the interval. Of many differences one in twenty does by chance.
+        stands: 0 lies outside the interval. By chance this happens in one of twenty comparisons.
     """
 
     figure: str
@@ -50,23 +42,23 @@ class Difference:
     def sentence(self, first_name: str, second_name: str, class_names: Sequence[str] = ()) -> str:
         """The difference in words.
 
-        As "mAP of B is .031 higher than A's (95 % interval .012 to .049): the difference stands."
+        For example "mAP of B is .031 higher than A's (95 % interval .012 to .049): the difference stands."
 
         Args:
             first_name: of the first detector.
             second_name: of the second.
-            class_names: by class index, for a class's own figure.
+            class_names: by class index, for the figure of one class.
         """
-        figure = self._words(class_names)
+        figure = self._title(class_names)
         if isnan(self.difference):
             return f"{figure} cannot be compared: the pictures have no boxes to measure by."
         return f"{self._direction(figure, first_name, second_name)} {self._verdict()}"
 
-    def _words(self, class_names: Sequence[str]) -> str:
+    def _title(self, class_names: Sequence[str]) -> str:
         if self.label is None:
-            return _WORDS[self.figure]
+            return HEADLINE[self.figure]
         name = class_names[self.label] if class_names else f"class {self.label}"
-        return f"{'AP' if self.figure == 'map' else _WORDS[self.figure]} for {name}"
+        return f"{'AP' if self.figure == 'map' else HEADLINE[self.figure]} for {name}"
 
     def _direction(self, figure: str, first_name: str, second_name: str) -> str:
         size = _number(abs(self.difference))
@@ -109,36 +101,37 @@ def compare(
     resamples: int = 1000,
     seed: int = 0,
 ) -> Comparison:
-    """Compare two detectors by the same resamples of the same pictures.
+    """Compare two detectors on the same resamples of the same pictures.
 
-    What makes a picture easy or hard makes it so for both, so the difference is surer than either figure.
+    A hard picture is hard for both, so the difference is more certain than either figure.
 
     Args:
         first: matches of the first detector.
         second: of the second, with the same ground truth.
-        first_threshold: for F2: one score, or one a class, float [K].
-        second_threshold: the second detector's.
-        resamples: of the pictures.
+        first_threshold: for F2: one score, or one per class, float [K].
+        second_threshold: of the second detector.
+        resamples: how many.
         seed: of the draws.
 
     Raises:
-        ValueError: the two have other pictures or other boxes to find.
+        ValueError: the two have different pictures or different boxes to find.
     """
     _require_same_truth(first, second)
     counts = with_all_once(first.num_pictures, resamples, seed)
-    both = (
-        bootstrap_figures(first, first_threshold, counts),
-        bootstrap_figures(second, second_threshold, counts),
-    )
-    units = pictures_per_class(first)
+    one = bootstrap_figures(first, first_threshold, counts)
+    two = bootstrap_figures(second, second_threshold, counts)
+
+    def of_class(figure: str, label: int, units: int) -> Difference:
+        return _difference(figure, label, one.by_class[figure][:, label], two.by_class[figure][:, label], units)
+
     return Comparison(
         tuple(
-            _difference(name, None, both[0].figures[name], both[1].figures[name], first.num_pictures)
-            for name in both[0].figures
+            _difference(name, None, column, two.figures[name], first.num_pictures)
+            for name, column in one.figures.items()
         ),
         tuple(
-            (_of_class("map", label, both, int(count)), _of_class("f2", label, both, int(count)))
-            for label, count in enumerate(units)
+            (of_class("map", label, units), of_class("f2", label, units))
+            for label, units in enumerate(pictures_per_class(first).tolist())
         ),
     )
 
@@ -155,15 +148,10 @@ def _require_same_truth(first: Matches, second: Matches) -> None:
             raise ValueError("Only results on the same pictures can be compared: their annotated boxes differ.")
 
 
-def _of_class(figure: str, label: int, both: tuple[Samples, Samples], units: int) -> Difference:
-    first, second = (samples.by_class[figure][:, label] for samples in both)
-    return _difference(figure, label, first, second, units)
-
-
 def _difference(
     figure: str, label: int | None, first: NDArray[np.float64], second: NDArray[np.float64], units: int
 ) -> Difference:
-    """From the figures on the pictures as they are, followed by those of the resamples: float64 [1 + R]."""
+    """From the figures on the pictures themselves, followed by those of the resamples: float64 [1 + R]."""
     difference = second - first
     interval = corrected_interval(float(difference[0]), difference[1:], units, low=-1.0)
     return Difference(
@@ -178,7 +166,7 @@ def _difference(
 
 
 def _number(value: float) -> str:
-    """Three decimals, without a zero before the point: .031, -.004, 1.000."""
+    """Three decimals, no zero before the point: .031, -.004, 1.000."""
     text = f"{value:.3f}"
     text = text.lstrip("-") if float(text) == 0.0 else text
     return text.replace("0.", ".", 1) if abs(value) < 0.9995 else text

@@ -15,8 +15,7 @@ from numpy.typing import NDArray
 
 from boxwright.runtime.spec import DEFAULT_THRESHOLD
 
-from .counts import counts_at, last_of_score
-from .matching import FBETA_IOUS, Matches
+from .matching import FBETA_IOUS, Matches, last_of_score
 
 __all__ = [
     "ROUNDING",
@@ -25,11 +24,12 @@ __all__ = [
     "class_fbeta_curves",
     "fbeta_at",
     "fbeta_curve",
+    "fbeta_name",
     "macro_fbeta_curve",
 ]
 
 ROUNDING = 1e-12
-"""Two values that differ by less are of the same counts, rounded differently."""
+"""Values that differ by less come from the same counts, rounded differently."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +50,7 @@ class FBetaCurve:
     without_detections: float
 
     def best(self) -> tuple[float, float]:
-        """The threshold of the highest F-beta and that value; of equal ones, the highest threshold.
+        """The threshold with the highest F-beta, and that value; of equal values the highest threshold.
 
         With no detections at all the threshold is the default, 0.5.
         """
@@ -65,11 +65,16 @@ class FBetaCurve:
         return float(self.values[kept - 1]) if kept else self.without_detections
 
 
+def fbeta_name(beta: float) -> str:
+    """``f2``, ``f0.5``."""
+    return f"f{np.format_float_positional(beta, trim='-')}"
+
+
 def fbeta_curve(matches: Matches, beta: float = 2.0) -> FBetaCurve:
     """F-beta at every score that occurs.
 
-    F = (1 + b^2) TP / ((1 + b^2) TP + b^2 FN + FP) at each IoU threshold, averaged over them. With
-    nothing to find and nothing found it is 1.0.
+    F = (1 + b^2) TP / ((1 + b^2) TP + b^2 FN + FP) at each IoU threshold, averaged over them. Without
+    boxes and detections it is 1.0.
 
     Args:
         matches: from ``match_detections``.
@@ -79,7 +84,7 @@ def fbeta_curve(matches: Matches, beta: float = 2.0) -> FBetaCurve:
 
 
 def class_fbeta_curves(matches: Matches, beta: float = 2.0) -> tuple[FBetaCurve, ...]:
-    """The curve of each class by itself, by class index."""
+    """The curve of each single class, by class index."""
     return tuple(
         _curve(matches, matches.rows_of(label), int(boxes), beta) for label, boxes in enumerate(matches.boxes_per_class)
     )
@@ -88,10 +93,10 @@ def class_fbeta_curves(matches: Matches, beta: float = 2.0) -> tuple[FBetaCurve,
 def macro_fbeta_curve(matches: Matches, beta: float = 2.0) -> FBetaCurve:
     """Mean of the curves of the classes that have boxes, at every score that occurs.
 
-    Where no class has a box it is 1.0 throughout: nothing there to miss.
+    Where no class has a box it is 1.0 everywhere: there is nothing to miss.
     """
     counting = np.flatnonzero(matches.boxes_per_class).tolist()
-    steps = np.zeros(len(matches.scores))  # what a class's F changes by at the last detection of a score
+    steps = np.zeros(len(matches.scores))  # how much the F of a class changes at the last detection of each score
     for label in counting:
         rows = matches.rows_of(label)
         last = last_of_score(matches.scores[rows]) + rows.start
@@ -110,21 +115,21 @@ def fbeta_at(matches: Matches, thresholds: float | NDArray[np.float64], beta: fl
 
     Args:
         matches: from ``match_detections``.
-        thresholds: one for all, or float64 [K], one a class.
+        thresholds: one for all, or float64 [K], one per class.
         beta: weight of recall.
     """
-    hits, counted = (counts[: len(FBETA_IOUS)].sum(axis=1) for counts in counts_at(matches, thresholds))
+    hits, counted = (counts[: len(FBETA_IOUS)].sum(axis=1) for counts in matches.counts_at(thresholds))
     return float(_averaged(_f(hits, counted, int(matches.boxes_per_class.sum()), beta)))
 
 
 def class_fbeta_at(matches: Matches, thresholds: float | NDArray[np.float64], beta: float = 2.0) -> NDArray[np.float64]:
-    """F-beta of each class by itself at a threshold: float64 [K]; arguments as for ``fbeta_at``."""
-    hits, counted = (counts[: len(FBETA_IOUS)] for counts in counts_at(matches, thresholds))
+    """F-beta of each single class at a threshold: float64 [K]; arguments as for ``fbeta_at``."""
+    hits, counted = (counts[: len(FBETA_IOUS)] for counts in matches.counts_at(thresholds))
     return _averaged(_f(hits, counted, matches.boxes_per_class, beta))
 
 
 def _curve(matches: Matches, rows: slice | NDArray[np.int64], boxes: int, beta: float) -> FBetaCurve:
-    """The curve of some detections, given by score falling."""
+    """The curve of some detections, given by falling score."""
     scores = matches.scores[rows]
     last = last_of_score(scores)
     values = np.zeros(len(last))
@@ -147,6 +152,6 @@ def _f(
 
 
 def _averaged(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Mean over the IoUs [11, ...], added in the order in which the curve adds, so that both are equal to the bit."""
+    """Mean over the IoUs [11, ...], summed in the same order as in the curve, so that both are equal to the bit."""
     averaged: NDArray[np.float64] = np.cumsum(values, axis=0)[-1] / len(values)
     return averaged

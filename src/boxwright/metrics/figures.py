@@ -1,4 +1,14 @@
-"""The figures of one evaluation, as they are logged, stored and printed."""
+"""The figures of one evaluation, as they are logged, stored and printed.
+
+To add a figure, give ``Figures`` a field and compute it in ``figures_of``. It is then in ``evaluate --json`` and in
+the ``measured`` part of ``spec.json``. The tables below say where else it appears:
+
+- a row of ``HEADLINE``: with its title in the table of ``evaluate`` and in the report's cards;
+- a name in ``LOGGED``: after each epoch of a training in ``metrics.jsonl`` and every tracker;
+- a name in ``REPORTED``: among the figures that ``evaluate --endpoint`` and the gate compare.
+
+A figure with an interval also needs an entry in ``bootstrap.bootstrap_figures``; ``compare`` then compares it too.
+"""
 
 from __future__ import annotations
 
@@ -11,20 +21,31 @@ from numpy.typing import NDArray
 
 from boxwright.runtime import Detections
 
-from .average_precision import AveragePrecision, average_precision
-from .counts import counts_at
+from .average_precision import AveragePrecision, CocoFigures, average_precision
+from .columns import GroundTruth
 from .fbeta import class_fbeta_at, fbeta_at, fbeta_curve
-from .ground_truth import GroundTruth
 from .matching import Matches, match_detections
 
-__all__ = ["ClassFigures", "Figures", "figures_of", "measure", "none_if_nan"]
+__all__ = ["HEADLINE", "LOGGED", "REPORTED", "ClassFigures", "Figures", "figures_of", "measure", "none_if_nan"]
 
-_APART = ("per_class", "images")
+HEADLINE = {
+    "map": "mAP",
+    "map_50": "mAP50",
+    "f2": "F2",
+    "f2_macro": "macro F2",
+    "precision": "precision",
+    "recall": "recall",
+}
+"""The figures that come first in the terminal and on every page, with their titles; each has an interval."""
+LOGGED = ("map", "map_50", "map_75", "f2", "f2_macro", "threshold")
+"""The figures that are logged after each epoch of a training."""
+REPORTED = ("map", "map_50", "map_75", "f2", "f2_macro", "precision", "recall", "images")
+"""The figures of an endpoint, which answers only detections above the operating point."""
 
 
 @dataclass(frozen=True)
 class ClassFigures:
-    """One class's figures; NaN where there is nothing to measure by.
+    """The figures of one class; NaN where it has no boxes.
 
     Attributes:
         map: COCO AP.
@@ -33,7 +54,7 @@ class ClassFigures:
         precision: at ``threshold``, IoU .50.
         recall: at ``threshold``, IoU .50.
         threshold: the score threshold used.
-        boxes: how many there were to find.
+        boxes: how many there are to find.
     """
 
     map: float
@@ -46,12 +67,10 @@ class ClassFigures:
 
 
 @dataclass(frozen=True)
-class Figures:
-    """All figures of one evaluation, each in [0, 1] or NaN.
+class Figures(CocoFigures):
+    """All figures of one evaluation, each in [0, 1] or NaN: COCO's, and these.
 
     Attributes:
-        map, map_50, map_75, map_small, map_medium, map_large: COCO AP.
-        ar_1, ar_10, ar_100, ar_small, ar_medium, ar_large: COCO AR.
         f2: micro F2 at ``threshold``.
         f2_macro: mean over the classes that have boxes, at ``threshold``.
         precision: pooled, at ``threshold``, IoU .50.
@@ -63,18 +82,6 @@ class Figures:
         images: number of pictures.
     """
 
-    map: float
-    map_50: float
-    map_75: float
-    map_small: float
-    map_medium: float
-    map_large: float
-    ar_1: float
-    ar_10: float
-    ar_100: float
-    ar_small: float
-    ar_medium: float
-    ar_large: float
     f2: float
     f2_macro: float
     precision: float
@@ -92,13 +99,14 @@ class Figures:
             names: class names by index.
         """
         document: dict[str, Any] = {
-            name: none_if_nan(value) for name, value in vars(self).items() if name not in _APART
+            name: none_if_nan(value) for name, value in vars(self).items() if name != "per_class"
         }
-        document["per_class"] = {
+        per_class = {
             name: {key: none_if_nan(value) for key, value in vars(one).items()}
             for name, one in zip(names, self.per_class, strict=True)
         }
-        return {**document, "images": self.images}
+        images = document.pop("images")
+        return {**document, "per_class": per_class, "images": images}
 
 
 def measure(
@@ -110,25 +118,25 @@ def measure(
     """All figures of a detector on a data set.
 
     Args:
-        ground_truth: one a picture.
-        detections: one a picture, in the same order and pixels, down to the lowest scores.
+        ground_truth: one per picture.
+        detections: one per picture, in the same order and pixels, down to the lowest scores.
         num_classes: K.
-        threshold: score threshold for F2, precision and recall, or one a class; the one with the
-            best F2 on this data by default.
+        threshold: score threshold for F2, precision and recall, or one per class; by default the one
+            with the best F2 on this data.
 
     Raises:
-        ValueError: a different number of pictures on the two sides, or of classes and thresholds.
+        ValueError: a different number of pictures on the two sides, or of thresholds and classes.
     """
     return figures_of(match_detections(ground_truth, detections, num_classes), threshold)
 
 
 def figures_of(matches: Matches, threshold: float | Sequence[float] | NDArray[np.float64] | None = None) -> Figures:
-    """The same from a matching pass at hand."""
+    """All figures from one matching pass; ``threshold`` as for ``measure``."""
     precision = average_precision(matches)
     best_threshold, best_f2 = fbeta_curve(matches).best()
     used = np.asarray(best_threshold if threshold is None else threshold, dtype=np.float64)
     thresholds = np.broadcast_to(used, (matches.num_classes,))
-    hits, counted = (counts[matches.at(0.5)] for counts in counts_at(matches, thresholds))
+    hits, counted = (counts[matches.at(0.5)] for counts in matches.counts_at(thresholds))
     per_class = _per_class(matches, precision, thresholds, hits, counted)
     with_boxes = [one.f2 for one in per_class if one.boxes]
     return Figures(
@@ -137,7 +145,7 @@ def figures_of(matches: Matches, threshold: float | Sequence[float] | NDArray[np
         f2_macro=float(np.mean(with_boxes)) if with_boxes else float("nan"),
         precision=_share(hits.sum(), counted.sum()),
         recall=_share(hits.sum(), matches.boxes_per_class.sum()),
-        threshold=_the_one(used),
+        threshold=_common(used),
         best_f2=best_f2,
         best_threshold=best_threshold,
         per_class=per_class,
@@ -172,7 +180,8 @@ def _share(part: np.int64, whole: np.int64) -> float:
     return float(part / whole) if whole else float("nan")
 
 
-def _the_one(thresholds: NDArray[np.float64]) -> float:
+def _common(thresholds: NDArray[np.float64]) -> float:
+    """The threshold of all classes; NaN where they differ."""
     different = np.unique(thresholds)
     return float(different[0]) if len(different) == 1 else float("nan")
 

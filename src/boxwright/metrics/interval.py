@@ -1,9 +1,9 @@
-"""Intervals made of the figures of resamples."""
+"""Intervals from the figures of resamples."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import inf, isnan, nan, sqrt
+from math import isnan, nan, sqrt
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,12 +14,12 @@ CONFIDENCE = 0.95
 NORMAL = 1.959963984540054
 """The standard normal's 97.5th percentile."""
 BIAS_PER_SEEN = 1 + sqrt(2)
-"""How much larger a figure's bias is than what resamples show of it; see ``corrected_interval``."""
+"""How many times larger the bias of a figure is than the bias that resamples show; see ``corrected_interval``."""
 
 
 @dataclass(frozen=True)
 class Interval:
-    """Where a figure lies if pictures of the same kind are drawn anew; both ends NaN where it is undefined."""
+    """Where a figure would lie with other pictures of the same kind; both ends are NaN where it is undefined."""
 
     low: float
     high: float
@@ -32,27 +32,27 @@ class Interval:
 def corrected_interval(
     estimate: float, samples: NDArray[np.float64], units: int, low: float = 0.0, high: float = 1.0
 ) -> Interval:
-    """The 95 % interval of a figure: the bias taken off, then as many standard errors as t asks for.
+    """The 95 % interval of a figure: its bias is subtracted, its width follows Student's t.
 
-    AP of few pictures is too high, as its precision envelope rides on the noise. A resample has
-    that noise twice, once from the pictures and once from the draw. The bias grows with the noise's
-    standard deviation, so with b in the figure a resample has sqrt(2) b, shows (sqrt(2) - 1) b, and
-    (1 + sqrt(2)) times what it shows is taken off. F-beta at a threshold has next to no bias, and
-    hardly moves. The standard error is the samples', times sqrt(n / (n - 1)).
+    AP of few pictures is too high, because its precision envelope follows the upper side of the noise. A resample
+    has that noise twice, once from the pictures and once from the draw. The bias grows with the standard
+    deviation of the noise: with b in the figure, a resample has sqrt(2) b and so shows (sqrt(2) - 1) b. Hence
+    (1 + sqrt(2)) times what it shows is subtracted. F-beta at a fixed threshold has almost no bias and hardly
+    moves. The standard error is that of the samples, times sqrt(n / (n - 1)).
 
-    Where the bias is larger than the rest, the interval is widened to hold the estimate.
+    Where the bias is larger than the half width, the interval is widened to hold the estimate.
 
-    Chosen by measured coverage (``benchmarks/coverage.py``, 100 to 300 pictures): percentile intervals of
-    mAP held the truth in 74 to 93 % of cases, BC ones in 87 to 93 %, this one in 92.8 to 95.6 %. Two cases it
-    does not know: resamples that all agree (a detector without a mistake) give a point, and AP at one IoU
-    with a recall close to 1 is off by up to 1/202, half a step of COCO's 101 recalls.
+    Chosen by measured coverage (``benchmarks/coverage.py``, 100 to 300 pictures): percentile intervals of mAP held
+    the truth in 74 to 93 % of cases, BC intervals in 87 to 93 %, this one in 92.8 to 95.6 %. It fails in two
+    cases: resamples that all agree (a detector without a mistake) give a point, and AP at one IoU with a recall
+    close to 1 is wrong by up to 1/202, half a step of COCO's 101 recalls.
 
     Args:
-        estimate: the figure on the pictures as they are.
+        estimate: the figure on the pictures themselves.
         samples: float64 [R], the figure of each resample; NaN is left out.
-        units: n, pictures that the figure hangs on.
-        low: of what the figure can be.
-        high: of what the figure can be.
+        units: n, how many pictures the figure depends on.
+        low: the lowest possible value of the figure.
+        high: the highest possible value.
 
     Returns:
         NaN to NaN where the estimate or all samples are NaN, or ``units`` is less than 2.
@@ -67,14 +67,14 @@ def corrected_interval(
 
 
 def percentile_interval(samples: NDArray[np.float64]) -> Interval:
-    """The middle 95 % of the samples, float64 [R]; for what is no mean, as a threshold."""
+    """The middle 95 % of the samples, float64 [R]; for a figure that is not a mean, such as a threshold."""
     if not len(samples):
         return Interval(nan, nan)
     ends = np.quantile(samples, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2], method="nearest")
     return Interval(float(ends[0]), float(ends[1]))
 
 
-def _student(freedom: float = inf) -> float:
-    """The 97.5th percentile of Student's t, by two terms of its expansion: 1 % low at 4 degrees, less above."""
+def _student(freedom: float) -> float:
+    """The 97.5th percentile of Student's t, by two terms of its expansion: 1 % too low at 4 degrees, closer above."""
     z = NORMAL
     return z + (z**3 + z) / (4 * freedom) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * freedom**2)

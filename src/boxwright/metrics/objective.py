@@ -1,31 +1,34 @@
-"""What a score threshold is chosen for, and the choice."""
+"""The objective of a score threshold, and the choice of the threshold, on the pictures and on resamples of them."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NoReturn
+from typing import NoReturn, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from boxwright.runtime import ConfigError
+from boxwright.runtime.spec import DEFAULT_THRESHOLD
 
-from .bootstrap import bootstrap_fbeta, pooled_units, with_all_once
-from .bootstrap_threshold import bootstrap_threshold
-from .fbeta import FBetaCurve, class_fbeta_curves, fbeta_curve
+from .bootstrap import Counts, bootstrap_fbeta, in_blocks, pooled_units, sums_until, with_all_once
+from .fbeta import ROUNDING, class_fbeta_curves, fbeta_curve, fbeta_name
 from .interval import Interval, corrected_interval, percentile_interval
 from .matching import FBETA_IOUS, Matches
 from .precision_recall import PrecisionRecall, precision_recall
-from .resampling import Counts
 
 __all__ = ["MIN_BOXES", "Choice", "Objective", "choose", "chosen_in_resamples"]
 
 MIN_BOXES = 30
-"""A class with fewer has no threshold of its own: it would be a matter of chance."""
+"""A class with fewer boxes has no threshold of its own: that would be chance."""
 IOU = 0.5
-"""Where the precision and recall of an objective are taken."""
+"""The IoU at which an objective's precision and recall are measured."""
+_Rate: TypeAlias = Callable[[NDArray[np.int32], NDArray[np.int32], NDArray[np.int32]], NDArray[np.float64]]
+"""Value of a threshold, float64 [B, C], from hits and detections that count, [B, C], and boxes, [B, 1].
+
+It is linear in the hits where it is used at several IoUs, and never rises with a detection that is not a hit."""
 _NUMBER = r"(\d+\.?\d*|\.\d+)"
 _FORMS = re.compile(rf"f{_NUMBER}|(precision|recall)(?:>=|≥){_NUMBER}")
 _UNATTAINED = "Ask for less, or train a better model."
@@ -36,15 +39,15 @@ _ALLOWED = "Use f2 (or f1, f0.5, any positive number), precision>=0.95 or recall
 class Objective:
     """What the threshold is chosen for.
 
-    ``f2``: the highest F2, the mean over IoU .30:.05:.80; any other positive beta alike.
+    ``f2``: the highest F2, the mean over IoU .30:.05:.80; the same for any other positive beta.
     ``precision>=0.95``: the highest recall among the thresholds with at least that precision.
-    ``recall>=0.9``: the highest precision among those with at least that recall.
-    Precision and recall are at IoU .5. Counts are pooled over classes, or of one class where it has a
-    threshold of its own. Of equals, the highest threshold.
+    ``recall>=0.9``: the highest precision among the thresholds with at least that recall.
+    Precision and recall are at IoU .5. Counts are pooled over classes, or are those of one class for a
+    threshold of its own. Of equal thresholds, the highest.
 
     Attributes:
         figure: ``f``, ``precision`` or ``recall``.
-        number: beta, or what is asked of the figure.
+        number: beta, or the bound of the figure.
     """
 
     figure: str
@@ -52,10 +55,10 @@ class Objective:
 
     @classmethod
     def parse(cls, text: str) -> Objective:
-        """Read ``f2``, ``precision>=0.95`` and the like; spaces, capitals and ``≥`` are understood.
+        """Read ``f2``, ``precision>=0.95`` and the like; spaces, capitals and ``≥`` are allowed.
 
         Raises:
-            ConfigError: anything else.
+            ConfigError: the text is not an objective.
         """
         form = _FORMS.fullmatch("".join(str(text).split()).lower())
         if form is None:
@@ -67,8 +70,9 @@ class Objective:
         return objective
 
     def __str__(self) -> str:
-        number = np.format_float_positional(self.number, trim="-")
-        return f"f{number}" if self.figure == "f" else f"{self.figure}>={number}"
+        if self.figure == "f":
+            return fbeta_name(self.number)
+        return f"{self.figure}>={np.format_float_positional(self.number, trim='-')}"
 
     @property
     def maximised(self) -> str:
@@ -82,12 +86,12 @@ class Choice:
 
     Attributes:
         threshold: for all classes; a score that occurs, or the default where nothing is detected.
-        value: what was maximised (F-beta, recall or precision; see ``Objective.maximised``), there.
-        interval: 95 %, of the threshold: those that the objective chooses on resampled pictures.
+        value: the maximised figure (F-beta, recall or precision; see ``Objective.maximised``) at this threshold.
+        interval: 95 %, of the threshold: of those that the objective chooses on resampled pictures.
         value_interval: 95 %, of the value at this threshold; NaN to NaN where there are no boxes.
         per_class: by class index, for the classes with at least ``MIN_BOXES`` boxes where the objective
             can be attained.
-        too_few: classes with fewer boxes; ``threshold`` is theirs.
+        too_few: classes with fewer boxes, which use ``threshold``.
     """
 
     threshold: float
@@ -101,30 +105,31 @@ class Choice:
 def choose(matches: Matches, objective: Objective, resamples: int = 1000, seed: int = 0) -> Choice:
     """Choose the thresholds on the pictures of a matching pass.
 
-    Without any detection an F-beta has the default threshold, with a value of 0, or 1 where there is
-    nothing to find either; a bound is not attained. A resample in which a bound is not attained counts
-    with the threshold that comes closest.
+    Without any detection, F-beta gets the default threshold, with a value of 0, or 1 where there are no
+    boxes either; a bound is not attained. A resample in which a bound is not attained counts with the
+    threshold that comes closest to it.
 
     Args:
         matches: from ``match_detections``.
-        objective: what for.
-        resamples: of the pictures, for the intervals.
+        objective: of the choice.
+        resamples: how many, for the intervals.
         seed: of the draws.
 
     Raises:
-        ConfigError: no threshold attains the objective's bound; says what is attained at best, and where,
-            or that there is nothing to measure by.
+        ConfigError: no threshold attains the objective's bound; the message gives the best value and its
+            threshold, or says that there are no boxes.
     """
     threshold, value = _best(matches, objective)
     counts = with_all_once(matches.num_pictures, resamples, seed)
-    boxes = matches.boxes_per_class
+    samples = bootstrap_fbeta(matches, threshold, counts, objective.number if objective.figure == "f" else 2.0)
+    values = samples.figures[objective.maximised]
     return Choice(
         threshold=threshold,
         value=value,
         interval=percentile_interval(chosen_in_resamples(matches, objective, counts[1:])),
-        value_interval=_value_interval(matches, objective, threshold, counts),
+        value_interval=corrected_interval(float(values[0]), values[1:], pooled_units(matches)),
         per_class=_per_class(matches, objective),
-        too_few=tuple(int(label) for label in np.flatnonzero(boxes < MIN_BOXES)),
+        too_few=tuple(int(label) for label in np.flatnonzero(matches.boxes_per_class < MIN_BOXES)),
     )
 
 
@@ -139,14 +144,14 @@ def _best(matches: Matches, objective: Objective) -> tuple[float, float]:
 def _per_class(matches: Matches, objective: Objective) -> dict[int, float]:
     labels = [int(label) for label in np.flatnonzero(matches.boxes_per_class >= MIN_BOXES)]
     if objective.figure == "f":
-        curves: tuple[FBetaCurve, ...] = class_fbeta_curves(matches, objective.number)
+        curves = class_fbeta_curves(matches, objective.number)
         return {label: curves[label].best()[0] for label in labels if curves[label].thresholds.size}
     best = {label: _within_bound(precision_recall(matches, label, IOU), objective) for label in labels}
-    return {label: found[0] for label, found in best.items() if found is not None}
+    return {label: point[0] for label, point in best.items() if point is not None}
 
 
 def _within_bound(curve: PrecisionRecall, objective: Objective) -> tuple[float, float] | None:
-    """The best threshold that keeps to the bound and the maximised figure there; None where none does."""
+    """The best threshold within the bound and the maximised figure there; None where no threshold is within it."""
     kept = getattr(curve, objective.figure) >= objective.number
     if not kept.any():
         return None
@@ -170,7 +175,19 @@ def _unattained(curve: PrecisionRecall, objective: Objective) -> NoReturn:
 
 
 def chosen_in_resamples(matches: Matches, objective: Objective, counts: Counts) -> NDArray[np.float64]:
-    """The threshold that each resample chooses, float64 [R]; counts are unsigned integers [R, P]."""
+    """The threshold that each resample chooses.
+
+    Detections without a hit only lower the objective, so only scores with a hit are tried. Without any hit it
+    is the highest score that occurs, without any detection the default threshold.
+
+    Args:
+        matches: of the P pictures.
+        objective: of the choice.
+        counts: unsigned integers [R, P], how often each picture is drawn, R at least 1.
+
+    Returns:
+        float64 [R].
+    """
 
     def fbeta(hits: NDArray[np.int32], counted: NDArray[np.int32], boxes: NDArray[np.int32]) -> NDArray[np.float64]:
         weight = objective.number**2
@@ -182,29 +199,94 @@ def chosen_in_resamples(matches: Matches, objective: Objective, counts: Counts) 
         held = figures[objective.figure]
         return np.where(held >= objective.number, 1 + figures[objective.maximised], held)
 
-    if objective.figure == "f":
-        return bootstrap_threshold(matches, counts, FBETA_IOUS, fbeta)
-    return bootstrap_threshold(matches, counts, (IOU,), bounded)
+    ious, rate = (FBETA_IOUS, fbeta) if objective.figure == "f" else ((IOU,), bounded)
+    candidates = _Candidates.of(matches, ious, rate)
+    return in_blocks(candidates.best, counts, len(candidates.pictures) + len(candidates.until))
 
 
-def _value_interval(matches: Matches, objective: Objective, threshold: float, counts: Counts) -> Interval:
-    if objective.figure == "f":
-        samples = bootstrap_fbeta(matches, threshold, counts, objective.number).micro
-    else:
-        samples = _samples_at(matches, objective.maximised, threshold, counts)
-    return corrected_interval(float(samples[0]), samples[1:], pooled_units(matches))
+@dataclass(frozen=True, eq=False)
+class _Level:
+    """IoUs at which the same detections are ignored; H detections hit at one or more of them, I are ignored."""
+
+    hit_pictures: NDArray[np.intp]  # [H]
+    hit_values: NDArray[np.int32]  # [H], at how many of the IoUs
+    hits_until: NDArray[np.intp]  # [C]
+    ignored_pictures: NDArray[np.intp]  # [I]
+    ignored_until: NDArray[np.intp]  # [C]
+
+    @classmethod
+    def of(
+        cls, hits: NDArray[np.int32], ignored: NDArray[np.bool_], pictures: NDArray[np.intp], until: NDArray[np.intp]
+    ) -> _Level:
+        hit_rows, ignored_rows = np.flatnonzero(hits), np.flatnonzero(ignored)
+        return cls(
+            hit_pictures=pictures[hit_rows],
+            hit_values=hits[hit_rows],
+            hits_until=np.searchsorted(hit_rows, until),
+            ignored_pictures=pictures[ignored_rows],
+            ignored_until=np.searchsorted(ignored_rows, until),
+        )
 
 
-def _samples_at(matches: Matches, figure: str, threshold: float, counts: Counts) -> NDArray[np.float64]:
-    """Precision or recall of each resample, pooled, float64 [R]; NaN where it is 0 / 0."""
-    row, kept = matches.at(IOU), matches.scores >= threshold
-    of = matches.pictures[kept & ~matches.ignored[row]] if figure == "precision" else _box_pictures(matches)
-    pictures = (matches.pictures[kept & matches.hit[row]], of)
-    sums = np.stack([np.bincount(one, minlength=matches.num_pictures) for one in pictures], axis=1)
-    hits, total = (counts @ sums.astype(np.float64)).T
-    samples: NDArray[np.float64] = np.divide(hits, total, out=np.full(len(counts), np.nan), where=total > 0)
-    return samples
+@dataclass(frozen=True, eq=False)
+class _Candidates:
+    """C falling scores with a hit, and what is needed to rate them; D detections by score."""
 
+    pictures: NDArray[np.intp]  # [D]
+    detection_scores: NDArray[np.float64]  # [D]
+    scores: NDArray[np.float64]  # [C]
+    until: NDArray[np.intp]  # [C], how many detections have at least this score
+    levels: tuple[_Level, ...]
+    num_ious: int
+    box_pictures: NDArray[np.intp]
+    rate: _Rate
 
-def _box_pictures(matches: Matches) -> NDArray[np.int64]:
-    return matches.truth_pictures[~matches.truth_crowd]
+    @classmethod
+    def of(cls, matches: Matches, ious: Sequence[float], rate: _Rate) -> _Candidates:
+        rows, order = np.array([matches.at(iou) for iou in ious]), matches.by_score
+        scores, pictures = matches.scores[order], matches.pictures[order].astype(np.intp)
+        hit, ignored = matches.hit[rows][:, order], matches.ignored[rows][:, order]
+        hit_scores = -np.unique(-scores[hit.any(axis=0)])
+        until = np.searchsorted(-scores, -hit_scores, side="right")
+        same_ignored: dict[bytes, list[int]] = {}
+        for level, row in enumerate(ignored):
+            same_ignored.setdefault(row.tobytes(), []).append(level)
+        return cls(
+            pictures=pictures,
+            detection_scores=scores,
+            scores=hit_scores,
+            until=until,
+            levels=tuple(
+                _Level.of(hit[same].sum(axis=0, dtype=np.int32), ignored[same[0]], pictures, until)
+                for same in same_ignored.values()
+            ),
+            num_ious=len(ious),
+            box_pictures=matches.truth_pictures[~matches.truth_crowd].astype(np.intp),
+            rate=rate,
+        )
+
+    def best(self, counts: Counts) -> NDArray[np.float64]:
+        """The threshold of each resample, float64 [B]."""
+        if not self.scores.size:
+            return self._highest(counts)
+        values = self._values(counts)
+        top = values.max(axis=1, keepdims=True)
+        chosen = self.scores[np.argmax(values >= top - ROUNDING, axis=1)]
+        return np.where(top[:, 0] > 0, chosen, self._highest(counts))
+
+    def _values(self, counts: Counts) -> NDArray[np.float64]:
+        detected = sums_until(counts, self.pictures, self.until)
+        boxes = counts.take(self.box_pictures, axis=1).sum(axis=1, keepdims=True, dtype=np.int32)
+        values = np.zeros(detected.shape)
+        for level in self.levels:
+            hits = sums_until(counts, level.hit_pictures, level.hits_until, level.hit_values)
+            counted = detected - sums_until(counts, level.ignored_pictures, level.ignored_until)
+            values += self.rate(hits, counted, boxes)
+        return values / self.num_ious
+
+    def _highest(self, counts: Counts) -> NDArray[np.float64]:
+        """The highest score that occurs, or the default."""
+        if not self.pictures.size:
+            return np.full(len(counts), DEFAULT_THRESHOLD)
+        drawn = counts.take(self.pictures, axis=1) > 0
+        return np.where(drawn.any(axis=1), self.detection_scores[np.argmax(drawn, axis=1)], DEFAULT_THRESHOLD)

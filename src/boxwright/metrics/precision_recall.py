@@ -7,21 +7,20 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from .counts import last_of_score
-from .matching import Matches
+from .matching import Matches, last_of_score
 
 __all__ = ["PrecisionRecall", "precision_recall"]
 
 
 @dataclass(frozen=True, eq=False)
 class PrecisionRecall:
-    """Precision and recall against the score threshold; as measured, nothing smoothed or interpolated.
+    """Precision and recall against the score threshold; as measured, not smoothed or interpolated.
 
     Attributes:
         thresholds: float64 [S], the distinct scores that occur, falling.
-        precision: float64 [S], in [0, 1]; NaN where all that was found lies on crowd regions.
+        precision: float64 [S], in [0, 1]; NaN where all detections lie on crowd regions.
         recall: float64 [S], in [0, 1]; NaN without boxes.
-        iou: what a hit needs.
+        iou: least IoU of a hit.
         boxes: how many there are to find.
     """
 
@@ -43,7 +42,7 @@ class PrecisionRecall:
 
 
 def precision_recall(matches: Matches, label: int | None = None, iou: float = 0.5) -> PrecisionRecall:
-    """The curve of one class, or of all pooled.
+    """The curve of one class, or of all classes pooled.
 
     Args:
         matches: from ``match_detections``.
@@ -51,7 +50,7 @@ def precision_recall(matches: Matches, label: int | None = None, iou: float = 0.
         iou: one of ``IOUS``.
 
     Raises:
-        ValueError: another IoU.
+        ValueError: ``iou`` is not one of ``IOUS``.
     """
     rows = matches.by_score if label is None else matches.rows_of(label)
     boxes = int(matches.boxes_per_class.sum() if label is None else matches.boxes_per_class[label])

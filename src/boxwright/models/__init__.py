@@ -1,5 +1,6 @@
-"""One protocol over many architectures. ``catalogue`` is free of torch; the rest is not."""
+"""Architectures and their families. ``catalogue`` and the families do not import torch before it is needed."""
 
-from .catalogue import CATALOGUE, Architecture, find_architecture
+from .catalogue import CATALOGUE, find_architecture, find_family
+from .family import Architecture, Family
 
-__all__ = ["CATALOGUE", "Architecture", "find_architecture"]
+__all__ = ["CATALOGUE", "Architecture", "Family", "find_architecture", "find_family"]

@@ -1,72 +1,56 @@
-"""One protocol over all architectures, and its torchvision adapter."""
+"""A network with its family: what training asks of a model."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Protocol, cast
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
+from boxwright.host.machine import has_bf16
 from boxwright.runtime import Detections, ModelSpec
-from boxwright.runtime.networks import build_network, detections_from_output
+from boxwright.runtime.networks import build_network, network_family
 
-from .precision import Precision
+from .catalogue import find_architecture, find_family
+from .family import ParameterGroup
 
-__all__ = ["Detector", "TorchvisionDetector"]
-
-
-class Detector(Protocol):
-    """What training and evaluation ask of a model; label offsets and box conventions stay behind it."""
-
-    @property
-    def network(self) -> nn.Module:
-        """Holds the parameters; its state dict is what is saved, packed and served."""
-
-    def losses(self, canvases: Tensor, boxes: Sequence[Tensor], labels: Sequence[Tensor]) -> dict[str, Tensor]:
-        """Named scalar losses of a batch; their sum is trained on.
-
-        Args:
-            canvases: uint8 [N, 3, H, W].
-            boxes: N of float32 [n, 4], xyxy, canvas pixels; n may be 0.
-            labels: N of int64 [n], class indices 0..K-1.
-        """
-
-    def detect(self, canvases: Tensor) -> list[Detections]:
-        """Detections of uint8 [N, 3, H, W], in canvas pixels, down to the score floor, in fp32."""
+__all__ = ["Detector", "resolve_precision"]
 
 
-class TorchvisionDetector:
-    """A torchvision detector, of one stage or two.
+class Detector:
+    """A new network; label offsets and box conventions stay behind it.
 
     Args:
         spec: what to build.
-        precision: of the networks while training; boxes are always decoded, and detections made, in fp32.
+        precision: ``fp32`` or ``bf16``, of the network's heavy parts while training; boxes are always decoded, and
+            detections made, in fp32.
+
+    Attributes:
+        network: holds the parameters; its state dict is what is saved, packed and served.
+        family: of its architecture.
     """
 
-    def __init__(self, spec: ModelSpec, precision: Precision | None = None) -> None:
-        self._network = build_network(spec)
-        self._precision = precision or Precision("fp32")
-
-    @property
-    def network(self) -> nn.Module:
-        """The torchvision module."""
-        return self._network
+    def __init__(self, spec: ModelSpec, precision: str = "fp32") -> None:
+        self.family = find_family(spec.architecture)
+        self.network = build_network(spec)
+        self._row = find_architecture(spec.architecture)
+        self._precision = precision
 
     def losses(self, canvases: Tensor, boxes: Sequence[Tensor], labels: Sequence[Tensor]) -> dict[str, Tensor]:
-        """Torchvision's losses, each with a name that begins with ``loss_``; see ``Detector.losses``."""
-        pairs = zip(boxes, labels, strict=True)
-        # torchvision's label 0 is the background
-        targets = [{"boxes": own.reshape(-1, 4), "labels": label + 1} for own, label in pairs]
-        with self._precision.applied_to(self._network):
-            losses = cast(dict[str, Tensor], self._network(canvases, targets))
-        return {name if name.startswith("loss_") else f"loss_{name}": value for name, value in losses.items()}
+        """Named scalar losses of a batch; see ``Family.losses``."""
+        with network_family(self._row.name).in_precision(self.network, self._precision):
+            return self.family.losses(self.network, canvases, boxes, labels)
 
     def detect(self, canvases: Tensor) -> list[Detections]:
-        """See ``Detector.detect``; the network's mode is restored."""
-        with _evaluating(self._network), torch.inference_mode():
-            return [detections_from_output(output) for output in self._network(canvases)]
+        """Detections of uint8 [N, 3, H, W]; see ``Family.detect``. The network's mode is restored."""
+        with _evaluating(self.network), torch.inference_mode():
+            return self.family.detect(self.network, canvases)
+
+    def parameter_groups(self) -> list[ParameterGroup]:
+        """The parameters that learn, by learning rate."""
+        return self.family.parameter_groups(self.network, self._row)
 
 
 @contextmanager
@@ -78,3 +62,16 @@ def _evaluating(network: nn.Module) -> Iterator[None]:
     finally:
         for module, training in modes.items():
             module.training = training
+
+
+def resolve_precision(wanted: str, device: str) -> Literal["fp32", "bf16"]:
+    """``auto`` to bf16 where the hardware multiplies in it, else fp32.
+
+    Args:
+        wanted: ``auto``, ``fp32`` or ``bf16``.
+        device: ``cpu`` or ``cuda``.
+    """
+    if wanted == "auto":
+        fast = torch.cuda.is_bf16_supported(including_emulation=False) if device == "cuda" else has_bf16()
+        return "bf16" if fast else "fp32"
+    return "bf16" if wanted == "bf16" else "fp32"

@@ -3,7 +3,7 @@
 ``torch.export`` cannot trace torchvision's own code between the networks, where sizes depend on the picture; it is
 written here with fixed shapes, and held to torchvision by tests.
 
-Shapes: N pictures, H x W the canvas, L pyramid levels that proposals come from, P proposals a picture, C channels,
+Shapes: N pictures, H x W the canvas, L pyramid levels that proposals come from, P proposals per picture, C channels,
 S x S a pooled box, K classes.
 """
 
@@ -22,15 +22,24 @@ from torch import Tensor, nn
 from torchvision.models.detection.faster_rcnn import FasterRCNN
 from torchvision.models.detection.image_list import ImageList
 
-from .onnx_boxes import NOTHING, best_of_classes, clip, decode, survivors, without_small
+from boxwright.runtime import ModelSpec
+
+from .family import GraphPlan
+from .onnx_boxes import NOTHING, Suppression, best_of_classes, clip, decode, survivors, without_small
 from .onnx_graph import GraphWriter, name_last_layers
 
-__all__ = ["TwoStageNetworks", "TwoStagePlan", "write_two_stage"]
+__all__ = ["plan_two_stage"]
 
 _LEAST_SIDE = 1e-2  # torchvision's RoIHeads.postprocess_detections
 
 
-class TwoStageNetworks(nn.Module):
+def plan_two_stage(network: FasterRCNN, spec: ModelSpec) -> GraphPlan:
+    """See ``Family.graph_plan``."""
+    fixed = _Fixed.of(network, spec.input.height, spec.input.width)
+    return GraphPlan(_Networks(network), fixed.example(), ("pictures", "proposals"), lambda graph: _write(graph, fixed))
+
+
+class _Networks(nn.Module):
     """The networks of a Faster R-CNN, side by side: body, pyramid and proposal head; box head and predictor.
 
     Args:
@@ -74,7 +83,7 @@ def _by_anchor(level: Tensor, size: int) -> Tensor:
 
 
 @dataclass(frozen=True)
-class TwoStagePlan:
+class _Fixed:
     """What is fixed about a network on its canvas.
 
     Attributes:
@@ -96,7 +105,7 @@ class TwoStagePlan:
     channels: int
 
     @classmethod
-    def of(cls, network: FasterRCNN, height: int, width: int) -> TwoStagePlan:
+    def of(cls, network: FasterRCNN, height: int, width: int) -> _Fixed:
         """Run the body once on an empty canvas."""
         canvas = torch.zeros(1, 3, height, width, dtype=torch.uint8)
         with torch.inference_mode():
@@ -127,16 +136,16 @@ class TwoStagePlan:
         return int(self.network.roi_heads.box_roi_pool.output_size[0])
 
     def example(self) -> tuple[Tensor, Tensor]:
-        """Inputs of ``TwoStageNetworks`` to trace with; both first sizes are free."""
+        """Inputs of ``_Networks`` to trace with; both first sizes are free."""
         canvases = torch.zeros(2, 3, self.height, self.width, dtype=torch.uint8)
         return canvases, torch.zeros(3, self.channels, self.pooled_side, self.pooled_side)
 
 
-def write_two_stage(graph: ir.Graph, plan: TwoStagePlan) -> dict[str, ir.Value]:
-    """Connect the exported halves and turn what they say into detections.
+def _write(graph: ir.Graph, plan: _Fixed) -> dict[str, ir.Value]:
+    """Connect the exported halves and turn their answers into detections.
 
     Args:
-        graph: of ``TwoStageNetworks``, its outputs in that module's order; its second input comes to be unused.
+        graph: of ``_Networks``, its outputs in that module's order; afterwards its second input is unused.
         plan: of the same network.
 
     Returns:
@@ -156,21 +165,21 @@ def write_two_stage(graph: ir.Graph, plan: TwoStagePlan) -> dict[str, ir.Value]:
 
 
 def _proposals(
-    write: GraphWriter, plan: TwoStagePlan, objectness: list[ir.Value], deltas: list[ir.Value]
+    write: GraphWriter, plan: _Fixed, objectness: list[ir.Value], deltas: list[ir.Value]
 ) -> tuple[ir.Value, ir.Value]:
     """Boxes [N, P, 4] and their scores [N, P], as ``RegionProposalNetwork.filter_proposals`` chooses them."""
     levels = [_candidates(write, plan, *level) for level in zip(objectness, deltas, plan.anchors, strict=True)]
     boxes = write("Concat", *(one for one, _ in levels), axis=1)
     scores = write("Concat", *(one for _, one in levels), axis=1)
-    groups = (write.reshape(boxes, -1, plan.candidates, 4), write.reshape(scores, -1, plan.candidates))
-    most = min(plan.proposals, plan.candidates)
-    kept = survivors(write, *groups, plan.network.rpn.nms_thresh, most)
+    groups = (write.reshape(boxes, -1, plan.candidates, 4), write.reshape(scores, -1, 1, plan.candidates))
+    within = Suppression(plan.network.rpn.nms_thresh, min(plan.proposals, plan.candidates))
+    kept = survivors(write, *groups, within)
     best, places = write.top(write.reshape(kept, -1, plan.candidates * len(plan.anchors)), plan.proposals)
     return write.gather_rows(boxes, places), best
 
 
 def _candidates(
-    write: GraphWriter, plan: TwoStagePlan, objectness: ir.Value, deltas: ir.Value, anchors: NDArray[np.float32]
+    write: GraphWriter, plan: _Fixed, objectness: ir.Value, deltas: ir.Value, anchors: NDArray[np.float32]
 ) -> tuple[ir.Value, ir.Value]:
     """A level's likeliest boxes [N, n, 4] and their scores [N, n], n the same for all levels."""
     rpn = plan.network.rpn
@@ -178,7 +187,7 @@ def _candidates(
     best, places = write.top(objectness, count)
     own = write("Gather", write.constant(anchors), places, axis=0)
     offsets = write.gather_rows(deltas, places)
-    moved = decode(write, offsets, own, rpn.box_coder.weights, rpn.box_coder.bbox_xform_clip)
+    moved = decode(write, offsets, own, rpn.box_coder)
     boxes = clip(write, moved, plan.height, plan.width)
     likely = write("Sigmoid", best)
     scores = write.where(write("GreaterOrEqual", likely, write.constant(rpn.score_thresh)), likely, NOTHING)
@@ -195,7 +204,7 @@ def _filled(write: GraphWriter, value: ir.Value, after: list[int], number: float
 
 
 def _pooled(
-    write: GraphWriter, plan: TwoStagePlan, features: list[ir.Value], proposals: ir.Value, rated: ir.Value
+    write: GraphWriter, plan: _Fixed, features: list[ir.Value], proposals: ir.Value, rated: ir.Value
 ) -> tuple[ir.Value, ir.Value, ir.Value]:
     """Pooled boxes [M, C, S, S] by pyramid level, their edges [M, 4], and where each proposal [N P] is among them.
 
@@ -225,8 +234,8 @@ def _pooled(
     return write("Concat", *pooled, axis=0), write("Concat", *sorted_boxes, axis=0), places
 
 
-def _levels(write: GraphWriter, plan: TwoStagePlan, boxes: ir.Value) -> list[ir.Value]:
-    """Bool [n], one a level: which boxes [n, 4] are pooled from it; equation 1 of Lin et al. (2017), as comparisons."""
+def _levels(write: GraphWriter, plan: _Fixed, boxes: ir.Value) -> list[ir.Value]:
+    """Bool [n] per level: which boxes [n, 4] are pooled from it; equation 1 of Lin et al. (2017), as comparisons."""
     pool = plan.network.roi_heads.box_roi_pool
     sides = write("Sub", write.slice(boxes, 2, 4, -1), write.slice(boxes, 0, 2, -1))
     area = write("ReduceProd", sides, write.shape(-1), keepdims=0)
@@ -241,7 +250,7 @@ def _levels(write: GraphWriter, plan: TwoStagePlan, boxes: ir.Value) -> list[ir.
 
 
 def _align(
-    write: GraphWriter, plan: TwoStagePlan, feature: ir.Value, boxes: ir.Value, pictures: ir.Value, scale: float
+    write: GraphWriter, plan: _Fixed, feature: ir.Value, boxes: ir.Value, pictures: ir.Value, scale: float
 ) -> ir.Value:
     """Torchvision's ``roi_align`` with ``aligned=False``."""
     return write(
@@ -260,7 +269,7 @@ def _align(
 
 def _detections(
     write: GraphWriter,
-    plan: TwoStagePlan,
+    plan: _Fixed,
     proposals: ir.Value,
     rated: ir.Value,
     logits: ir.Value,
@@ -271,13 +280,13 @@ def _detections(
     classes = int(plan.network.roi_heads.box_predictor.cls_score.out_features) - 1
     likely = write.slice(write("Softmax", logits, axis=-1), 1, classes + 1, -1)
     deltas = write.reshape(write.slice(regression, 4, 4 * (classes + 1), -1), -1, count, classes, 4)
-    coder = heads.box_coder
     origin = write("Unsqueeze", proposals, write.shape(2))
-    moved = decode(write, deltas, origin, coder.weights, coder.bbox_xform_clip)
+    moved = decode(write, deltas, origin, heads.box_coder)
     boxes = write("Transpose", clip(write, moved, plan.height, plan.width), perm=[0, 2, 1, 3])
     scores = write("Transpose", write.reshape(likely, -1, count, classes), perm=[0, 2, 1])
     there = write("Unsqueeze", write("GreaterOrEqual", rated, write.constant(0.0)), write.shape(1))
     likely_enough = write("Greater", scores, write.constant(heads.score_thresh))
     scores = write.where(write("And", likely_enough, there), scores, NOTHING)
     scores = without_small(write, scores, boxes, _LEAST_SIDE)
-    return best_of_classes(write, boxes, scores, count, classes, heads.nms_thresh, heads.detections_per_img)
+    suppression = Suppression(heads.nms_thresh, heads.detections_per_img)
+    return best_of_classes(write, boxes, scores, (classes, count), suppression)

@@ -1,9 +1,11 @@
-"""Starting weights: none, ImageNet's, COCO's, or a file."""
+"""Weights from elsewhere: to start a training from, or taken whole or not at all."""
 
 from __future__ import annotations
 
+import io
 import os
-from collections.abc import Mapping
+import zipfile
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,33 +16,28 @@ from torch import Tensor, nn
 from boxwright.runtime import ModelError, ModelSpec
 from boxwright.runtime.bundle import RUN_SPEC
 
-from .catalogue import find_architecture
+from .catalogue import find_architecture, find_family
+from .family import Family
 
 __all__ = [
-    "PREFIXES",
     "LoadedWeights",
     "fetch_hub_weights",
     "hub_file_name",
     "load_weights",
+    "load_whole",
     "network_options",
-    "unwrap_state",
+    "read_state",
     "weights_licence",
 ]
 
 StateDict = dict[str, Tensor]
 
 _WRAPPERS = ("state_dict", "model", "model_state_dict")
-PREFIXES = ("", "model.", "network.", "module.")
-"""What others put before the names of a network's tensors."""
-
-# Where a backbone's own state dict has its layers under another name than the detector.
-_BODY = "backbone.body."
-_LICENCES = {
-    "none": "trained from scratch",
-    "imagenet": "torchvision's, BSD-3-Clause; trained on ImageNet, whose terms of access are non-commercial",
-    "coco": "torchvision's, BSD-3-Clause; trained on COCO (annotations CC BY 4.0, pictures under Flickr's terms)",
-}
+_PREFIXES = ("", "model.", "network.", "module.")  # what others put before the names of a network's tensors
 _UNKNOWN_LICENCE = "not known: a file of your own"
+_COUNTER = "num_batches_tracked"
+_SCRIPT = ("constants.pkl", "/code/")
+_REMEDY = "Load it where its code is and save the state dict alone: torch.save(model.state_dict(), path)."
 
 
 @dataclass(frozen=True)
@@ -96,12 +93,9 @@ def load_weights(network: nn.Module, weights: str, architecture: str) -> LoadedW
     """
     if weights == "none":
         return None
-    if weights in ("imagenet", "coco"):
-        source, file = fetch_hub_weights(weights, architecture)
-        state = _file_state(file)
-    else:
-        source, state = weights, _file_state(Path(weights))
-    return _match(network, state, source)
+    hub = weights in ("imagenet", "coco")
+    source, file = fetch_hub_weights(weights, architecture) if hub else (weights, Path(weights))
+    return _match(network, _file_state(file), source, find_family(architecture))
 
 
 def network_options(weights: str, architecture: str) -> dict[str, Any]:
@@ -124,26 +118,32 @@ def network_options(weights: str, architecture: str) -> dict[str, Any]:
     return _options_of_file(Path(weights), architecture)
 
 
-def weights_licence(weights: str) -> str:
+def weights_licence(weights: str, architecture: str) -> str:
     """Under which terms starting weights come, in a few words.
 
     Args:
         weights: see ``load_weights``; of a run's file what its ``spec.json`` says.
+        architecture: catalogue key.
     """
-    if weights in _LICENCES:
-        return _LICENCES[weights]
-    path = Path(weights)
-    for folder in (path.parent, path.parent.parent):
+    licences = {"none": "trained from scratch", **find_family(architecture).licences}
+    if weights in licences:
+        return licences[weights]
+    spec = _spec_beside(Path(weights))
+    return _UNKNOWN_LICENCE if spec is None else str(spec.provenance.get("weights_licence", _UNKNOWN_LICENCE))
+
+
+def _spec_beside(path: Path) -> ModelSpec | None:
+    """The specification of the run that a file of weights lies in."""
+    for folder in (path.parent, path.parent.parent):  # of model_state_dict.pth and of checkpoints/best.ckpt
         if (folder / RUN_SPEC).is_file():
-            return str(ModelSpec.load(folder / RUN_SPEC).provenance.get("weights_licence", _UNKNOWN_LICENCE))
-    return _UNKNOWN_LICENCE
+            return ModelSpec.load(folder / RUN_SPEC)
+    return None
 
 
 def _options_of_file(path: Path, architecture: str) -> dict[str, Any]:
-    for folder in (path.parent, path.parent.parent):  # of model_state_dict.pth and of checkpoints/best.ckpt
-        if (folder / RUN_SPEC).is_file():
-            spec = ModelSpec.load(folder / RUN_SPEC)
-            return dict(spec.network) if spec.architecture == architecture else {}
+    spec = _spec_beside(path)
+    if spec is not None:
+        return dict(spec.network) if spec.architecture == architecture else {}
     for weights in ("imagenet", "coco"):
         if path.name == hub_file_name(weights, architecture):
             return network_options(weights, architecture)
@@ -151,12 +151,14 @@ def _options_of_file(path: Path, architecture: str) -> dict[str, Any]:
 
 
 def hub_file_name(weights: str, architecture: str) -> str | None:
-    """File name of torchvision's weights; None where there are none."""
-    from torchvision.models import get_weight
+    """File name of ``imagenet`` or ``coco`` weights; None if the architecture has none."""
+    name = _hub_name(weights, architecture)
+    return None if name is None else find_family(architecture).weights_url(name).rsplit("/", 1)[-1]
 
+
+def _hub_name(weights: str, architecture: str) -> str | None:
     row = find_architecture(architecture)
-    member = row.coco_weights if weights == "coco" else row.backbone_weights
-    return None if member is None else str(get_weight(member).url).rsplit("/", 1)[-1]
+    return row.coco_weights if weights == "coco" else row.backbone_weights
 
 
 def fetch_hub_weights(weights: str, architecture: str) -> tuple[str, Path]:
@@ -167,27 +169,24 @@ def fetch_hub_weights(weights: str, architecture: str) -> tuple[str, Path]:
         architecture: catalogue key.
 
     Returns:
-        Name of torchvision's weights enum member, and the file.
+        Name of the weights, and the file.
 
     Raises:
         ModelError: this architecture has none, or they are not here and cannot be downloaded; the
             file and the folder to put it into are named.
     """
-    from torchvision.models import get_weight
-
-    row = find_architecture(architecture)
-    member = row.coco_weights if weights == "coco" else row.backbone_weights
-    if member is None:
+    name = _hub_name(weights, architecture)
+    if name is None:
         raise ModelError(f"There are no {weights!r} weights for {architecture!r}.", "Use --weights none, or a file.")
-    url = get_weight(member).url
+    url = find_family(architecture).weights_url(name)
     file = Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/", 1)[-1]
     if not file.is_file():
         _download(url, file)
-    return member, file
+    return name, file
 
 
 def _download(url: str, file: Path) -> None:
-    hash_prefix = file.stem.rsplit("-", 1)[-1]  # torchvision's file names end in their SHA-256
+    hash_prefix = file.stem.rsplit("-", 1)[-1]  # see Family.weights_url
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         torch.hub.download_url_to_file(url, os.fspath(file), hash_prefix)
@@ -199,52 +198,97 @@ def _download(url: str, file: Path) -> None:
 
 
 def _file_state(path: Path) -> StateDict:
+    shown = f"Weights {os.fspath(path)!r}"
     if not path.is_file():
-        raise ModelError(
-            f"Weights {os.fspath(path)!r}: there is no such file.", "Give none, imagenet, coco, or the path of a file."
-        )
-    document = _read_safetensors(path) if path.suffix == ".safetensors" else _read_torch(path)
-    state = unwrap_state(document)
-    if not state:
-        raise ModelError(f"Weights {os.fspath(path)!r} hold no tensors by name.", "Give a state dict.")
-    return state
+        raise ModelError(f"{shown}: the file does not exist.", "Give none, imagenet, coco, or the path of a file.")
+    return _safetensors_state(path, shown) if path.suffix == ".safetensors" else read_state(path.read_bytes(), shown)
 
 
-def _read_safetensors(path: Path) -> Mapping[str, Any]:
+def _safetensors_state(path: Path, source: str) -> StateDict:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     try:
-        return load_file(path)
+        return _unwrapped(load_file(path), source)
     except (SafetensorError, OSError) as error:
-        raise ModelError(f"Weights {os.fspath(path)!r} are not a safetensors file: {error}.") from error
+        raise ModelError(f"{source} are not a safetensors file: {error}.") from error
 
 
-def _read_torch(path: Path) -> Mapping[str, Any]:
+def read_state(content: bytes, source: str) -> StateDict:
+    """The tensors by name of a ``torch.save``d file, without running code of it.
+
+    Args:
+        content: of the file.
+        source: its name, for errors.
+
+    Raises:
+        ModelError: it is TorchScript, a pickled network, or holds no tensors by name.
+    """
+    if _is_script(content):
+        raise ModelError(f"{source}: TorchScript, a program.", _REMEDY.replace("Load it", "torch.jit.load it"))
     try:
-        document = torch.load(path, map_location="cpu", weights_only=True)
+        document = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except Exception as error:  # the restricted unpickler raises whatever it runs into
-        raise ModelError(
-            f"Weights {os.fspath(path)!r} are no torch file, or would need code to be loaded.",
-            "Save the state dict alone: torch.save(model.state_dict(), path).",
-        ) from error
-    if not isinstance(document, Mapping):
-        raise ModelError(f"Weights {os.fspath(path)!r} are not a state dict.", "Save model.state_dict().")
-    return document
+        raise ModelError(f"{source}: not a torch file, or a pickled network that needs its code.", _REMEDY) from error
+    return _unwrapped(document, source)
 
 
-def unwrap_state(document: Mapping[str, Any]) -> StateDict:
+def _is_script(content: bytes) -> bool:
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as file:
+            return any(mark in name for name in file.namelist() for mark in _SCRIPT)
+    except Exception:  # zipfile raises whatever it runs into; then it is not a zip that torch would read
+        return False
+
+
+def _unwrapped(document: Any, source: str) -> StateDict:
     """The tensors by name of a file's content, out of what it may be wrapped in."""
-    for wrapper in _WRAPPERS:
-        if isinstance(document.get(wrapper), Mapping):
-            document = document[wrapper]
-            break
-    return {key: value for key, value in document.items() if isinstance(key, str) and isinstance(value, Tensor)}
+    document = document if isinstance(document, Mapping) else {}
+    document = next((document[one] for one in _WRAPPERS if isinstance(document.get(one), Mapping)), document)
+    state = {key: value for key, value in document.items() if isinstance(key, str) and isinstance(value, Tensor)}
+    if not state:
+        raise ModelError(f"{source}: no tensors by name.", _REMEDY)
+    return state
 
 
-def _match(network: nn.Module, state: StateDict, source: str) -> LoadedWeights:
+def load_whole(network: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
+    """Set every tensor of a network, in place.
+
+    Names may have one of the usual prefixes, or be those of torchvision before 0.13. Counters of BatchNorm may be
+    missing: a frozen one has none.
+
+    Raises:
+        ModelError: a tensor is missing, left over, or of another shape.
+    """
     own = network.state_dict()
-    renamed = max((_rename(state, own, prefix, body) for prefix in PREFIXES for body in (False, True)), key=len)
+    prefix = max(_PREFIXES, key=lambda one: sum(one + name in state for name in own))
+    renamed = {name.removeprefix(prefix): tensor for name, tensor in state.items()}
+    reshaped = [
+        f"{name} {list(tensor.shape)}, not {list(own[name].shape)}"
+        for name, tensor in renamed.items()
+        if name in own and tensor.shape != own[name].shape
+    ]
+    _refuse(reshaped, "of another shape", source)
+    try:
+        result = network.load_state_dict(renamed, strict=False)  # torchvision's layers rename what is old
+    except RuntimeError as error:
+        raise ModelError(f"{source}: {str(error).splitlines()[-1].strip()}", "Give the right --model.") from error
+    _refuse((name for name in result.missing_keys if not name.endswith(_COUNTER)), "missing", source)
+    _refuse(result.unexpected_keys, "not the network's", source)
+
+
+def _refuse(names: Iterable[str], fault: str, source: str) -> None:
+    culprits = list(names)
+    if culprits:
+        shown = "; ".join(culprits[:3]) + ("; …" if len(culprits) > 3 else "")
+        raise ModelError(f"{source}: {len(culprits)} tensors are {fault}: {shown}.", "Give the right --model.")
+
+
+def _match(network: nn.Module, state: StateDict, source: str, family: Family) -> LoadedWeights:
+    own = network.state_dict()
+    # a file of a whole detector, or of a backbone alone
+    rules = (str, family.name_in_detector)
+    renamed = max((_renamed(state, own, prefix, rule) for prefix in _PREFIXES for rule in rules), key=len)
     fitting = {ours: theirs for ours, theirs in renamed.items() if own[ours].shape == state[theirs].shape}
     if not any(own[ours].is_floating_point() for ours in fitting):
         raise ModelError(
@@ -253,7 +297,7 @@ def _match(network: nn.Module, state: StateDict, source: str) -> LoadedWeights:
         )
     values = {ours: state[theirs].to(own[ours].dtype) for ours, theirs in fitting.items()}
     network.load_state_dict(values, strict=False)
-    counters = {key for key in own if key.endswith("num_batches_tracked")}
+    counters = {key for key in own if key.endswith(_COUNTER)}
     return LoadedWeights(
         source=source,
         matched=tuple(sorted(set(fitting) - counters)),
@@ -263,11 +307,7 @@ def _match(network: nn.Module, state: StateDict, source: str) -> LoadedWeights:
     )
 
 
-def _rename(state: StateDict, own: Mapping[str, Tensor], prefix: str, backbone: bool) -> dict[str, str]:
-    """Names of ours to names of theirs, reading the file as a whole detector or as a backbone alone."""
-    pairs = ((key, key.removeprefix(prefix)) for key in state if key.startswith(prefix))
-    if not backbone:
-        return {short: key for key, short in pairs if short in own}
-    # torchvision's MobileNets keep their layers under 'features', the extractor does not
-    named = ((key, _BODY + short.removeprefix("features.")) for key, short in pairs)
-    return {ours: key for key, ours in named if ours in own}
+def _renamed(state: StateDict, own: Mapping[str, Tensor], prefix: str, rule: Callable[[str], str]) -> dict[str, str]:
+    """Names of ours to names of theirs, of the tensors that have both."""
+    named = ((rule(key.removeprefix(prefix)), key) for key in state if key.startswith(prefix))
+    return {ours: theirs for ours, theirs in named if ours in own}

@@ -8,19 +8,19 @@ from __future__ import annotations
 import base64
 import json
 import re
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import SplitResult
+from urllib.parse import SplitResult, quote, urlsplit
 
 import numpy as np
 
+from boxwright.inputs.http import Http, HttpFailure, Reply, TooSlow, open_http
 from boxwright.runtime import ConfigError, Detections, PictureError, ServingError
-
-from .connections import Http, Reply, split_url
 
 __all__ = ["FORMS", "Answer", "Client", "Refusal", "open_client"]
 
@@ -28,12 +28,16 @@ FORMS = "http://HOST:PORT, …/predictions/NAME, …/v2/models/NAME or …/v1/mo
 """URLs that are understood; a version may follow the name: ``/predictions/NAME/VERSION``, ``/versions/VERSION``."""
 
 TIMEOUT = 120.0
-"""Seconds a picture may take."""
+"""Most seconds per picture."""
 
 CONCURRENCY = 2
 """Pictures on their way at once: one is decoded while the other is looked at."""
 
-_OK, _NOT_FOUND, _REDIRECTS = 200, 404, range(300, 400)
+_OK, _NOT_FOUND, _UNAVAILABLE, _REDIRECTS = 200, 404, 503, range(300, 400)
+_TRIES = 6
+_LONGEST_WAIT = 5.0
+_LARGEST_REPLY = 64 * 1024**2
+_NO_HOST = re.compile(r"[\x00-\x20\x7f]")
 _FAR = 1e9
 _PROTOCOLS = {
     "predictions": re.compile(r".*/predictions/[^/]+(/[^/]+)?"),
@@ -44,11 +48,11 @@ _PROTOCOLS = {
 
 @dataclass(frozen=True, eq=False)
 class Answer:
-    """To one picture.
+    """The answer to one picture.
 
     Attributes:
         detections: those whose class the model knows, in pixels of the picture.
-        unknown: names of classes that it does not know, one a detection.
+        unknown: names of classes that it does not know, one per detection.
     """
 
     detections: Detections
@@ -69,6 +73,45 @@ class Refusal:
 
 
 @dataclass(frozen=True, eq=False)
+class _Server:
+    """One server, asked over connections that stay open."""
+
+    base: str
+    timeout: float
+    http: Http
+
+    def request(self, method: str, path: str, body: bytes = b"", content_type: str | None = None) -> Reply:
+        """One request; repeated a few times where the server says 503 and when to come back.
+
+        Raises:
+            ServingError: no server there, or none that speaks HTTP.
+        """
+        for _ in range(_TRIES - 1):
+            reply = self._answer(method, path, body, content_type)
+            if reply.status != _UNAVAILABLE or "retry-after" not in reply.headers:
+                return reply
+            time.sleep(_wait(reply.headers["retry-after"]))
+        return self._answer(method, path, body, content_type)
+
+    def _answer(self, method: str, path: str, body: bytes, content_type: str | None) -> Reply:
+        url, headers = f"{self.base}{path}", {"Content-Type": content_type} if content_type else {}
+        try:
+            return self.http.request(method, quote(url, safe="/:?&=%~+,@[]"), self.timeout, body, headers)
+        except TooSlow as error:
+            remedy = "See what keeps the server busy."
+            raise ServingError(f"{url}: no answer within {self.timeout:g} s.", remedy) from error
+        except HttpFailure as error:
+            remedy = "Check host and port, and that the server runs: boxwright serve NAME.mar"
+            raise ServingError(f"{url}: cannot be reached: {error}.", remedy) from error
+
+
+def _wait(retry_after: str) -> float:
+    """Seconds to wait; a date, or what is neither, counts as one second."""
+    seconds = float(retry_after) if retry_after.isascii() and retry_after.isdigit() else 1.0
+    return min(seconds, _LONGEST_WAIT)
+
+
+@dataclass(frozen=True, eq=False)
 class Client:
     """An endpoint.
 
@@ -77,26 +120,25 @@ class Client:
         path: its part after the host, with the query.
         protocol: ``predictions``, ``v1`` or ``v2``.
         class_names: of the model, by index.
-        http: the connections.
+        server: that it is on.
     """
 
     url: str
     path: str
     protocol: str
     class_names: tuple[str, ...]
-    http: Http
+    server: _Server
 
     def ask(self, picture: bytes) -> Answer | Refusal:
         """Post one picture.
 
         Raises:
-            ServingError: no server, no such model, a redirect, or an answer that is none.
+            ServingError: no server, no such model, a redirect, or something else than detections.
         """
-        body, content_type = _REQUESTS[self.protocol](picture)
-        reply = self.http.request("POST", self.path, body, Content_Type=content_type)
+        reply = self.server.request("POST", self.path, *_REQUESTS[self.protocol](picture))
         if reply.status == _NOT_FOUND:
             raise ServingError(
-                f"{self.url} answered 404: {reply.beginning}", "Check the model's name and version in the URL."
+                f"{self.url} answered 404: {_beginning(reply)}", "Check the model's name and version in the URL."
             )
         if reply.status in _REDIRECTS:
             where = reply.headers.get("location", "nowhere")
@@ -104,7 +146,7 @@ class Client:
                 f"{self.url} answered {reply.status}, a redirect to {where!r}.", "Give that server's URL."
             )
         if reply.status != _OK:
-            return Refusal(reply.status, reply.beginning)
+            return Refusal(reply.status, _beginning(reply))
         return self._read(reply)
 
     def platform(self) -> str:
@@ -114,12 +156,12 @@ class Client:
             ServingError: the server does not say.
         """
         path = self.path.removesuffix("/infer")
-        reply = self.http.request("GET", path)
+        reply = self.server.request("GET", path)
         try:
             return str(json.loads(reply.body)["platform"])
         except (ValueError, TypeError, KeyError) as error:
             raise ServingError(
-                f"{self.http.base}{path} answered {reply.status} without a platform: {reply.beginning!r}.",
+                f"{self.server.base}{path} answered {reply.status} without a platform: {_beginning(reply)!r}.",
                 "Give the URL of a model in the Open Inference Protocol.",
             ) from error
 
@@ -128,7 +170,7 @@ class Client:
             return _ANSWERS[self.protocol](json.loads(reply.body), self.class_names)
         except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
             raise ServingError(
-                f"{self.url} answered {reply.status} with what is no answer: {reply.beginning!r}.",
+                f"{self.url} answered {reply.status}, but not with detections: {_beginning(reply)!r}.",
                 f"Give the URL of a detector: {FORMS}.",
             ) from error
 
@@ -168,32 +210,56 @@ def open_client(url: str, name: str, class_names: Sequence[str], timeout: float 
         url: one of ``FORMS``; a server's alone is asked for ``/predictions/NAME``, else for ``/v2/models/NAME``.
         name: of the model.
         class_names: by index.
-        timeout: seconds a picture may take.
+        timeout: most seconds per picture.
 
     Raises:
-        ConfigError: the URL is none of them.
+        ConfigError: the URL is not one of ``FORMS``.
         ServingError: no server answers.
     """
-    parts = split_url(url, FORMS)
-    with closing(Http(parts, timeout)) as http:
-        path = parts.path.rstrip("/") or _find(http, name)
+    parts = _split(url)
+    with open_http(_LARGEST_REPLY) as http:
+        server = _Server(f"{parts.scheme}://{parts.netloc}", timeout, http)
+        path = parts.path.rstrip("/") or _find(server, name)
         protocol = next((one for one, pattern in _PROTOCOLS.items() if pattern.fullmatch(path)), None)
         if protocol is None:
             raise ConfigError(f"Endpoint {url!r} names no model.", f"Give {FORMS}.")
         if protocol == "v2" and not path.endswith("/infer"):
             path += "/infer"
-        yield Client(f"{http.base}{path}", path + _query(parts), protocol, tuple(class_names), http)
+        yield Client(f"{server.base}{path}", path + _query(parts), protocol, tuple(class_names), server)
 
 
-def _find(http: Http, name: str) -> str:
+def _split(url: str) -> SplitResult:
+    """The parts of an endpoint's URL.
+
+    Raises:
+        ConfigError: it is not one of ``FORMS``.
+    """
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname or ""
+        host.encode("idna")  # raises UnicodeError, a ValueError, as looking the name up would
+        sound = parts.scheme in ("http", "https") and bool(host) and not _NO_HOST.search(host) and parts.port != 0
+    except ValueError:
+        sound = False
+    if not sound or parts.username is not None:
+        raise ConfigError(f"Endpoint {url!r} is not the URL of a server.", f"Give {FORMS}.")
+    return parts
+
+
+def _find(server: _Server, name: str) -> str:
     own, other = f"/predictions/{name}", f"/v2/models/{name}"
-    # Triton answers paths that it has not with 400, and so do we a request without a picture; /ping is TorchServe's
-    strange = http.request("GET", own).status == _NOT_FOUND or http.request("GET", "/ping").status != _OK
-    return other if strange and http.request("GET", other).status == _OK else own
+    # 400 is Triton's answer to an unknown path, and ours to a request without a picture; /ping is TorchServe's
+    strange = server.request("GET", own).status == _NOT_FOUND or server.request("GET", "/ping").status != _OK
+    return other if strange and server.request("GET", other).status == _OK else own
 
 
 def _query(parts: SplitResult) -> str:
     return f"?{parts.query}" if parts.query else ""
+
+
+def _beginning(reply: Reply) -> str:
+    """Of the body, on one line, for errors."""
+    return " ".join(reply.body[:400].decode("utf-8", "replace").split())[:200]
 
 
 def _read_file(path: Path) -> bytes:
@@ -229,7 +295,7 @@ def _base64(picture: bytes) -> str:
 def _of_list(document: Any, names: Sequence[str]) -> Answer:
     """``[{name: [x1, y1, x2, y2], "score": s}]``."""
     if not isinstance(document, list):
-        raise ValueError("no list of detections")
+        raise ValueError("not a list of detections")
     return _answer(list(map(_detection, document)), names)
 
 
@@ -251,7 +317,7 @@ def _of_outputs(document: Any, names: Sequence[str]) -> Answer:
     boxes = np.asarray(outputs["boxes"], np.float64).reshape(-1, 4).tolist()
     labels = outputs.get("labels")
     if not all(isinstance(name, str) for name in outputs.get("label_names") or []):
-        raise ValueError("label_names are no texts")
+        raise ValueError("label_names are not texts")
     labelled = outputs.get("label_names") or [_named(label, names) for label in labels or []]
     for name, label in zip(labelled, labels or [], strict=False):
         if name in names and name != _named(label, names):
@@ -267,7 +333,7 @@ def _answer(rows: Sequence[tuple[str, Any, Any]], names: Sequence[str]) -> Answe
     index = {name: label for label, name in enumerate(names)}
     numbers = np.array([[*box, score] for _, box, score in rows], np.float64).reshape(-1, 5)
     if not (np.abs(numbers) < _FAR).all():
-        raise ValueError("a number is none, or no pixel lies there")
+        raise ValueError("a number is not finite, or no pixel lies there")
     if not ((numbers[:, 4] >= 0) & (numbers[:, 4] <= 1)).all():
         raise ValueError("a score is outside 0..1")
     known = np.array([name in index for name, _, _ in rows], bool)

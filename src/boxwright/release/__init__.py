@@ -1,5 +1,5 @@
 """Export, archive, serve and check, in one step."""
 
-from .archive import archive
+from .releasing import Release, ReleaseOptions, archive, check_archive, release
 
-__all__ = ["archive"]
+__all__ = ["Release", "ReleaseOptions", "archive", "check_archive", "release"]

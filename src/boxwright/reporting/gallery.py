@@ -170,7 +170,7 @@ class _Describer:
         return [[*box, label, int(crowd)] for box, label, crowd in rows]
 
     def _found(self, number: int, rows: NDArray[np.int64], scale: NDArray[np.float64]) -> list[list[float]]:
-        boxes = self._results.found[number].boxes[self._matches.positions[rows]].astype(np.float64) * scale
+        boxes = self._results.detections[number].boxes[self._matches.positions[rows]].astype(np.float64) * scale
         columns = (self._matches.labels[rows].tolist(), self._matches.scores[rows].tolist(), self._hits[rows].tolist())
         return [[*box, *rest] for box, *rest in zip(boxes.round(1).tolist(), *columns, strict=True)]
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from boxwright.metrics.figures import HEADLINE
 from boxwright.runtime import ModelSpec, OperatingPoint
 
 from .svg import NONE, between, figure
@@ -28,16 +29,6 @@ __all__ = [
     "sentence",
     "text_of",
 ]
-
-HEADLINE = {
-    "map": "mAP",
-    "map_50": "mAP50",
-    "f2": "F2",
-    "f2_macro": "macro F2",
-    "precision": "precision",
-    "recall": "recall",
-}
-"""The figures that are shown first, everywhere: attributes of ``Figures`` with their names for people."""
 
 GIVEN = "given"
 """The objective of a threshold that was asked for, not chosen."""

@@ -101,8 +101,8 @@ def open_bundle(path: Union[str, os.PathLike[str]]) -> Bundle:
 
     Of an archive everything is checked before anything is used: names, sizes, links, the SHA-256 of every member,
     that the members are those listed, that specification, manifest and class map agree, and that the weights name
-    no code. Nothing is written to disk, nothing of it is executed. An unpacked archive's members are held against
-    their SHA-256 likewise; files that are not listed there are not looked at.
+    no code. Nothing is written to disk, nothing of it is executed. Members of an unpacked archive are also checked
+    against their SHA-256; files that are not listed are ignored.
 
     Raises:
         ArchiveError: nothing there, not a model, unsafe, truncated or altered.
@@ -119,7 +119,7 @@ def open_bundle(path: Union[str, os.PathLike[str]]) -> Bundle:
 
 
 def class_names_fault(names: Sequence[str]) -> Optional[str]:
-    """Why these cannot be the classes of a model, or None: an answer has one key a class beside its score."""
+    """Why these cannot be the classes of a model, or None: an answer has one key per class beside its score."""
     if not names:
         return "names no classes"
     often = [name for name, count in Counter(names).items() if count > 1]
@@ -178,8 +178,8 @@ def _open_archive(path: Path) -> Bundle:
         _require_ours(archive, source)
         listed = _checksums(archive.read(CHECKSUMS, _MAX_DOCUMENT), source)
         for name in sorted({CHECKSUMS, *listed} ^ set(archive.entries)):
-            told = "is not listed in" if name in archive.entries else "is missing, says"
-            raise ArchiveError(f"{source}: member {name!r} {told} {CHECKSUMS}.", "The archive was altered.")
+            fault = "is not listed in" if name in archive.entries else "is missing, but listed in"
+            raise ArchiveError(f"{source}: member {name!r} {fault} {CHECKSUMS}.", "The archive was altered.")
         kept = _verified(listed, archive.chunks, source)
     return _bundle(kept, listed, source, lambda member: _fetch(path, member))
 
@@ -199,7 +199,7 @@ def _require_ours(archive: StrictZip, source: str) -> None:
 
 
 def _verified(listed: Mapping[str, str], chunks: Callable[[str], Iterable[bytes]], source: str) -> Dict[str, BytesIO]:
-    """Hash all members; keep the bytes of those that are read in any case."""
+    """Hash all members; keep the bytes of those that are always read."""
     kept: Dict[str, BytesIO] = {}
     for name in (*_DOCUMENTS, WEIGHTS):
         if name not in listed:
@@ -234,7 +234,7 @@ def _bundle(
 
 
 def _require_agreement(spec: ModelSpec, documents: Mapping[str, bytes], source: str) -> None:
-    """What else reads the archive must find the model that we find."""
+    """Raise unless manifest, specification and class map describe the same model."""
     model = _model_of_manifest(documents[MANIFEST], source)
     if (model.get("modelName"), model.get("serializedFile")) != (spec.name, WEIGHTS):
         raise ArchiveError(f"{source}: {MANIFEST} and {SPEC} name different models.", "The archive was altered.")

@@ -65,7 +65,7 @@ class Detections:
         keeps the detection it was taken from.
 
         Args:
-            threshold: one for all, or one a class, by class index.
+            threshold: one for all, or one per class, by class index.
         """
         needed = np.asarray(threshold, dtype=np.float64)
         needed = needed[self.labels] if needed.ndim else needed

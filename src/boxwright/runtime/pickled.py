@@ -18,7 +18,7 @@ _MAKES_TENSORS = re.compile(
     r"|torch \w+Storage|torch\.storage (Untyped|Typed)Storage"
     r"|torch (Size|device|b?float\w*|u?int\w+|bool|half|long)"
 )
-# The ways of a pickle to name what it calls other than GLOBAL, which torch.save alone writes.
+# Opcodes that name what a pickle calls, except GLOBAL, the only one that torch.save writes.
 _OTHER_NAMES = frozenset({"STACK_GLOBAL", "INST", "OBJ", "NEWOBJ", "NEWOBJ_EX", "EXT1", "EXT2", "EXT4"})
 
 
@@ -33,7 +33,7 @@ def refuse_code(weights: BinaryIO, source: str) -> None:
         source: its name, for errors.
 
     Raises:
-        ArchiveError: they name a function or class that makes no tensors, or are no file of ``torch.save``.
+        ArchiveError: they name a function or class that does not make tensors, or are not a file of ``torch.save``.
     """
     try:
         asked = next(_foreign_names(weights), None)
@@ -56,7 +56,7 @@ def _foreign_names(weights: BinaryIO) -> Iterator[str]:
 
     weights.seek(0)
     if weights.read(len(_ZIP)) != _ZIP:  # torch.load would take it for its older format, whatever follows
-        raise ValueError("no zip file")
+        raise ValueError("not a zip file")
     with zipfile.ZipFile(weights) as file:
         entries = file.infolist()
         (pickle,) = [entry for entry in entries if entry.filename.lower().endswith("data.pkl")]

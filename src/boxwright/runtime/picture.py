@@ -27,7 +27,7 @@ FORMATS = ("JPEG", "PNG", "WEBP", "BMP")
 """Accepted picture formats, by Pillow's names."""
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
-"""Of files in these formats, in small letters; what a folder is searched for."""
+"""Suffixes of files in these formats, in lower case; a folder is searched for them."""
 
 MAX_PIXELS = 50_000_000
 """Largest accepted width x height; read from the header before any pixel is decoded."""
@@ -52,7 +52,7 @@ _UPRIGHT = {
 
 
 def decode(source: PictureSource, max_pixels: int = MAX_PIXELS, name: Optional[str] = None) -> Image.Image:
-    """Decode one picture: first frame, EXIF orientation applied, RGB with 8 bits a channel.
+    """Decode one picture: first frame, EXIF orientation applied, RGB with 8 bits per channel.
 
     Transparency is laid over white, as picture viewers and annotation tools show it. 16-bit greys
     are scaled to 8 bits, CMYK is converted, palettes are resolved.
@@ -80,7 +80,7 @@ def decode(source: PictureSource, max_pixels: int = MAX_PIXELS, name: Optional[s
     if isinstance(source, (str, os.PathLike)):
         return _from_bytes(_read(source), name or f"{os.fspath(source)!r}", max_pixels)
     raise PictureError(
-        f"{type(source).__name__} is nothing that holds a picture.",
+        f"{type(source).__name__} does not hold a picture.",
         "Give a path, the file's bytes, a Pillow picture, or a uint8 array.",
     )
 
@@ -113,7 +113,7 @@ def upright_size(path: Union[str, os.PathLike[str]], max_pixels: int = MAX_PIXEL
     """Width and height in pixels that ``decode`` would give, from the header alone.
 
     Raises:
-        PictureError: see ``decode``; broken pixels behind a sound header go unseen.
+        PictureError: see ``decode``; broken pixels behind a sound header are not noticed.
     """
     name = f"{os.fspath(path)!r}"
     try:
@@ -161,16 +161,16 @@ def _upright_rgb(image: Image.Image, name: str) -> Image.Image:
     if turn not in _UPRIGHT:
         return image
     upright = image.transpose(_UPRIGHT[turn])
-    for key in _TURNING_NOTES:  # or whoever decodes the result would turn it once more
+    for key in _TURNING_NOTES:  # or the next decoder would turn it once more
         upright.info.pop(key, None)
     return upright
 
 
 def orientation(image: Image.Image) -> int:
-    """EXIF orientation, 1..8; 1 (as stored) where there is none or its block is damaged."""
+    """EXIF orientation, 1..8; 1 (as stored) where it is missing or its block is damaged."""
     try:
         return int(image.getexif().get(_ORIENTATION_TAG, 1))
-    except Exception:  # a damaged EXIF block says nothing about the pixels: show them as stored
+    except Exception:  # the pixels may be sound behind a damaged EXIF block: show them as stored
         return 1
 
 

@@ -15,7 +15,7 @@ from .spec import InputSpec
 __all__ = ["PIXELS", "Placement", "placement", "postprocess", "preprocess"]
 
 PIXELS = 1
-"""Raised whenever ``preprocess`` comes to give other pixels, so that no stored canvas outlives the change."""
+"""Raised whenever ``preprocess`` gives other pixels than before, so that stored canvases are made again."""
 
 
 @dataclass(frozen=True)
@@ -24,9 +24,9 @@ class Placement:
 
     Attributes:
         width: of the upright original picture, in pixels.
-        height: likewise.
+        height: of the same picture, in pixels.
         scale_x: canvas pixels per picture pixel, horizontally.
-        scale_y: likewise, vertically.
+        scale_y: canvas pixels per picture pixel, vertically.
     """
 
     width: int
@@ -67,7 +67,7 @@ def preprocess(
 
     Returns:
         canvas: uint8 [3, height, width], RGB; ``out`` if given.
-        placement: the way back.
+        placement: the inverse.
 
     Raises:
         PictureError: see ``decode``.
@@ -106,7 +106,7 @@ def _size_on_canvas(width: int, height: int, spec: InputSpec) -> Tuple[int, int]
 
 
 def postprocess(detections: Detections, placement: Placement) -> Detections:
-    """Detections on the canvas to detections in the original picture; those wholly in the padding go.
+    """Detections on the canvas to detections in the original picture; those wholly in the padding are removed.
 
     Args:
         detections: boxes in canvas pixels.

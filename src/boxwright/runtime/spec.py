@@ -16,7 +16,6 @@ from .strict_json import parse_json
 __all__ = ["DEFAULT_THRESHOLD", "ClassEntry", "InputSpec", "ModelSpec", "OperatingPoint"]
 
 FORMAT = 1
-STRIDE = 32
 MAX_SIDE = 8192
 DEFAULT_THRESHOLD = 0.5
 """Score threshold of a model whose operating point was never measured."""
@@ -45,16 +44,15 @@ class InputSpec:
     """The canvas a model sees.
 
     Attributes:
-        height: pixels, a multiple of 32, at most 8192.
-        width: pixels, likewise.
+        height: pixels, 1..8192. Which sizes a network takes its architecture says.
+        width: pixels, in the same range.
         resize: ``letterbox`` (proportions kept, padded) or ``stretch``.
         pad: RGB, 0..255, of the padding. The default is the ImageNet mean, which normalises to about 0.
         mean: RGB mean subtracted after scaling to [0, 1] (ImageNet's by default).
         std: RGB standard deviation divided by.
 
     Raises:
-        ConfigError: a size that is not a positive multiple of 32 or too large, an unknown resize mode, or numbers that
-            do not fit.
+        ConfigError: a size outside its range, an unknown resize mode, or numbers that do not fit.
     """
 
     height: int
@@ -66,10 +64,10 @@ class InputSpec:
 
     def __post_init__(self) -> None:
         for axis in (self.height, self.width):
-            if not isinstance(axis, int) or axis % STRIDE or not 0 < axis <= MAX_SIDE:
+            if not isinstance(axis, int) or isinstance(axis, bool) or not 0 < axis <= MAX_SIDE:
                 raise ConfigError(
                     f"Canvas {self.height} x {self.width} (height x width) does not fit:",
-                    f"each side must be a positive multiple of {STRIDE}, up to {MAX_SIDE}.",
+                    f"each side must be an integer from 1 to {MAX_SIDE}.",
                 )
         if self.resize not in ("letterbox", "stretch"):
             raise ConfigError(f"Resize mode {self.resize!r} is unknown.", "Use 'letterbox' or 'stretch'.")

@@ -1,4 +1,4 @@
-"""Reads JSON that someone else may have written."""
+"""Reads JSON from sources that are not trusted."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def parse_json(text: Union[str, bytes], source: str) -> Any:
 def _object(pairs: List[Tuple[str, Any]]) -> Dict[str, Any]:
     document = dict(pairs)
     if len(document) != len(pairs):
-        raise ValueError("a key stands twice")
+        raise ValueError("a key occurs twice")
     return document
 
 
@@ -57,7 +57,7 @@ def _integer(text: str) -> int:
 def _finite(text: str) -> float:
     value = float(text)
     if not math.isfinite(value):
-        raise ValueError(f"{text[:20]} is no number")
+        raise ValueError(f"{text[:20]} is not a finite number")
     return value
 
 

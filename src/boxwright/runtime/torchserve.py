@@ -32,11 +32,11 @@ class Handler:
         """Answer a batch; called once with ``None`` to load the model.
 
         Args:
-            data: one dict a request, the picture's bytes under ``body`` or, for multipart, ``data``.
+            data: one dict per request, the picture's bytes under ``body`` or, for multipart, ``data``.
             context: TorchServe's; gives the model's folder, takes each request's status.
 
         Returns:
-            One answer a request: ``[{name: [x1, y1, x2, y2], "score": s}]`` or an error body.
+            One answer per request: ``[{name: [x1, y1, x2, y2], "score": s}]`` or an error body.
         """
         if self._predictor is None:
             properties = context.system_properties
@@ -56,8 +56,8 @@ class Handler:
                 context.set_response_status(code=error.http_status, phrase=type(error).__name__, idx=index)
                 answers[index] = error_body(error)
         for index, picture in prepared:  # singly: on the CPU a batch is slower, and the figure is exact
-            found = predictor.report(predictor.detect([picture])[0])
-            answers[index] = found.to_answer(predictor.spec.class_names)
+            detections = predictor.report(predictor.detect([picture])[0])
+            answers[index] = detections.to_answer(predictor.spec.class_names)
         return answers
 
 
@@ -79,7 +79,7 @@ def _picture_bytes(request: Dict[str, Any]) -> bytes:
 def _from_base64(text: str) -> Optional[bytes]:
     try:
         return base64.b64decode(text, validate=True)
-    except ValueError:  # any other text: TorchServe decodes what says that it is one
+    except ValueError:  # any other text: TorchServe decodes bodies that are declared as text
         return None
 
 

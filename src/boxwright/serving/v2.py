@@ -10,7 +10,6 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-import logging
 import re
 import struct
 import zlib
@@ -22,14 +21,14 @@ from typing import Any
 import numpy as np
 from fastapi import FastAPI, Request, Response
 
-from boxwright.runtime import Detections, PictureError
+from boxwright.runtime import Detections
 
-from .body import BodyRefused, read_body, require_size
-from .engine import Busy, Engine, ServedModel
+from .calls import Protocol, Refusal, find_model, place, predict, read_body, require_size
+from .engine import Engine, ServedModel
 
-__all__ = ["PREFIX", "add_inference_protocol", "error"]
+__all__ = ["PROTOCOL"]
 
-PREFIX = "/v2"
+_PREFIX = "/v2"
 _LENGTH = "Inference-Header-Content-Length"
 _INPUT = {"name": "image", "datatype": "BYTES", "shape": [1]}
 _OUTPUTS = {
@@ -40,15 +39,6 @@ _OUTPUTS = {
 }
 _SIZE = re.compile("[0-9]{1,18}")
 _WINDOW_BITS = 47  # zlib's: gzip or zlib, told apart by the header
-_log = logging.getLogger(__name__)
-
-
-class _ProtocolError(Exception):
-    """An answer of this protocol's error shape."""
-
-    def __init__(self, status: int, message: str, headers: Mapping[str, str] | None = None) -> None:
-        super().__init__(message)
-        self.status, self.message, self.headers = status, message, headers
 
 
 @dataclass(frozen=True)
@@ -66,68 +56,45 @@ class _Call:
     binary: Mapping[str, bool]
 
 
-def error(status: int, message: str, headers: Mapping[str, str] | None = None) -> Response:
-    """``{"error": message}``."""
-    return _json({"error": message}, status, headers)
-
-
-def add_inference_protocol(app: FastAPI, engine: Engine, max_body: int) -> None:
-    """Add the protocol's calls to an application.
-
-    Args:
-        app: the application.
-        engine: its models.
-        max_body: largest accepted request body in bytes, also when unpacked.
-    """
-
-    @app.exception_handler(_ProtocolError)
-    async def refuse(request: Request, refusal: _ProtocolError) -> Response:
-        return error(refusal.status, refusal.message, refusal.headers)
-
-    @app.get(PREFIX)
+def _add_routes(app: FastAPI, engine: Engine, max_body: int) -> None:
+    @app.get(_PREFIX)
     async def server() -> Response:
         return _json({"name": "boxwright", "version": version_of("boxwright"), "extensions": ["binary_tensor_data"]})
 
-    @app.get(f"{PREFIX}/health/live")
+    @app.get(f"{_PREFIX}/health/live")
     async def live() -> Response:
         return _json({"live": True})
 
-    @app.get(f"{PREFIX}/health/ready")
+    @app.get(f"{_PREFIX}/health/ready")
     async def ready() -> Response:
         return _json({"ready": True})
 
-    for path in (f"{PREFIX}/models/{{name}}", f"{PREFIX}/models/{{name}}/versions/{{version}}"):
+    for path in (f"{_PREFIX}/models/{{name}}", f"{_PREFIX}/models/{{name}}/versions/{{version}}"):
         _add_model_calls(app, engine, max_body, path)
 
 
 def _add_model_calls(app: FastAPI, engine: Engine, max_body: int, path: str) -> None:
     @app.get(path)
     async def describe(name: str, version: str | None = None) -> Response:
-        return _json(_description(_find(engine, name, version)))
+        return _json(_description(find_model(engine, name, version)))
 
     @app.get(f"{path}/ready")
     async def model_ready(name: str, version: str | None = None) -> Response:
-        return _json({"name": _find(engine, name, version).name, "ready": True})
+        return _json({"name": find_model(engine, name, version).name, "ready": True})
 
     @app.post(f"{path}/infer")
     async def infer(request: Request, name: str, version: str | None = None) -> Response:
-        model = _find(engine, name, version)
-        try:
-            with engine.place(model):
-                call = _read_call(request, await _body(request, max_body))
-                return _answer(model, call, await _predict(engine, model, call.picture))
-        except Busy:
-            message = f"Model {model.name!r} has {engine.queue_size} requests waiting already. Try again later."
-            raise _ProtocolError(503, message, {"Retry-After": "1"}) from None
+        model = find_model(engine, name, version)
+        with place(engine, model):
+            call = _read_call(request, await _body(request, max_body))
+            return _answer(model, call, await predict(engine, model, call.picture))
 
 
-def _find(engine: Engine, name: str, version: str | None) -> ServedModel:
-    model = engine.models.get(name)
-    if model is None:
-        raise _ProtocolError(404, f"Model not found: {name}")
-    if version not in (None, model.version):
-        raise _ProtocolError(404, f"Model version: {version} does not exist for model: {name}")
-    return model
+def _error(refusal: Refusal) -> Response:
+    return _json({"error": refusal.message}, refusal.status, refusal.headers)
+
+
+PROTOCOL = Protocol(_PREFIX, _add_routes, _error)
 
 
 def _description(model: ServedModel) -> dict[str, Any]:
@@ -141,25 +108,12 @@ def _description(model: ServedModel) -> dict[str, Any]:
     }
 
 
-async def _predict(engine: Engine, model: ServedModel, picture: bytes) -> Detections:
-    try:
-        return await engine.predict(model, picture)
-    except PictureError as refused:
-        raise _ProtocolError(refused.http_status, str(refused)) from None
-    except Exception:  # whatever fails inside a network must not end the server
-        _log.exception("model %s failed", model.name)
-        raise _ProtocolError(503, "Prediction failed") from None
-
-
 async def _body(request: Request, max_body: int) -> bytes:
     encoding = request.headers.get("content-encoding", "identity").lower()
     if encoding not in ("identity", "gzip", "deflate"):
-        raise _ProtocolError(415, f"Content-Encoding {encoding!r} is not understood. Use gzip or deflate.")
-    try:
-        body = await read_body(request, max_body)
-        return body if encoding == "identity" else _unpacked(body, max_body)
-    except BodyRefused as refused:
-        raise _ProtocolError(refused.status, str(refused)) from None
+        raise Refusal(415, f"Content-Encoding {encoding!r} is not understood. Use gzip or deflate.")
+    body = await read_body(request, max_body)
+    return body if encoding == "identity" else _unpacked(body, max_body)
 
 
 def _unpacked(body: bytes, max_body: int) -> bytes:
@@ -167,27 +121,27 @@ def _unpacked(body: bytes, max_body: int) -> bytes:
     try:
         unpacked = unpacker.decompress(body, max_body + 1)
     except zlib.error as broken:
-        raise _ProtocolError(400, f"The body cannot be unpacked: {broken}.") from None
+        raise Refusal(400, f"The body cannot be unpacked: {broken}.") from None
     require_size(len(unpacked), max_body)
     if not unpacker.eof:
-        raise _ProtocolError(400, "The body cannot be unpacked: it ends too early.")
+        raise Refusal(400, "The body cannot be unpacked: it ends too early.")
     return unpacked
 
 
 def _read_call(request: Request, body: bytes) -> _Call:
     length = request.headers.get(_LENGTH, str(len(body)))
     if not _SIZE.fullmatch(length) or int(length) > len(body):
-        raise _ProtocolError(400, f"{_LENGTH} {length[:20]!r} is no number up to the size of the body.")
+        raise Refusal(400, f"{_LENGTH} {length[:20]!r} is not a number up to the size of the body.")
     if int(length) == 0 and body:  # the whole body is the one input's data
         return _Call(body, None, dict.fromkeys(_OUTPUTS, False))
     try:
         document = json.loads(body[: int(length)])
         if not isinstance(document, dict):
-            raise ValueError("the body is no object with inputs")
+            raise ValueError("the body is not an object with inputs")
         return _Call(_picture(document, body[int(length) :]), _id(document), _wanted(document))
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as malformed:
         reason = f"key {malformed} is missing" if isinstance(malformed, KeyError) else str(malformed)
-        raise _ProtocolError(400, f"The request is malformed: {reason}.") from None
+        raise Refusal(400, f"The request is malformed: {reason}.") from None
 
 
 def _id(document: Mapping[str, Any]) -> str | None:
@@ -229,15 +183,15 @@ def _wanted(document: Mapping[str, Any]) -> Mapping[str, bool]:
     wanted = {one["name"]: bool(_parameters(one).get("binary_data", every)) for one in named}
     unknown = sorted(set(wanted) - set(_OUTPUTS))
     if unknown:
-        raise ValueError(f"there is no output {unknown[0]!r}, but {', '.join(_OUTPUTS)}")
+        raise ValueError(f"there is no output {unknown[0]!r}, only {', '.join(_OUTPUTS)}")
     return wanted
 
 
 def _parameters(part: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Of a request, an input or an output; null, as some clients write it, is none."""
+    """Of a request, an input or an output; null, as some clients write it, counts as empty."""
     given = part.get("parameters") or {}
     if not isinstance(given, dict):
-        raise ValueError("parameters are no object")
+        raise ValueError("parameters are not an object")
     return given
 
 

@@ -1,4 +1,4 @@
-"""The file of a run's figures, read back; without Lightning, so that pages can be made where it is not installed."""
+"""Reads the file of a run's figures; without Lightning, so that pages can be made where it is not installed."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ METRICS_FILE = "metrics.jsonl"
 
 
 def read_metrics(folder: Path) -> list[dict[str, Any]]:
-    """All lines of a run, in order; none if there is no file.
+    """All lines of a run, in order; an empty list if there is no file.
 
-    Each has an int under ``epoch`` and an int or None under ``step``; what has not, such as a line cut
-    off by a crash, is left out.
+    Each has an int under ``epoch`` and an int or None under ``step``; other lines, such as one cut off by a
+    crash, are left out.
     """
     path = folder / METRICS_FILE
     if not path.is_file():

@@ -10,9 +10,10 @@ from urllib.parse import urlsplit
 
 from lightning.pytorch.loggers import MLFlowLogger
 
-from .best import BestModel
-from .pictures import Gallery
-from .tracker import Tracker
+from boxwright.host.files import write_text
+
+from .loggers import Tracker
+from .media import BestModel, Gallery
 
 __all__ = ["RUN_ID_FILE", "MlflowTracker", "resolve_mlflow_uri"]
 
@@ -27,11 +28,11 @@ _ENVIRONMENT = {
     "MLFLOW_LOGGING_LEVEL": "WARNING",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
 }
-"""What MLflow reads from the environment alone; what is set there already is left."""
+"""What MLflow reads from the environment only; values that are set already are left."""
 
 
 def resolve_mlflow_uri(uri: str) -> str:
-    """A tracking URI that means the same from any folder: the path of a SQLite file made absolute."""
+    """A tracking URI that means the same from any folder: the path of a SQLite file is made absolute."""
     if not uri.startswith(_SQLITE):
         return uri
     return _SQLITE + str(Path(uri.removeprefix(_SQLITE)).absolute())
@@ -41,9 +42,9 @@ class MlflowTracker(Tracker):
     """A run whose id is kept in the run folder, so that resuming continues it.
 
     Args:
-        run: its folder.
+        run: the run folder.
         name: shown in MLflow.
-        experiment: it is filed under; made if there is none.
+        experiment: the run is filed under; made if it does not exist.
         uri: tracking URI.
         settings: logged as parameters.
     """
@@ -61,14 +62,14 @@ class MlflowTracker(Tracker):
         if run_id:
             self.logger.experiment.update_run(self._id, status="RUNNING")
             return
-        kept.write_text(self._id + "\n", encoding="utf-8")
+        write_text(kept, self._id + "\n")
         self.logger.log_hyperparams(dict(settings))
 
     def show_pictures(self, gallery: Gallery) -> None:
         """MLflow shows no boxes on pictures."""
 
     def show_best(self, best: BestModel, step: int) -> None:
-        """Keep the small files, where they would lie with MLflow's own."""
+        """Keep the small files, if MLflow stores files in a place that this machine can write to."""
         place = self.logger.experiment.get_run(self._id).info.artifact_uri
         if not _takes_files(self._uri, str(place)):
             return
@@ -84,9 +85,9 @@ class MlflowTracker(Tracker):
 
 
 def _takes_files(uri: str, place: str) -> bool:
-    """Whether files go through the server, or lie on this machine as its database does.
+    """Whether files go through the server, or to a disk of this machine.
 
-    The path that a server gives for its own disk means nothing here, and other stores want their own client.
+    A path on the server's own disk means nothing here, and other stores need a client of their own.
     """
     served = urlsplit(uri).scheme in ("http", "https")
     return urlsplit(place).scheme in (("mlflow-artifacts", "http", "https") if served else ("", "file"))

@@ -10,9 +10,8 @@ from lightning.pytorch.loggers import TensorBoardLogger
 
 from boxwright.inputs.drawing import draw_detections
 
-from .best import BestModel, Curve
-from .pictures import Gallery
-from .tracker import Tracker
+from .loggers import Tracker
+from .media import BestModel, Curve, Gallery
 
 __all__ = ["FOLDER", "TensorBoardTracker"]
 
@@ -26,8 +25,8 @@ class TensorBoardTracker(Tracker):
     """Event files in ``run/tensorboard``.
 
     Args:
-        run: its folder.
-        first_step: of this training; TensorBoard hides what an interrupted run left from there on.
+        run: the run folder.
+        first_step: of this training; TensorBoard hides what an interrupted run logged from this step on.
     """
 
     logger: TensorBoardLogger
@@ -44,17 +43,17 @@ class TensorBoardTracker(Tracker):
         super().log_figures(figures, step)
 
     def show_pictures(self, gallery: Gallery) -> None:
-        """What is found at the epoch's threshold, drawn."""
+        """Draw the detections from the epoch's threshold on."""
         self._require_folder()
         writer: Any = self.logger.experiment
         for one in gallery.pictures:
-            drawn = draw_detections(one.image, one.found.filter_by_score(gallery.threshold), gallery.class_names)
+            drawn = draw_detections(one.image, one.detections.filter_by_score(gallery.threshold), gallery.class_names)
             tag = f"val/pictures/{one.index}_{one.name}"
             writer.add_image(tag, np.asarray(drawn), gallery.step, dataformats="HWC")
         self.logger.save()
 
     def show_best(self, best: BestModel, step: int) -> None:
-        """A precision-recall curve a class."""
+        """A precision-recall curve per class."""
         self._require_folder()
         for curve in best.curves:
             self._show_curve(curve, step)
@@ -85,6 +84,6 @@ class TensorBoardTracker(Tracker):
         """Nothing is left open but a thread that ends with the program."""
 
     def _require_folder(self) -> None:
-        """The writer is a thread; where it fails, its traceback is printed before its error can be caught."""
+        """The writer is a thread; if it fails, its traceback is printed before its error can be caught."""
         if not self._folder.is_dir():
             raise NotADirectoryError(f"{self._folder} is gone")

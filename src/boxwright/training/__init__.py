@@ -1,5 +1,5 @@
-"""Thin Lightning glue around data, models and metrics."""
+"""Training: thin Lightning glue around data, models and metrics."""
 
-from .result import RunResult
+from .verbs import RunResult, resume, train
 
-__all__ = ["RunResult"]
+__all__ = ["RunResult", "resume", "train"]

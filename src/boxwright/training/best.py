@@ -1,33 +1,39 @@
-"""What a run leaves of its best epoch: weights, detections, specification."""
+"""What a run keeps of its best epoch: weights, detections, specification; and what trackers show of it."""
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from rich.console import Console
 
 from boxwright.data import DataFolder
 from boxwright.evaluation.operating import measured_spec, write_spec
 from boxwright.evaluation.results import RESULTS, SplitResults, detections_of
+from boxwright.host.files import replacing
+from boxwright.metrics.figures import figures_of
 from boxwright.metrics.objective import Objective
+from boxwright.metrics.precision_recall import PrecisionRecall, precision_recall
 from boxwright.runtime import ArchiveError, ConfigError, ModelSpec
 from boxwright.runtime.bundle import RUN_SPEC, WEIGHTS
+from boxwright.tracking.media import BestModel, ClassRow, Curve
 
 from .checkpoints import BEST, read_checkpoint
 from .module import CHECKPOINT_KEY
 
-__all__ = ["copy_best", "require_detections", "write_best"]
+__all__ = ["best_model", "copy_best", "require_detections", "write_best"]
 
 _NETWORK = "network."
+_SHOWN = ("map", "map_50", "map_75", "f2", "f2_macro", "precision", "recall", "threshold")
 
 
 def require_detections(checkpoint: Mapping[str, Any], path: Path) -> None:
-    """Make sure that a checkpoint holds what its epoch found in the validation split.
+    """Raise unless a checkpoint holds its epoch's detections in the validation split.
 
     Raises:
         ArchiveError: an older version wrote it.
@@ -41,21 +47,21 @@ def write_best(
 ) -> tuple[ModelSpec, SplitResults]:
     """Write ``model_state_dict.pth``, ``detections.npz`` and ``spec.json`` from the best checkpoint.
 
-    The old specification goes first and the new one comes last: with it the three belong together.
+    The old specification is removed first and the new one is written last: if it is there, the three belong together.
 
     Args:
-        run: its folder.
+        run: the run folder.
         data: what it was trained and validated on.
-        objective: what the operating point maximises; where it cannot be attained, F2, said aloud.
-        by_class: whether each class that has boxes enough is reported from its own threshold.
+        objective: what the operating point maximises; if it cannot be attained, F2 is used, with a warning.
+        by_class: whether each class with enough boxes gets a threshold of its own.
         finished: whether all epochs are done.
         console: for warnings.
 
     Returns:
-        The specification, with operating point and measured figures, and what these were measured on.
+        The specification, with operating point and measured figures, and the detections they were measured on.
 
     Raises:
-        ArchiveError: the checkpoint is broken, or an older version's.
+        ArchiveError: the checkpoint is broken, or an older version wrote it.
     """
     checkpoint = read_checkpoint(run / BEST)
     require_detections(checkpoint, run / BEST)
@@ -64,7 +70,11 @@ def write_best(
     outcome = {"best_epoch": recorded["epoch"], "finished": finished}
     spec = replace(spec, provenance={**spec.provenance, **outcome})
     results = _results(recorded["found"], spec, data)
-    spec = _measured(spec, results, objective, by_class, console)
+    try:
+        spec = measured_spec(spec, results, Objective.parse(objective), by_class)
+    except ConfigError as error:  # it must not cost hours of training
+        console.print(f"Warning: {error} The operating point is that of the best F2.")
+        spec = measured_spec(spec, results, Objective.parse("f2"), by_class)
     (run / RUN_SPEC).unlink(missing_ok=True)
     _write_weights(run / WEIGHTS, checkpoint["state_dict"])
     results.save(run / RESULTS)
@@ -72,34 +82,25 @@ def write_best(
     return spec, results
 
 
-def _results(found: dict[str, torch.Tensor], spec: ModelSpec, data: DataFolder) -> SplitResults:
-    columns = {name: column.numpy() for name, column in found.items()}
+def _results(recorded: dict[str, torch.Tensor], spec: ModelSpec, data: DataFolder) -> SplitResults:
+    columns = {name: column.numpy() for name, column in recorded.items()}
     return SplitResults.of(data.splits["valid"], data.root / "valid", spec.class_names, detections_of(columns))
 
 
-def _measured(spec: ModelSpec, results: SplitResults, objective: str, by_class: bool, console: Console) -> ModelSpec:
-    try:
-        return measured_spec(spec, results, Objective.parse(objective), by_class)
-    except ConfigError as error:  # hours of training are not lost over it
-        console.print(f"Warning: {error} The operating point is that of the best F2.")
-        return measured_spec(spec, results, Objective.parse("f2"), by_class)
-
-
 def _write_weights(path: Path, state: dict[str, Any]) -> None:
-    """The network's own part of a checkpoint, whole or not at all."""
+    """Write the network's own part of a checkpoint."""
     weights = {
         key.removeprefix(_NETWORK): value.contiguous() for key, value in state.items() if key.startswith(_NETWORK)
     }
-    part = path.with_name(path.name + ".part")
-    torch.save(weights, part)
-    part.replace(path)
+    with replacing(path) as part:
+        torch.save(weights, part)
 
 
 def copy_best(run: Path, name: str, checkpoint_out: Path | None, state_dict_out: Path | None) -> None:
-    """The copies asked for.
+    """Copy checkpoint and weights to the folders that the settings name.
 
     Args:
-        run: its folder.
+        run: the run folder.
         name: of the run.
         checkpoint_out: folder for ``NAME.ckpt``, or None.
         state_dict_out: folder for ``NAME_model.pth``, or None.
@@ -109,4 +110,38 @@ def copy_best(run: Path, name: str, checkpoint_out: Path | None, state_dict_out:
         (run / WEIGHTS, state_dict_out, f"{name}_model.pth"),
     ):
         if folder is not None:
-            shutil.copyfile(source, folder / file)
+            with replacing(folder / file) as part:
+                shutil.copyfile(source, part)
+
+
+def best_model(run: Path, spec: ModelSpec, results: SplitResults, files: Sequence[Path], weights: bool) -> BestModel:
+    """What trackers show of the best model.
+
+    Args:
+        run: the run folder, with specification and weights.
+        spec: of the best epoch.
+        results: its detections in the validation split.
+        files: small ones that MLflow keeps beside the specification: the report.
+        weights: whether W&B gets the weights.
+    """
+    matches = results.matches()
+    figures = figures_of(matches, spec.operating_point.thresholds(spec.class_names))
+    numbers = {f"best/{name}": float(getattr(figures, name)) for name in _SHOWN}
+    epoch: Any = spec.provenance.get("best_epoch")
+    curves = [_curve(name, precision_recall(matches, label)) for label, name in enumerate(spec.class_names)]
+    return BestModel(
+        spec=spec,
+        figures=numbers if epoch is None else {**numbers, "best/epoch": float(epoch)},
+        classes=tuple(
+            ClassRow(name, one.boxes, one.map, one.map_50, one.f2, one.precision, one.recall)
+            for name, one in zip(spec.class_names, figures.per_class, strict=True)
+        ),
+        curves=tuple(curve for curve in curves if curve.boxes and len(curve.thresholds)),
+        files=(run / RUN_SPEC, *files),
+        weights=(run / WEIGHTS, run / RUN_SPEC) if weights else (),
+    )
+
+
+def _curve(name: str, curve: PrecisionRecall) -> Curve:
+    drawn = ~np.isnan(curve.precision)
+    return Curve(name, curve.thresholds[drawn], curve.precision[drawn], curve.recall[drawn], curve.boxes)

@@ -9,6 +9,7 @@ import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
+from boxwright.host.files import replacing
 from boxwright.runtime import ArchiveError
 
 from .module import CHECKPOINT_KEY
@@ -20,17 +21,16 @@ LAST = "checkpoints/last.ckpt"
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes beside the file and renames: a checkpoint is whole or the previous one."""
+    """Replaces the file only when the new one is complete, so that after a crash the previous one is there."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         """See Lightning."""
-        part = f"{path}.part"
-        super().save_checkpoint(checkpoint, part, storage_options)
-        Path(part).replace(path)
+        with replacing(Path(path)) as part:
+            super().save_checkpoint(checkpoint, part, storage_options)
 
 
 class _MovableCheckpoint(ModelCheckpoint):
-    """Remembers its best score in a run folder that was moved, where Lightning's forgets it."""
+    """Keeps its best score when the run folder was moved; Lightning's forgets it."""
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """See Lightning."""
@@ -41,7 +41,7 @@ class _MovableCheckpoint(ModelCheckpoint):
 
 
 def checkpoint_callbacks(folder: Path, monitor: str) -> list[ModelCheckpoint]:
-    """Best by ``monitor``, and last, both after every epoch's validation."""
+    """The best by ``monitor`` and the last, both saved after every epoch's validation."""
     best, last = folder / BEST, folder / LAST
     return [
         _MovableCheckpoint(
@@ -63,14 +63,14 @@ def checkpoint_callbacks(folder: Path, monitor: str) -> list[ModelCheckpoint]:
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """A checkpoint of ours, loaded without running code.
+    """Read a checkpoint of ours, without running code from it.
 
     Raises:
         ArchiveError: missing, broken, or not ours.
     """
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # the restricted unpickler raises whatever it runs into
+    except Exception as error:  # the restricted unpickler raises any type of error
         raise ArchiveError(f"{path}: not a readable checkpoint: {error}.", "Train again.") from error
     if not isinstance(checkpoint, dict) or CHECKPOINT_KEY not in checkpoint:
         raise ArchiveError(f"{path}: not a checkpoint of boxwright.", "Give a run folder of boxwright train.")

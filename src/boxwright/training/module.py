@@ -1,28 +1,29 @@
-"""The LightningModule: losses in, figures out."""
+"""The LightningModule: trains a detector, and measures it on validation pictures."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import lightning as L
 import torch
+import torch.distributed
 
 from boxwright.data.dataset import Batch
-from boxwright.evaluation.results import detections_to_columns
+from boxwright.evaluation.results import detections_of, detections_to_columns
 from boxwright.metrics import Figures, GroundTruth, measure
+from boxwright.metrics.figures import LOGGED
 from boxwright.models.detector import Detector
 from boxwright.models.freezing import hold_frozen_batchnorm
 from boxwright.runtime import Detections, ModelError, ModelSpec, postprocess
 
-from .gathering import gathered
 from .optimization import Optimization
 
-__all__ = ["CHECKPOINT_KEY", "DetectionModule"]
+__all__ = ["CHECKPOINT_KEY", "DetectionModule", "gathered"]
 
 CHECKPOINT_KEY = "boxwright"
-"""Where a checkpoint holds the specification, and the figures and validation detections of its epoch."""
+"""Key of a checkpoint: the specification, and the figures and validation detections of its epoch."""
 
 _SEED_STRIDE = 1_000_003  # keeps the steps of two seeds apart
 
@@ -31,15 +32,15 @@ class DetectionModule(L.LightningModule):
     """Trains a detector and measures it after every epoch.
 
     Args:
-        detector: what learns.
+        detector: to train.
         spec: its specification, stored in every checkpoint.
         ground_truth: of the validation split, in its order.
-        optimization: how the weights move.
-        seed: with the step it decides what the losses sample, so that a resumed run samples the same.
+        optimization: optimizer and schedule.
+        seed: with the step it seeds what the losses sample, so that a resumed run samples the same.
 
     Attributes:
         figures: of the last validation.
-        found: by picture index, in original pixels, what the last validation found; of all processes.
+        detections: of the last validation, by picture index, in original pixels; of all processes.
     """
 
     def __init__(
@@ -53,7 +54,7 @@ class DetectionModule(L.LightningModule):
         super().__init__()
         self.network = detector.network
         self.figures: Figures | None = None
-        self.found: dict[int, Detections] = {}
+        self.detections: dict[int, Detections] = {}
         self._detector = detector
         self._spec = spec
         self._ground_truth = ground_truth
@@ -64,7 +65,8 @@ class DetectionModule(L.LightningModule):
 
     def configure_optimizers(self) -> Any:
         """AdamW or SGD under a one-cycle schedule over all steps."""
-        return self._optimization.configure(self.network, int(self.trainer.estimated_stepping_batches))
+        groups = self._detector.parameter_groups()
+        return self._optimization.configure(groups, int(self.trainer.estimated_stepping_batches))
 
     def on_train_epoch_start(self) -> None:
         """Start the clock."""
@@ -88,34 +90,39 @@ class DetectionModule(L.LightningModule):
         self._pictures += len(batch.indices)
         parts = {f"train/{name}": value.detach() for name, value in losses.items()}
         self.log_dict(
-            {"train/loss": total.detach(), **parts}, on_step=False, on_epoch=True, batch_size=len(batch.indices)
+            {"train/loss": total.detach(), **parts},
+            on_step=False,
+            on_epoch=True,
+            batch_size=len(batch.indices),
+            sync_dist=True,
         )
         return total
 
     def on_validation_epoch_start(self) -> None:
         """Stop the clock of the training part; forget the last epoch's detections."""
         if self._pictures:
-            speed = self._pictures / (time.perf_counter() - self._started)
+            speed = self.trainer.world_size * self._pictures / (time.perf_counter() - self._started)
             self.log("train/images_per_s", speed)
             self.log("train/learning_rate", self._learning_rate())
-        self.found, self._started = {}, time.perf_counter()
+        self.detections, self._started = {}, time.perf_counter()
 
     def _learning_rate(self) -> float:
         return float(self.trainer.optimizers[0].param_groups[0]["lr"])
 
     def validation_step(self, batch: Batch, batch_index: int) -> None:
         """Collect detections in original pixels, by picture."""
-        for index, placement, found in zip(
-            batch.indices, batch.placements, self._detector.detect(batch.canvases), strict=True
-        ):
-            self.found[index] = postprocess(found, placement)
+        on_canvas = self._detector.detect(batch.canvases)
+        for index, placement, detections in zip(batch.indices, batch.placements, on_canvas, strict=True):
+            self.detections[index] = postprocess(detections, placement)
 
     def on_validation_epoch_end(self) -> None:
-        """Measure what was seen: all pictures, each once, but for a fast dev run."""
-        speed = len(self.found) / max(time.perf_counter() - self._started, 1e-9)
-        self.found = gathered(self.found)
+        """Measure all pictures, each once; after a fast dev run, those that were seen."""
+        speed = self.trainer.world_size * len(self.detections) / max(time.perf_counter() - self._started, 1e-9)
+        self.detections = gathered(self.detections)
         self.figures = measure(
-            [self._ground_truth[index] for index in self.found], list(self.found.values()), len(self._spec.classes)
+            [self._ground_truth[index] for index in self.detections],
+            list(self.detections.values()),
+            len(self._spec.classes),
         )
         logged = _logged(self.figures)
         self.log_dict(logged, logger=False)  # for the callbacks: Lightning rounds to float32
@@ -125,7 +132,7 @@ class DetectionModule(L.LightningModule):
             )
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
-        """Canvases and targets move; placements are host data."""
+        """Move canvases, boxes and labels; placements stay on the host."""
         return Batch(
             batch.canvases.to(device, non_blocking=True),
             [boxes.to(device, non_blocking=True) for boxes in batch.boxes],
@@ -137,7 +144,7 @@ class DetectionModule(L.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add the specification, and this epoch's figures and detections."""
         assert self.figures is not None, "checkpoints are saved after validation"
-        columns = detections_to_columns(list(self.found.values()))
+        columns = detections_to_columns(list(self.detections.values()))
         checkpoint[CHECKPOINT_KEY] = {
             "spec": self._spec.to_json(),
             "epoch": self.current_epoch,
@@ -147,11 +154,21 @@ class DetectionModule(L.LightningModule):
 
 
 def _logged(figures: Figures) -> dict[str, float]:
-    return {
-        "val/map": figures.map,
-        "val/map_50": figures.map_50,
-        "val/map_75": figures.map_75,
-        "val/f2": figures.f2,
-        "val/f2_macro": figures.f2_macro,
-        "val/threshold": figures.threshold,
-    }
+    return {f"val/{name}": getattr(figures, name) for name in LOGGED}
+
+
+def gathered(detections: Mapping[int, Detections]) -> dict[int, Detections]:
+    """The detections of all processes by picture index, rising, each picture once.
+
+    A distributed sampler repeats pictures so that every process has the same number; their second set of
+    detections replaces the first, which is the same.
+
+    Args:
+        detections: of this process, by picture index.
+    """
+    parts: list[Any] = [{"indices": list(detections), **detections_to_columns(list(detections.values()))}]
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        own, parts = parts[0], [None] * torch.distributed.get_world_size()
+        torch.distributed.all_gather_object(parts, own)
+    together = {index: one for part in parts for index, one in zip(part["indices"], detections_of(part), strict=True)}
+    return {index: together[index] for index in sorted(together)}

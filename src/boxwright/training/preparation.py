@@ -5,17 +5,16 @@ from __future__ import annotations
 import datetime
 import platform
 from collections.abc import Mapping
-from importlib import metadata
 from typing import Any
 
 from rich.console import Console
 
 from boxwright.config import TrainConfig
 from boxwright.data import DataFolder, fingerprint
+from boxwright.host.dependencies import versions
 from boxwright.models import find_architecture
-from boxwright.models.detector import TorchvisionDetector
+from boxwright.models.detector import Detector
 from boxwright.models.freezing import freeze_batchnorm, freeze_stages
-from boxwright.models.precision import Precision
 from boxwright.models.weights import LoadedWeights, fetch_hub_weights, load_weights, network_options, weights_licence
 from boxwright.runtime import ModelError, ModelSpec
 
@@ -23,15 +22,22 @@ __all__ = ["prepare"]
 
 _PACKAGES = ("boxwright", "torch", "torchvision", "lightning", "numpy", "pillow")
 _PRETRAINED_STAGES = 3  # torchvision's choice for pretrained backbones
-_ALL_STAGES = 99
 # of this machine: not for the archive
 _PLACES = {"data", "out", "cache_dir", "checkpoint_out", "state_dict_out", "mlflow"}
 
 
 def prepare(
     config: TrainConfig, folder: DataFolder, console: Console, recorded: ModelSpec | None
-) -> tuple[ModelSpec, TorchvisionDetector, TrainConfig]:
-    """Specification and detector with its starting weights; settings with what depended on them."""
+) -> tuple[ModelSpec, Detector, TrainConfig]:
+    """Specification, detector with its starting weights, and settings with what depended on these weights.
+
+    Args:
+        config: resolved settings.
+        folder: the data.
+        console: to print to.
+        recorded: the specification of the run that is continued, whose checkpoint brings the weights; None in a new
+            run.
+    """
     load = recorded is None
     if load and config.weights == "auto":
         config = config.model_copy(update={"weights": _obtainable_weights(config.model, console)})
@@ -39,20 +45,20 @@ def prepare(
     network = recorded.network if recorded else network_options(config.weights, config.model)
     spec = _specification(config, folder, network)
     _announce(folder, spec, console)
-    precision = Precision("bf16" if config.precision == "bf16" else "fp32")
-    detector = TorchvisionDetector(spec, precision)
+    detector = Detector(spec, config.precision)
     loaded = load_weights(detector.network, config.weights, config.model) if load else None
     if loaded is not None:
         console.print(f"Weights: {loaded.summary()}.")
     config = config.model_copy(update=_freezing(config, loaded) if load else {})
+    blocks = detector.family.blocks(detector.network)
     if config.freeze_batchnorm:
-        freeze_batchnorm(detector.network)
-    freeze_stages(detector.network, _ALL_STAGES if config.trainable_stages is None else config.trainable_stages)
+        freeze_batchnorm(blocks)
+    freeze_stages(blocks, len(blocks) if config.trainable_stages is None else config.trainable_stages)
     return spec, detector, config
 
 
 def _obtainable_weights(model: str, console: Console) -> str:
-    """ImageNet's weights where they lie or can be fetched, else none."""
+    """ImageNet's weights if they are on disk or can be fetched, else none."""
     if find_architecture(model).backbone_weights is None:
         return "none"
     try:
@@ -90,15 +96,11 @@ def _specification(config: TrainConfig, folder: DataFolder, network: Mapping[str
                 split.name: {"pictures": len(split.pictures), "boxes": split.boxes} for split in folder.splits.values()
             },
             "weights": config.weights,
-            "weights_licence": weights_licence(config.weights),
+            "weights_licence": weights_licence(config.weights, config.model),
             "settings": config.model_dump(mode="json", exclude=_PLACES),
-            "versions": {"python": platform.python_version(), **_versions()},
+            "versions": {"python": platform.python_version(), **versions(_PACKAGES)},
         },
     )
-
-
-def _versions() -> dict[str, str]:
-    return {name: metadata.version(name) for name in _PACKAGES}
 
 
 def _announce(folder: DataFolder, spec: ModelSpec, console: Console) -> None:

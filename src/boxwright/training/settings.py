@@ -1,4 +1,4 @@
-"""Settings as asked for become settings as run: every default that depends on machine or architecture, written out."""
+"""Resolves settings: replaces each default that depends on the machine or the architecture by its value."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from rich.console import Console
 
 from boxwright.config import TrainConfig
 from boxwright.models import find_architecture
-from boxwright.models.precision import resolve_precision
+from boxwright.models.detector import resolve_precision
 from boxwright.runtime import ConfigError
 from boxwright.tracking.mlflow import resolve_mlflow_uri
-from boxwright.tracking.weights_and_biases import resolve_wandb_mode
+from boxwright.tracking.wandb import resolve_wandb_mode
 
 from .checkpoints import LAST
 
@@ -20,7 +20,7 @@ __all__ = ["make_folders", "new_run_folder", "resolve_settings", "usable_gpus"]
 
 
 def resolve_settings(config: TrainConfig, console: Console) -> TrainConfig:
-    """Every default that depends on the machine or the architecture, written out.
+    """Replace each default that depends on the machine or the architecture by its value.
 
     Raises:
         ModelError: the model is unknown.
@@ -44,12 +44,12 @@ def resolve_settings(config: TrainConfig, console: Console) -> TrainConfig:
 
 
 def _learning_rate(config: TrainConfig, adamw: float) -> float:
-    """The catalogue's for AdamW; for SGD .02 a batch of 16, as torchvision trained its detectors."""
+    """The catalogue's for AdamW; for SGD .02 per 16 pictures of a batch, as torchvision trained its detectors."""
     return adamw if config.optimizer == "adamw" else 0.02 / 16 * config.batch_size
 
 
 def usable_gpus(wanted: str | int, console: Console) -> int:
-    """How many GPUs training will use, 0 or 1; said aloud where it is fewer than wanted."""
+    """How many GPUs training will use, 0 or 1; prints a warning if more are wanted."""
     import torch
 
     usable = 1 if torch.cuda.is_available() else 0
@@ -77,10 +77,10 @@ def _free_name(config: TrainConfig) -> str:
 
 
 def new_run_folder(config: TrainConfig) -> Path:
-    """The folder of a run that does not exist yet; it is not made.
+    """The folder of a new run; it is not made yet.
 
     Raises:
-        ConfigError: there is a run of that name.
+        ConfigError: a run of that name exists.
     """
     assert config.name is not None, "resolved settings have a name"
     run = config.out / config.name
@@ -90,7 +90,11 @@ def new_run_folder(config: TrainConfig) -> Path:
 
 
 def make_folders(run: Path, config: TrainConfig) -> None:
-    """Before hours are spent: every folder that will be written to."""
+    """Make every folder that will be written to, before hours are spent.
+
+    Raises:
+        ConfigError: a folder cannot be made.
+    """
     for folder in filter(None, (run, config.checkpoint_out, config.state_dict_out)):
         try:
             folder.mkdir(parents=True, exist_ok=True)

@@ -16,13 +16,13 @@ from typing import Any
 import numpy as np
 
 from boxwright.host.machine import Machine, describe_machine
-from boxwright.runtime import Bundle, ConfigError, Execution, open_bundle
+from boxwright.runtime import ConfigError, Execution, open_bundle
 from boxwright.runtime.backends import candidates, usable_executions
 
 from .pictures import Pictures, made_up_pictures, read_pictures
 from .store import MAX_SESSIONS, Stored, best_run, write_entry
 
-__all__ = ["Bench", "bench"]
+__all__ = ["Bench", "bench", "splits"]
 
 _TIMEOUT_SECONDS = 1800  # torch.compile alone takes minutes
 _WORKER = [sys.executable, "-P", "-m", "boxwright.tuning.worker"]
@@ -35,11 +35,11 @@ class Bench:
     Attributes:
         machine: this one.
         pictures: what it was measured on.
-        runs: a document for each setting and batch size, most pictures per second first.
-        failed: likewise for what could not be measured, with ``reason``.
+        runs: a document for each execution and batch size, most pictures per second first.
+        failed: a document for each that could not be measured, with ``reason``.
         stored: where the runs were kept for ``serve``.
         best: the one that ``serve`` will use; None if nothing could be measured.
-        seconds: measured for each setting and batch size, at least.
+        seconds: measured for each execution and batch size, at least.
         rounds: in which it was done.
     """
 
@@ -78,23 +78,23 @@ def bench(
 ) -> Bench:
     """Measure an archive in every way that it can run here, and keep the figures for ``serve``.
 
-    Each setting runs in a process of its own, started anew each round, in which all its sessions are kept
-    busy; the rounds of all settings alternate, so that whatever else the machine does hits all alike.
+    Each execution runs in a process of its own, started anew each round, in which all its sessions are kept
+    busy; the rounds of all executions alternate, so that whatever else the machine does hits all alike.
 
     Args:
         archive: a ``.mar``.
         data: folder of pictures; made-up ones by default.
         backend: one of ``BACKENDS``; ``auto`` takes all that were proved and are installed.
         precision: one of ``PRECISIONS``, or ``auto``, with the same meaning.
-        batches: pictures a call.
-        seconds: measured for each setting and batch size, over all rounds.
+        batches: pictures per call.
+        seconds: measured for each execution and batch size, over all rounds.
         rounds: how many times each is measured.
         device: a torch device.
         advance: called with (processes done, processes in all).
 
     Raises:
         ArchiveError: the archive cannot be used.
-        ConfigError: no archive but a folder, no usable pictures, an unknown backend or precision, an
+        ConfigError: a folder instead of an archive, no usable pictures, an unknown backend or precision, an
             impossible number.
         MissingDependency: nothing here can run the model.
     """
@@ -105,7 +105,7 @@ def bench(
     executions = [
         replace(one, threads=threads, sessions=sessions)
         for one in candidates(bundle, asked)
-        for threads, sessions in _splits(machine.cores)
+        for threads, sessions in splits(machine.cores)
     ]
     canvas = bundle.spec.input
     pictures = made_up_pictures(canvas) if data is None else read_pictures(Path(data), canvas)
@@ -115,7 +115,11 @@ def bench(
         np.save(canvases, pictures.canvases)
         common = {"archive": str(archive), "batches": sizes, "canvases": str(canvases), "seconds": seconds / rounds}
         answers = _measure(executions, common, rounds, advance)
-    return _summary(archive, bundle, machine, pictures, answers, seconds, rounds)
+    runs, failed = _summary(answers)
+    now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    stored = write_entry(archive, bundle, machine, runs, now, failed) if runs else Stored()
+    best = best_run(stored.runs, usable_executions(bundle, device))
+    return Bench(machine, pictures, tuple(runs), tuple(failed), stored, best, seconds, rounds)
 
 
 def _require_sensible(archive: Path, batches: Sequence[int], seconds: float, rounds: int) -> None:
@@ -155,7 +159,7 @@ def _alternating(executions: Sequence[Execution], rounds: int) -> Iterator[Execu
         yield from executions if one % 2 == 0 else reversed(executions)
 
 
-def _splits(cores: int) -> tuple[tuple[int, int], ...]:
+def splits(cores: int) -> tuple[tuple[int, int], ...]:
     """(threads, sessions) to try: the cores shared by 1, 2, 4 … sessions, by as many as there are, and one core alone.
 
     Args:
@@ -173,12 +177,12 @@ def _ask(execution: Execution, common: Mapping[str, Any]) -> list[dict[str, Any]
         done = subprocess.run(
             _WORKER, input=json.dumps(request).encode(), capture_output=True, timeout=_TIMEOUT_SECONDS
         )
-        said, end = done.stdout, _why(done)
+        output, end = done.stdout, _why(done)
     except subprocess.TimeoutExpired as late:
-        said, end = late.stdout or b"", f"It took more than {_TIMEOUT_SECONDS} s."
+        output, end = late.stdout or b"", f"It took more than {_TIMEOUT_SECONDS} s."
     # a line for each batch size; what ended in the middle of one leaves a part of it
     answers: list[dict[str, Any]] = [
-        json.loads(line) for line in said.splitlines(keepends=True) if line.endswith(b"\n")
+        json.loads(line) for line in output.splitlines(keepends=True) if line.endswith(b"\n")
     ]
     return [*answers, *({"batch": batch, "error": end} for batch in common["batches"][len(answers) :])]
 
@@ -190,42 +194,23 @@ def _why(done: subprocess.CompletedProcess[bytes]) -> str:
     return (lines or [f"Ended with {done.returncode}."])[-1]
 
 
-def _summary(
-    archive: Path,
-    bundle: Bundle,
-    machine: Machine,
-    pictures: Pictures,
-    answers: Answers,
-    seconds: float,
-    rounds: int,
-) -> Bench:
+def _summary(answers: Answers) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """What was measured, most pictures per second first, and what failed."""
     runs, failed = [], []
-    for (execution, batch), said in answers.items():
-        error = next((one["error"] for one in said if "error" in one), None)
+    for (execution, batch), rounds in answers.items():
+        named = {**asdict(execution), "batch": batch}
+        del named["device"]
+        error = next((one["error"] for one in rounds if "error" in one), None)
         if error is None:
-            runs.append({**_named(execution, batch), **_figures(said)})
+            runs.append({**named, **_figures(rounds)})
         else:
-            failed.append({**_named(execution, batch), "reason": error})
+            failed.append({**named, "reason": error})
     runs.sort(key=lambda run: -run["images_per_s"])
-    now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    stored = write_entry(archive, bundle, machine, runs, now, failed) if runs else Stored()
-    device = "cpu" if machine.gpu is None else "cuda"
-    best = best_run(stored.runs, usable_executions(bundle, device))
-    return Bench(machine, pictures, tuple(runs), tuple(failed), stored, best, seconds, rounds)
-
-
-def _named(execution: Execution, batch: int) -> dict[str, Any]:
-    return {
-        "backend": execution.backend,
-        "precision": execution.precision,
-        "threads": execution.threads,
-        "sessions": execution.sessions,
-        "batch": batch,
-    }
+    return runs, failed
 
 
 def _figures(rounds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The rounds of one setting and batch size in one; medians, so that one disturbed round does not count."""
+    """The rounds of one execution and batch size in one; medians, so that one disturbed round does not count."""
     latencies = [took for one in rounds for took in one["latencies_ms"]]
     speeds = [one["images_per_s"] for one in rounds]
     return {

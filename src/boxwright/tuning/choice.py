@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -20,7 +21,7 @@ from .store import best_run, execution_of, read_entry
 __all__ = ["Choice", "choose_execution"]
 
 _ROUNDS = 3
-_SECONDS = 0.1  # a slow network is timed once: whoever waits for a server waits for these runs too
+_SECONDS = 0.1  # a slow network is timed once: the start of a server waits for these runs
 
 
 @dataclass(frozen=True)
@@ -53,17 +54,38 @@ def choose_execution(archive: Path, bundle: Bundle, asked: Execution) -> Choice:
         MissingDependency: see ``backends.candidates``.
         ArchiveError: see ``Backend.open``.
     """
-    stored = read_entry(archive, bundle, describe_machine(asked.device))
-    fitting = [run for run in stored.runs if asked.admits(execution_of(run, asked.device))]
-    best = best_run(fitting, usable_executions(bundle, asked.device))
-    everything_asked = asked.settled and None not in (asked.threads, asked.sessions)
-    if best is not None and not everything_asked:
+    best, notes = _stored_best(archive, bundle, asked)
+    if best is not None:
         of = "" if asked == Execution(device=asked.device) else ", the best of what was asked for"
         reason = f"stored by boxwright bench{of}, {best['images_per_s']:.1f} pictures/s"
-        return Choice(execution_of(best, asked.device), reason, stored.notes)
+        return Choice(execution_of(best, asked.device), reason, notes)
     sessions = asked.sessions or 1
     shared = replace(asked, sessions=sessions, threads=asked.threads or _fair_share(sessions))
-    return replace(_chosen(bundle, candidates(bundle, shared), asked), notes=stored.notes)
+    return replace(_chosen(bundle, candidates(bundle, shared), asked), notes=notes)
+
+
+def stored_execution(archive: Path, bundle: Bundle, asked: Execution) -> Execution | None:
+    """The best execution that ``boxwright bench`` stored of what was asked for, without a warm-up.
+
+    Args:
+        archive: path of the archive; its measurements lie beside it.
+        bundle: the archive, opened.
+        asked: what is settled already. Ask for ``sessions=1`` where one picture runs at a time.
+
+    Returns:
+        None where nothing that fits was stored for this machine, or nothing was left open.
+    """
+    best, _ = _stored_best(archive, bundle, asked)
+    return None if best is None else execution_of(best, asked.device)
+
+
+def _stored_best(archive: Path, bundle: Bundle, asked: Execution) -> tuple[Mapping[str, Any] | None, tuple[str, ...]]:
+    """The best stored run that fits and was proved, if anything was left open; and notes on unusable files."""
+    stored = read_entry(archive, bundle, describe_machine(asked.device))
+    if asked.settled and None not in (asked.threads, asked.sessions):
+        return None, stored.notes
+    fitting = [run for run in stored.runs if asked.admits(execution_of(run, asked.device))]
+    return best_run(fitting, usable_executions(bundle, asked.device)), stored.notes
 
 
 def _fair_share(sessions: int) -> int | None:

@@ -16,7 +16,7 @@ from boxwright.runtime.picture import SUFFIXES
 __all__ = ["MOST_PICTURES", "Pictures", "made_up_pictures", "read_pictures"]
 
 MOST_PICTURES = 32
-"""Taken of a folder, evenly by name: enough to differ, few enough for memory."""
+"""Most pictures taken from a folder, evenly by name: enough to differ, few enough for memory."""
 
 _MADE_UP = 8
 
@@ -28,9 +28,9 @@ class Pictures:
     Attributes:
         canvases: uint8 [M, 3, H, W].
         source: where they are from, for people.
-        preprocess_ms: median of decoding a picture and laying it on the canvas, one after the other; None of
-            pictures that no file holds.
-        unusable: a sentence for each file that is no usable picture.
+        preprocess_ms: median of decoding a picture and laying it on the canvas, one after the other; None for
+            made-up pictures.
+        unusable: a sentence for each file that is not a usable picture.
     """
 
     canvases: np.ndarray
@@ -51,7 +51,7 @@ def read_pictures(folder: Path, spec: InputSpec) -> Pictures:
         spec: the canvas.
 
     Raises:
-        ConfigError: there is no folder, or no usable picture in it.
+        ConfigError: no such folder, or no usable picture in it.
     """
     if not folder.is_dir():
         raise ConfigError(f"{folder}: no such folder.", "Give a folder of pictures.")

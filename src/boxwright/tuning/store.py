@@ -1,20 +1,19 @@
 """What ``boxwright bench`` measured, kept beside the archive for ``boxwright serve``.
 
-``NAME.bench.json`` holds one entry a machine, by its fingerprint. An entry is of one archive, by the SHA-256
-of its members: a changed archive, or another machine, finds nothing there.
+``NAME.bench.json`` holds one entry per machine, by its fingerprint. An entry is of one archive, by the SHA-256
+of its members: nothing in it is used for a changed archive, or on another machine.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from boxwright.host.files import cache_folder, write_text
 from boxwright.host.machine import Machine
 from boxwright.runtime import BACKENDS, PRECISIONS, Bundle, Execution
 
@@ -36,17 +35,16 @@ MAX_SESSIONS = 16
 TIE = 0.05
 """Share of the most pictures per second within which the lower latency decides."""
 
-
-_MOST = 1e9  # beyond it, or not a number, no figure is one that was measured
+_MOST = 1e9  # a figure beyond it, or one that is not a number, was not measured
 
 
 @dataclass(frozen=True)
 class Stored:
-    """What was found for a machine and an archive.
+    """What was measured of an archive on a machine.
 
     Attributes:
-        runs: as ``boxwright bench --json`` writes them; empty where there are none.
-        path: the file they are from; None where there are none.
+        runs: as ``boxwright bench --json`` writes them.
+        path: the file they are from; None without runs.
         notes: a sentence for each file that could not be used.
     """
 
@@ -68,7 +66,7 @@ def bench_file(archive: Path) -> Path:
 
 
 def read_entry(archive: Path, bundle: Bundle, machine: Machine) -> Stored:
-    """What was measured of this archive on this machine; a file that cannot be used is a sentence.
+    """What was measured of this archive on this machine; a file that cannot be used becomes a note.
 
     Args:
         archive: path of the archive; of its neighbour and the cache folder's file, what was measured last counts.
@@ -76,7 +74,7 @@ def read_entry(archive: Path, bundle: Bundle, machine: Machine) -> Stored:
         machine: this one.
     """
     digest = archive_digest(bundle)
-    notes, found = [], []
+    notes, entries = [], []
     for path in _places(archive, digest):
         try:
             entry = _entries(path, digest).get(machine.fingerprint)
@@ -84,10 +82,10 @@ def read_entry(archive: Path, bundle: Bundle, machine: Machine) -> Stored:
             notes.append(f"{path} is ignored: {error}.")
             continue
         if entry is not None:
-            found.append((entry["measured"], path, entry["runs"]))
-    if not found:
+            entries.append((entry["measured"], path, entry["runs"]))
+    if not entries:
         return Stored(notes=tuple(notes))
-    _, path, runs = max(found, key=lambda one: one[0])
+    _, path, runs = max(entries, key=lambda one: one[0])
     return Stored(tuple(runs), path, tuple(notes))
 
 
@@ -109,7 +107,7 @@ def write_entry(
         machine: this one.
         runs: as ``boxwright bench --json`` writes them.
         when: date and time in UTC, ISO 8601.
-        tried: likewise what could not be measured.
+        tried: what could not be measured, with the same keys.
 
     Returns:
         All that is kept for this machine; ``path`` is None if it could be written nowhere.
@@ -123,7 +121,8 @@ def write_entry(
     notes = list(earlier.notes)
     for path in _places(archive, digest):
         try:
-            _write(path, {"format": FORMAT, "machines": {**_others(path, digest), machine.fingerprint: entry}})
+            document = {"format": FORMAT, "machines": {**_others(path, digest), machine.fingerprint: entry}}
+            write_text(path, json.dumps(document, indent=2) + "\n")
         except OSError as error:
             notes.append(f"{path} cannot be written: {error.strerror}.")
             continue
@@ -160,15 +159,12 @@ def _variant(run: Mapping[str, Any]) -> tuple[str, str]:
 def _places(archive: Path, digest: str) -> tuple[Path, ...]:
     """Beside the archive, and in the user's cache folder, if there is one."""
     beside = bench_file(archive)
-    try:
-        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    except RuntimeError:  # a user without a home
-        return (beside,)
-    return (beside, cache / "boxwright" / f"{archive.stem}-{digest[:16]}.bench.json")
+    cache = cache_folder()
+    return (beside,) if cache is None else (beside, cache / f"{archive.stem}-{digest[:16]}.bench.json")
 
 
 def _others(path: Path, digest: str) -> dict[str, dict[str, Any]]:
-    """What a file holds of other machines; one that cannot be used is replaced."""
+    """The entries of other machines; a file that cannot be used is replaced."""
     try:
         return _entries(path, digest)
     except ValueError:
@@ -213,14 +209,3 @@ def _is_run(run: object) -> bool:
     figures = ("images_per_s", "latency_ms_p50")
     measured = all(type(run.get(key)) in (int, float) and 0 < run[key] < _MOST for key in figures)
     return counted and measured and run.get("backend") in BACKENDS and run.get("precision") in PRECISIONS
-
-
-def _write(path: Path, document: Mapping[str, Any]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        part.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
-        part.replace(path)
-    finally:
-        with suppress(OSError):
-            part.unlink(missing_ok=True)

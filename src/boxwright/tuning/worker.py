@@ -1,7 +1,7 @@
-"""Measures one setting in a process of its own: ``python -m boxwright.tuning.worker``.
+"""Measures one execution in a process of its own: ``python -m boxwright.tuning.worker``.
 
 A request comes as JSON on standard input, see ``Request``; the answers go as lines of JSON to standard output.
-A process a setting, because PyTorch's number of threads, freed memory and page faults are the process's.
+One process per execution, because PyTorch's number of threads, freed memory and page faults are the process's.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class _Session(threading.Thread):
                 self.detect(call)
             self.start_line.wait()
             self._measure()
-        except BaseException as error:  # told by the main thread
+        except BaseException as error:  # reported by the main thread
             self.error = error
             self.start_line.abort()
         finally:

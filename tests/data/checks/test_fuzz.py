@@ -10,7 +10,7 @@ from rich.console import Console
 
 from boxwright.cli.check import print_inspection
 from boxwright.data import ANNOTATIONS, CODES, inspect_folder
-from boxwright.data.repair import repair_folder
+from boxwright.data.repair import repair
 from boxwright.reporting import write_check_page
 from boxwright.runtime import BoxwrightError
 from support.broken import clean_document, write_data
@@ -78,7 +78,7 @@ def test_a_hundred_mutated_files_give_findings_or_one_clear_error(folder, batch,
             print_inspection(inspection, Console(file=io.TextIOWrapper(io.BytesIO(), encoding="utf-8"), markup=False))
             if number % 10 == 0:
                 write_check_page(inspection, tmp_path / "page.html")
-                repair_folder(inspection, tmp_path / str(number))
+                repair(inspection, tmp_path / str(number))
         except BoxwrightError as error:
             assert str(error)
             odd += 1

@@ -7,9 +7,8 @@ from hypothesis import strategies as st
 
 from boxwright.data.conversion import convert
 from boxwright.data.conversion.coco import read_coco
-from boxwright.data.conversion.grouping import kin
 from boxwright.data.conversion.source import SourcePicture
-from boxwright.data.conversion.stratify import stratify
+from boxwright.data.conversion.splitting import group_copies, stratify
 from boxwright.runtime import ConfigError, DataError
 
 SHARES = st.sampled_from([(0.8, 0.2), (0.5, 0.5), (0.8, 0.1, 0.1), (0.34, 0.33, 0.33), (0.02, 0.97, 0.01)])
@@ -96,7 +95,7 @@ def pictures_of(folder, files):
     return [SourcePicture(folder / name, name, 1, 1, (), "train") for name in files]
 
 
-def test_kin_are_the_same_content_and_copies_of_one_source(tmp_path):
+def test_copies_are_grouped_by_content_and_source_name(tmp_path):
     files = {
         "a.jpg": b"one",
         "dog_jpg.rf.0a1b.jpg": b"two",
@@ -106,16 +105,16 @@ def test_kin_are_the_same_content_and_copies_of_one_source(tmp_path):
         "c.png": b"three",  # the same as a copy of dog: all three together
         "d.png": b"size",  # as long as others, of other content
     }
-    assert kin(pictures_of(tmp_path, files)) == [[0, 2], [1, 3, 5], [4], [6]]
+    assert group_copies(pictures_of(tmp_path, files)) == [[0, 2], [1, 3, 5], [4], [6]]
 
 
 @given(
     names=st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 5), st.integers(0, 4)), unique=True, max_size=20)
 )
-def test_kin_are_a_partition_and_closed(tmp_path_factory, names):
+def test_groups_of_copies_are_a_partition_and_closed(tmp_path_factory, names):
     files = {f"{name}.rf.{number}.jpg": bytes([content]) for name, number, content in names}
-    pictures = pictures_of(tmp_path_factory.mktemp("kin"), files)
-    groups = kin(pictures)
+    pictures = pictures_of(tmp_path_factory.mktemp("copies"), files)
+    groups = group_copies(pictures)
     assert sorted(index for group in groups for index in group) == list(range(len(pictures)))
     group_of = {index: number for number, group in enumerate(groups) for index in group}
     for i, one in enumerate(pictures):

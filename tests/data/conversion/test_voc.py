@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from boxwright.data import read_folder
 from boxwright.data.conversion import SplitCounts, convert
-from boxwright.data.conversion.voc_objects import read_voc_file
+from boxwright.data.conversion.voc import read_voc_file
 from boxwright.runtime import ConfigError, DataError
 
 

@@ -1,7 +1,7 @@
 import pytest
 
 from boxwright.data.conversion import READERS, convert
-from boxwright.data.conversion.write import _json
+from boxwright.data.conversion.convert import _json
 from boxwright.runtime import ConfigError, DataError
 
 
@@ -59,10 +59,10 @@ def test_the_new_folder_has_the_rights_of_any_new_folder(ds, tmp_path):
 def test_nothing_is_overwritten(ds, tmp_path, text):
     text(tmp_path / "full/file.txt", "mine")
     for out in (tmp_path / "full", tmp_path / "full/file.txt"):
-        with pytest.raises(ConfigError, match="is there already"):
+        with pytest.raises(ConfigError, match="exists already"):
             convert(ds, out, "yolo")
     (tmp_path / "link").symlink_to(tmp_path / "nowhere")
-    with pytest.raises(ConfigError, match="is there already"):
+    with pytest.raises(ConfigError, match="exists already"):
         convert(ds, tmp_path / "link", "yolo")
     with pytest.raises(ConfigError, match="Choose another folder"):
         convert(ds, tmp_path / "full/file.txt/out", "yolo")

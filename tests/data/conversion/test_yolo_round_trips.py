@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from boxwright.data.conversion import convert
-from boxwright.data.conversion.yolo_labels import LabelFormat, read_labels
+from boxwright.data.conversion.yolo import LabelFormat, read_labels
 from boxwright.runtime import DataError
 
 sides = st.floats(0, 1, allow_subnormal=False)

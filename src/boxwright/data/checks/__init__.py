@@ -1,4 +1,4 @@
-"""The data check: every split read, every picture opened, everything found reported at once."""
+"""The data check: reads every split, opens every picture, and reports everything at once."""
 
 from .inspection import Inspection, check, inspect_folder, require_data_folder
 

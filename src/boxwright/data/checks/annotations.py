@@ -1,22 +1,31 @@
-"""Checks of the annotations: whom they belong to, and where their boxes lie."""
+"""Checks of the annotation files: ids, owners, boxes, categories, and how often each class is used."""
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from boxwright.data.documents import AnnotationEntry, Box, Document, ImageEntry
-from boxwright.data.findings import Finding
+from boxwright.data.documents import AnnotationEntry, Box, Document, ImageEntry, clip
+from boxwright.data.findings import FEW_BOXES, IMBALANCE, Finding, some_pictures
+from boxwright.runtime import ClassEntry
 
-from .pictures import some
-from .scan import PictureFacts
+from .scan import FolderContents, SplitContents
 
-__all__ = ["box_problem", "check_annotations", "clip", "picture_sizes"]
+__all__ = [
+    "boxes_by_class",
+    "check_annotations",
+    "check_balance",
+    "check_categories",
+    "check_category_ids",
+    "check_class_names",
+    "check_usable_boxes",
+]
 
-_TOLERANCE = 1.0  # pixels over the edge that are taken for rounding
+_TOLERANCE = 1.0  # pixels over the edge that count as rounding
 _SMALLEST_SIDE = 2.0  # pixels
 _MOST_IDS = 20  # in one sentence
+_PURPOSES = {"train": "learn", "valid": "measure by"}
 _PROBLEMS = {
     "box-empty": "has no area",
     "box-off-picture": "lies outside the picture, {width} x {height}",
@@ -28,27 +37,9 @@ _PROBLEMS = {
 Size = tuple[int, int]
 
 
-def clip(box: Box, size: Size) -> tuple[float, float, float, float] | None:
-    """A box (x, y, width, height) clipped to a picture (width, height), as xyxy; None without area left."""
-    x, y, width, height = box
-    left, top, right, bottom = max(x, 0.0), max(y, 0.0), min(x + width, float(size[0])), min(y + height, float(size[1]))
-    return (left, top, right, bottom) if right > left and bottom > top else None
-
-
-def picture_sizes(document: Document, facts: Mapping[str, PictureFacts]) -> dict[int, Size]:
-    """(width, height) by picture id: the JSON's, else the file's own (by name); those without either left out."""
-    sizes: dict[int, Size] = {}
-    for entry in document.images:
-        seen = facts.get(entry.file_name)
-        own = seen.size if seen is not None and seen.error is None else None
-        size = entry.size or own
-        if size is not None:
-            sizes[entry.id] = size
-    return sizes
-
-
-def check_annotations(document: Document, sizes: Mapping[int, Size]) -> Iterator[Finding]:
+def check_annotations(split: SplitContents) -> Iterator[Finding]:
     """Ids, owners, classes, boxes, copies; and counts of what is not trained on."""
+    document = split.document
     pictures = {entry.id: entry for entry in document.images}
     listed, categories = _ids_of(document.raw["images"]), _ids_of(document.raw["categories"])
     known = ", ".join(map(str, sorted(categories)[:_MOST_IDS])) + (", …" if len(categories) > _MOST_IDS else "")
@@ -59,14 +50,14 @@ def check_annotations(document: Document, sizes: Mapping[int, Size]) -> Iterator
         if entry.category_id not in categories:
             message = f"category id {entry.category_id} is not a class; known are {known}"
             yield _finding("unknown-category", message, document, pictures.get(entry.image_id), entry)
-        if entry.image_id in sizes:
-            yield from _box(entry, sizes[entry.image_id], document, pictures[entry.image_id])
+        if entry.image_id in split.sizes:
+            yield from _box(entry, split.sizes[entry.image_id], document, pictures[entry.image_id])
     yield from _copies(document, pictures)
     yield from _counts(document)
 
 
 def _ids_of(entries: list[dict[str, Any]]) -> set[float]:
-    """Ids as listed, those of entries that are unusable for another reason included."""
+    """Ids as listed, also of entries that are unusable for another reason."""
     return {entry["id"] for entry in entries if isinstance(entry.get("id"), int | float)}
 
 
@@ -86,21 +77,22 @@ def _ids(document: Document, pictures: Mapping[int, ImageEntry]) -> Iterator[Fin
         if entry.id is None:
             yield _finding("annotation-id-missing", "has no id", document, picture, entry)
         elif key in seen:
-            yield _finding("annotation-id-twice", f"id {entry.id!r} is used before", document, picture, entry)
+            yield _finding("annotation-id-twice", f"id {entry.id!r} is already used", document, picture, entry)
         elif key == 0:
             yield _finding("annotation-id-zero", "has the id 0", document, picture, entry)
         seen.add(key)
 
 
 def _box(entry: AnnotationEntry, size: Size, document: Document, picture: ImageEntry) -> Iterator[Finding]:
-    code = box_problem(entry.box, size)
+    code = _box_problem(entry.box, size)
     if code is not None:
-        what = _PROBLEMS[code].format(width=size[0], height=size[1], w=entry.box[2], h=entry.box[3])
-        yield _finding(code, f"box {_plain(entry.box)} {what}", document, picture, entry)
+        box = "[" + ", ".join(f"{side:.6g}" for side in entry.box) + "]"
+        problem = _PROBLEMS[code].format(width=size[0], height=size[1], w=entry.box[2], h=entry.box[3])
+        yield _finding(code, f"box {box} {problem}", document, picture, entry)
 
 
-def box_problem(box: Box, size: Size) -> str | None:
-    """Code of the gravest thing wrong with a box (x, y, width, height) on a picture (width, height)."""
+def _box_problem(box: Box, size: Size) -> str | None:
+    """Code of the most serious problem of a box (x, y, width, height) on a picture (width, height)."""
     (x, y, width, height), (across, down) = box, size
     if width > 0 < height and (x >= across or y >= down or x + width <= 0 or y + height <= 0):
         return "box-off-picture"
@@ -113,10 +105,6 @@ def box_problem(box: Box, size: Size) -> str | None:
     return "box-tiny" if min(width, height) < _SMALLEST_SIDE else None
 
 
-def _plain(box: Box) -> str:
-    return "[" + ", ".join(f"{side:.6g}" for side in box) + "]"
-
-
 def _copies(document: Document, pictures: Mapping[int, ImageEntry]) -> Iterator[Finding]:
     same: dict[tuple[int, Box, bool, int], AnnotationEntry] = {}
     first: dict[tuple[int, Box, bool], AnnotationEntry] = {}
@@ -126,7 +114,7 @@ def _copies(document: Document, pictures: Mapping[int, ImageEntry]) -> Iterator[
         earlier = first.setdefault(place, entry)
         picture = pictures.get(entry.image_id)
         if original is not entry:
-            message = f"is the same as annotation id {original.id!r}" if original.id != entry.id else "is there twice"
+            message = f"is the same as annotation id {original.id!r}" if original.id != entry.id else "is listed twice"
             yield _finding("annotation-twice", message, document, picture, entry)
         elif earlier is not entry:
             message = f"has the box of annotation id {earlier.id!r}, but another class"
@@ -134,15 +122,101 @@ def _copies(document: Document, pictures: Mapping[int, ImageEntry]) -> Iterator[
 
 
 def _counts(document: Document) -> Iterator[Finding]:
-    owners = {entry.image_id for entry in document.annotations}
-    empty = [entry.file_name for entry in document.images if entry.id not in owners]
+    with_objects = {entry.image_id for entry in document.annotations}
+    empty = [entry.file_name for entry in document.images if entry.id not in with_objects]
     if empty:
-        yield Finding("no-objects", f"{some(empty)} without objects", document.split)
-    by_kind: dict[str, int] = defaultdict(int)
-    for entry in document.annotations:
-        by_kind["crowd"] += entry.crowd
-        by_kind["mask-rle"] += isinstance(document.raw["annotations"][entry.position].get("segmentation"), dict)
-    if by_kind["crowd"]:
-        yield Finding("crowd", f"crowd annotations: {by_kind['crowd']}", document.split)
-    if by_kind["mask-rle"]:
-        yield Finding("mask-rle", f"run-length masks: {by_kind['mask-rle']}", document.split)
+        yield Finding("no-objects", f"{some_pictures(empty)} without objects", document.split)
+    raw = document.raw["annotations"]
+    crowds = sum(entry.crowd for entry in document.annotations)
+    masks = sum(isinstance(raw[entry.position].get("segmentation"), dict) for entry in document.annotations)
+    if crowds:
+        yield Finding("crowd", f"crowd annotations: {crowds}", document.split)
+    if masks:
+        yield Finding("mask-rle", f"run-length masks: {masks}", document.split)
+
+
+def check_usable_boxes(split: SplitContents) -> Iterator[Finding]:
+    """Training and validation need a box with an area inside its picture."""
+    name, sizes = split.document.split, split.sizes
+    boxes = [entry for entry in split.document.annotations if not entry.crowd and entry.image_id in sizes]
+    if name in _PURPOSES and not any(clip(entry.box, sizes[entry.image_id]) for entry in boxes):
+        yield Finding("split-without-boxes", f"no usable box; there is nothing to {_PURPOSES[name]}", name)
+
+
+def check_category_ids(split: SplitContents) -> Iterator[Finding]:
+    """Category ids used twice."""
+    for number, count in Counter(entry.id for entry in split.document.categories).items():
+        if count > 1:
+            yield Finding("category-id-twice", f"category id {number} is used twice", split.document.split)
+
+
+def check_class_names(folder: FolderContents) -> Iterator[Finding]:
+    """Classes of the same name, or of names that look the same; a super-category that is not a class may share one."""
+    for name, count in Counter(entry.name for entry in folder.classes).items():
+        if count > 1:
+            yield Finding("category-name-twice", f"category name {name!r} is used twice", "train")
+    alike: dict[str, set[str]] = defaultdict(set)
+    for entry in folder.classes:
+        alike["".join(entry.name.casefold().split())].add(entry.name)
+    for group in alike.values():
+        if len(group) > 1:
+            yield Finding("category-name-similar", f"{', '.join(map(repr, sorted(group)))} look the same", "train")
+
+
+def check_categories(folder: FolderContents) -> Iterator[Finding]:
+    """Splits whose categories are not those of train; super-categories that are not classes."""
+    documents = folder.documents
+    train = documents.get("train")
+    if train is None:
+        return
+    expected: dict[int, list[str]] = defaultdict(list)
+    for entry in train.categories:
+        expected[entry.id].append(entry.name)
+    unusable = {entry.get("id") for entry in train.raw["categories"] if isinstance(entry.get("id"), int)}
+    for split, document in documents.items():
+        for entry in document.categories:
+            names = expected.get(entry.id)
+            if names is None and entry.id not in unusable:
+                yield Finding("categories-differ", f"category {entry.id} ({entry.name!r}) is not in train", split)
+            elif names is not None and entry.name not in names:
+                message = f"category {entry.id} is {entry.name!r}, in train it is {names[0]!r}"
+                yield Finding("categories-differ", message, split)
+    used = {entry.category_id for document in documents.values() for entry in document.annotations}
+    for split, document in documents.items():
+        listed = {entry.id for entry in document.categories}
+        for one in folder.classes:
+            if one.id in used and one.id not in listed:
+                yield Finding("category-unlisted", f"category {one.id} ({one.name!r}) is not listed here", split)
+    kept = {one.id for one in folder.classes}
+    for entry in train.categories:
+        if entry.id not in kept:
+            yield Finding("category-parent", f"category {entry.id} ({entry.name!r}) is a super-category, not a class")
+
+
+def boxes_by_class(documents: Mapping[str, Document], classes: tuple[ClassEntry, ...]) -> dict[str, dict[str, int]]:
+    """Boxes by split and class name, without crowds."""
+    counts = {
+        split: Counter(entry.category_id for entry in document.annotations if not entry.crowd)
+        for split, document in documents.items()
+    }
+    return {split: {entry.name: number[entry.id] for entry in classes} for split, number in counts.items()}
+
+
+def check_balance(folder: FolderContents) -> Iterator[Finding]:
+    """Classes that are unused, absent from a split, rare, or far rarer than another."""
+    boxes = boxes_by_class(folder.documents, folder.classes)
+    for entry in folder.classes:
+        counts = {split: numbers[entry.name] for split, numbers in boxes.items()}
+        if not any(counts.values()):
+            yield Finding("class-unused", f"class {entry.name!r} has no annotation in any split")
+            continue
+        text = ", ".join(f"{split} {count}" for split, count in counts.items())
+        for split, count in counts.items():
+            if count == 0:
+                yield Finding("class-absent", f"class {entry.name!r} has no box here ({text})", split)
+        if 0 < counts.get("train", 0) < FEW_BOXES:
+            yield Finding("class-rare", f"class {entry.name!r} has few boxes ({text})", "train")
+    used = {name: count for name, count in boxes.get("train", {}).items() if count}
+    most, least = max(used, key=used.__getitem__, default=""), min(used, key=used.__getitem__, default="")
+    if used and used[most] > IMBALANCE * used[least]:
+        yield Finding("class-imbalance", f"{most!r} has {used[most]} boxes, {least!r} {used[least]}", "train")

@@ -1,4 +1,8 @@
-"""Runs every check over a data folder."""
+"""Runs every check over a data folder.
+
+To add a check: write a generator of findings, of one split (in ``pictures.py`` or ``annotations.py``) or of the whole
+folder, and add it to ``SPLIT_CHECKS`` or ``FOLDER_CHECKS``. A new kind of finding is a row of ``findings.CODES``.
+"""
 
 from __future__ import annotations
 
@@ -13,36 +17,50 @@ from boxwright.data.documents import ANNOTATIONS, SPLITS, Document, read_documen
 from boxwright.data.findings import CODES, LEVELS, Finding, Level
 from boxwright.runtime import ClassEntry, DataError
 
-from .annotations import check_annotations, clip, picture_sizes
-from .categories import (
+from .annotations import (
     boxes_by_class,
+    check_annotations,
     check_balance,
-    check_categories_between,
-    check_categories_within,
+    check_categories,
+    check_category_ids,
     check_class_names,
+    check_usable_boxes,
 )
-from .likeness import ListedPicture, check_likeness
-from .pictures import Listing, check_listing, check_pictures, list_split
-from .scan import PictureFacts, scan_pictures
+from .pictures import check_likeness, check_listing, check_pictures
+from .scan import FolderContents, PictureFacts, SplitContents, list_split, scan_pictures
 
-__all__ = ["Inspection", "check", "inspect_folder", "require_data_folder"]
+__all__ = ["FOLDER_CHECKS", "SPLIT_CHECKS", "Inspection", "check", "inspect_folder", "require_data_folder"]
+
+SPLIT_CHECKS: tuple[Callable[[SplitContents], Iterator[Finding]], ...] = (
+    check_listing,
+    check_pictures,
+    check_category_ids,
+    check_annotations,
+    check_usable_boxes,
+)
+FOLDER_CHECKS: tuple[Callable[[FolderContents], Iterator[Finding]], ...] = (
+    check_categories,
+    check_class_names,
+    check_balance,
+    check_likeness,
+)
 
 SCHEMA = 1
 _MOST_ERRORS = 3  # in one sentence
 _ORDER = {code: position for position, code in enumerate(CODES)}
-_NEEDED = {"train": "learn", "valid": "measure by"}
+_REQUIRED = ("train", "valid")
 _OTHER_NAMES = {"train": ("training",), "valid": ("val", "validation"), "test": ()}
 
 
 @dataclass(frozen=True, eq=False)
 class Inspection:
-    """What was found in a data folder.
+    """Result of the data check.
 
     Attributes:
         root: the folder.
         classes: the class contract by class index; empty without a training split.
         documents: by split, those that could be read.
-        facts: of every listed picture that is there, by split and file name.
+        facts: of every listed picture that exists, by split and file name.
         findings: errors, then warnings, then notes; of each, by code.
     """
 
@@ -75,7 +93,7 @@ class Inspection:
         """Refuse data that cannot be trained on.
 
         Raises:
-            DataError: names the first errors and how many there are.
+            DataError: names the first errors and their number.
         """
         errors = self.of("error")
         if not errors:
@@ -88,10 +106,10 @@ class Inspection:
 
 
 def _statistics(document: Document, by_class: Mapping[str, int]) -> dict[str, Any]:
-    owners = {entry.image_id for entry in document.annotations}
+    with_objects = {entry.image_id for entry in document.annotations}
     return {
         "pictures": len(document.images),
-        "without_objects": sum(entry.id not in owners for entry in document.images),
+        "without_objects": sum(entry.id not in with_objects for entry in document.images),
         "boxes": len(document.annotations),
         "classes": dict(by_class),
     }
@@ -118,35 +136,42 @@ def inspect_folder(
     workers: int | None = None,
     advance: Callable[[int, int], object] | None = None,
 ) -> Inspection:
-    """Check a data folder.
+    """Check a data folder, or a part of it; see ``check``.
 
     Args:
-        root: holds ``train/``, ``valid/`` and perhaps ``test/``.
-        splits: look at these only; all by default.
-        pixels: decode every picture and look for the same and similar ones; else only headers are read.
-        workers: threads; one a processor by default.
+        root: holds ``train/``, ``valid/`` and optionally ``test/``.
+        splits: check only these; all by default.
+        pixels: decode every picture and look for equal and similar ones; else only headers are read.
+        workers: threads; one per processor by default.
         advance: called with (pictures done, pictures in all).
 
     Raises:
-        DataError: there is no folder, or nothing in it that could be checked.
+        DataError: the folder does not exist, or nothing in it can be checked.
     """
-    names = _splits_of(root, splits)
     findings: list[Finding] = []
-    documents = _read(root, names, findings)
+    documents = _read(root, _splits_of(root, splits), findings)
     listings = {split: list_split(document, root / split) for split, document in documents.items()}
-    facts = _scan(root, documents, listings, pixels, workers, advance)
-    for split, document in documents.items():
-        findings += _check_split(document, listings[split], facts[split])
+    keys = [
+        (split, name)
+        for split, document in documents.items()
+        for name in dict.fromkeys(entry.file_name for entry in document.images)
+        if name in listings[split].files
+    ]
+    paths = [os.path.join(root, split, name) for split, name in keys]  # noqa: PTH118  # see scan.py
+    scanned = scan_pictures(paths, pixels=pixels, workers=workers, advance=advance)
+    facts: dict[str, dict[str, PictureFacts]] = {split: {} for split in documents}
+    for (split, name), picture in zip(keys, scanned, strict=True):
+        facts[split][name] = picture
     classes = class_contract(documents)
-    findings += check_categories_between(documents)
-    findings += check_class_names(classes)
-    findings += check_balance(documents, classes)
-    findings += check_likeness(list(_listed(facts)))
+    contents = {name: SplitContents(document, listings[name], facts[name]) for name, document in documents.items()}
+    folder = FolderContents(contents, classes)
+    findings += [finding for part in contents.values() for run in SPLIT_CHECKS for finding in run(part)]
+    findings += [finding for run in FOLDER_CHECKS for finding in run(folder)]
     return Inspection(root, classes, documents, facts, tuple(sorted(findings, key=_rank)))
 
 
 def require_data_folder(root: Path) -> None:
-    """Nothing, where a folder holds a split that could be checked; a look that takes no time.
+    """Raise unless a folder holds a split that can be checked; takes no time.
 
     Raises:
         DataError: it does not.
@@ -155,23 +180,23 @@ def require_data_folder(root: Path) -> None:
 
 
 def _rank(finding: Finding) -> tuple[int, int]:
-    """By level, then by code; within a code the order is that of the data."""
+    """By level, then by code; the findings of a code keep the order of the data."""
     return LEVELS.index(finding.level), _ORDER[finding.code]
 
 
 def _splits_of(root: Path, splits: Sequence[str] | None) -> list[str]:
-    """Names of the splits to look at."""
+    """Names of the splits to check."""
     if not root.is_dir():
-        what = "is a file" if root.is_file() else "no such folder"
-        raise DataError(f"{root}: {what}.", "Give the folder that holds train/ and valid/.")
-    wanted = list(splits or (name for name in SPLITS if name in _NEEDED or (root / name).is_dir()))
-    if not any((root / name / ANNOTATIONS).is_file() for name in wanted):
-        raise _not_a_data_set(root, wanted[0])
-    return wanted
+        problem = "is a file" if root.is_file() else "no such folder"
+        raise DataError(f"{root}: {problem}.", "Give the folder that holds train/ and valid/.")
+    chosen = list(splits or (name for name in SPLITS if name in _REQUIRED or (root / name).is_dir()))
+    if not any((root / name / ANNOTATIONS).is_file() for name in chosen):
+        raise _not_a_data_set(root, chosen[0])
+    return chosen
 
 
 def _not_a_data_set(root: Path, split: str) -> DataError:
-    """What is wrong where no annotation file is, as far as it can be seen."""
+    """The most helpful error for a folder without annotation files."""
     path = root / split / ANNOTATIONS
     if (root / ANNOTATIONS).is_file():
         return DataError(f"{root} is one split, not the whole data set.", f"Give the folder above: {root.parent}.")
@@ -193,7 +218,7 @@ def _read(root: Path, names: Sequence[str], findings: list[Finding]) -> dict[str
     for split in names:
         path = root / split / ANNOTATIONS
         if not path.is_file():
-            code = "split-missing" if split in _NEEDED else "test-missing"
+            code = "split-missing" if split in _REQUIRED else "test-missing"
             findings.append(Finding(code, _missing(root, split), split, ANNOTATIONS))
             continue
         links = [link.name for link in (path.parent, path) if link.is_symlink()]
@@ -208,45 +233,5 @@ def _missing(root: Path, split: str) -> str:
     if (root / split).is_dir():
         return f"{root / split} holds no {ANNOTATIONS}"
     others = [name for name in _OTHER_NAMES[split] if (root / name).is_dir()]
-    hint = f"; is it {others[0]!r}? Then rename that" if others else ""
+    hint = f"; is it {others[0]!r}? Then rename that folder" if others else ""
     return f"{root} has no folder {split!r}{hint}"
-
-
-def _scan(
-    root: Path,
-    documents: Mapping[str, Document],
-    listings: Mapping[str, Listing],
-    pixels: bool,
-    workers: int | None,
-    advance: Callable[[int, int], object] | None,
-) -> dict[str, dict[str, PictureFacts]]:
-    """Facts by split and file name, of the listed pictures that are there."""
-    keys = [
-        (split, name)
-        for split, document in documents.items()
-        for name in dict.fromkeys(entry.file_name for entry in document.images)
-        if listings[split].holds(name)
-    ]
-    paths = [os.path.join(root, split, name) for split, name in keys]  # noqa: PTH118  # see scan.py
-    scanned = scan_pictures(paths, pixels=pixels, workers=workers, advance=advance)
-    facts: dict[str, dict[str, PictureFacts]] = {split: {} for split in documents}
-    for (split, name), seen in zip(keys, scanned, strict=True):
-        facts[split][name] = seen
-    return facts
-
-
-def _check_split(document: Document, listing: Listing, facts: Mapping[str, PictureFacts]) -> Iterator[Finding]:
-    sizes = picture_sizes(document, facts)
-    yield from check_listing(document, listing)
-    yield from check_pictures(document, facts)
-    yield from check_categories_within(document)
-    yield from check_annotations(document, sizes)
-    boxes = [entry for entry in document.annotations if not entry.crowd and entry.image_id in sizes]
-    if document.split in _NEEDED and not any(clip(entry.box, sizes[entry.image_id]) for entry in boxes):
-        message = f"no usable box; there is nothing to {_NEEDED[document.split]}"
-        yield Finding("split-without-boxes", message, document.split)
-
-
-def _listed(facts: Mapping[str, Mapping[str, PictureFacts]]) -> Iterator[ListedPicture]:
-    for split, seen in facts.items():
-        yield from (ListedPicture(split, name, one) for name, one in seen.items() if one.error is None)

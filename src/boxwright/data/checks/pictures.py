@@ -1,172 +1,205 @@
-"""Checks of the files: what is listed against what is there."""
+"""Checks of the pictures: listed against existing files, what each holds, and which are too much alike."""
 
 from __future__ import annotations
 
-import os
 import posixpath
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Hashable, Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
-from boxwright.data.documents import Document, ImageEntry
-from boxwright.data.findings import Finding
-from boxwright.runtime import DataError, PictureTooLarge, UnsupportedPicture
+import dhash
+import numpy as np
+from numpy.typing import NDArray
+
+from boxwright.data.documents import ImageEntry
+from boxwright.data.file_names import copied_from
+from boxwright.data.findings import Finding, some_pictures
+from boxwright.runtime import PictureTooLarge, UnsupportedPicture
 from boxwright.runtime.picture import SIDEWAYS, SUFFIXES
 
-from .scan import PictureFacts
+from .scan import GREYS_SIDE, FolderContents, PictureFacts, SplitContents, parents, picture_folders
 
-__all__ = ["Listing", "check_listing", "check_pictures", "list_split", "some"]
+__all__ = ["ListedPicture", "check_likeness", "check_listing", "check_pictures", "compare_pictures"]
 
+_HASH_SIDE = GREYS_SIDE - 1
+_MOST_BITS = 10  # of the 128 of a row and column difference hash
+_MOST_GREY_LEVELS = 12.0  # mean difference of the 81 greys
+_LEAST_CONTRAST = 16  # between the darkest and the lightest grey: all blank pictures look alike
 _MOST_NAMES = 3
 
 
-@dataclass(frozen=True)
-class Listing:
-    """What lies in the folders of a split that its pictures lie in; names are relative, with slashes.
-
-    Attributes:
-        files: names of files, links to files included.
-        folders: names of folders.
-        links: names of those that are symbolic links.
-    """
-
-    files: frozenset[str]
-    folders: frozenset[str]
-    links: frozenset[str]
-
-    def holds(self, name: str) -> bool:
-        """Whether a picture is there."""
-        return name in self.files
-
-
-def list_split(document: Document, folder: Path) -> Listing:
-    """Look into the split's folder and the sub-folders that its file names point into.
-
-    Raises:
-        DataError: a folder that must not be listed; its pictures would all seem to be missing.
-    """
-    files: set[str] = set()
-    folders: set[str] = set()
-    links: set[str] = set()
-    for name, entry in (found for parent in _folders_of(document) for found in _entries(folder, parent)):
-        if entry.is_symlink():
-            links.add(name)
-        with suppress(OSError):  # a link that leads to itself
-            if entry.is_file():
-                files.add(name)
-            elif entry.is_dir():
-                folders.add(name)
-    return Listing(frozenset(files), frozenset(folders), frozenset(links))
-
-
-def _folders_of(document: Document) -> list[str]:
-    """Every folder on the way to a picture, the split's own, "", first."""
-    folders = {posixpath.dirname(entry.file_name) for entry in document.images} | {""}
-    return sorted({part for folder in folders for part in (folder, *_parents(folder))})
-
-
-def _parents(name: str) -> Iterator[str]:
-    while name:
-        name = posixpath.dirname(name)
-        yield name
-
-
-def _entries(folder: Path, parent: str) -> Iterator[tuple[str, os.DirEntry[str]]]:
-    try:
-        with os.scandir(folder / parent) as found:
-            yield from ((posixpath.join(parent, entry.name), entry) for entry in found)
-    except PermissionError as error:
-        raise DataError(f"{folder / parent}: cannot be listed: {error.strerror}.", "Make it readable.") from error
-    except OSError:  # no such folder, or a name longer than the system takes
-        return
-
-
-def check_listing(document: Document, listing: Listing) -> Iterator[Finding]:
+def check_listing(split: SplitContents) -> Iterator[Finding]:
     """Ids and names used twice, pictures missing, unlisted or linked, folders without a purpose."""
-    split, images = document.split, document.images
-    if not document.raw["images"]:
-        yield Finding("split-empty", "the split is empty, it lists no pictures", split)
+    name, images = split.document.split, split.document.images
+    if not split.document.raw["images"]:
+        yield Finding("split-empty", "the split is empty, it lists no pictures", name)
     for number, count in Counter(entry.id for entry in images).items():
         if count > 1:
-            yield Finding("picture-id-twice", f"picture id {number} is used twice", split, image_id=number)
-    for name, count in Counter(entry.file_name for entry in images).items():
+            yield Finding("picture-id-twice", f"picture id {number} is used twice", name, image_id=number)
+    for file, count in Counter(entry.file_name for entry in images).items():
         if count > 1:
-            yield Finding("file-name-twice", f"is listed {count} times", split, name)
+            yield Finding("file-name-twice", f"is listed {count} times", name, file)
     for entry in images:
-        name = entry.file_name
-        if name not in listing.files:
-            message = f"picture {name!r} is missing"
-            yield Finding("picture-missing", message, split, name, entry.id, position=entry.position)
-        if not listing.links.isdisjoint((name, *_parents(name))):
-            yield Finding("symbolic-link", "is a symbolic link, or lies behind one", split, name, entry.id)
-    yield from _unlisted(document, listing)
+        file = entry.file_name
+        if file not in split.listing.files:
+            message = f"picture {file!r} is missing"
+            yield Finding("picture-missing", message, name, file, entry.id, position=entry.position)
+        if not split.listing.links.isdisjoint((file, *parents(file))):
+            yield Finding("symbolic-link", "is a symbolic link, or is in a linked folder", name, file, entry.id)
+    yield from _unlisted(split)
 
 
-def _unlisted(document: Document, listing: Listing) -> Iterator[Finding]:
-    used = _folders_of(document)
-    for name in sorted(listing.folders.difference(used)):
+def _unlisted(split: SplitContents) -> Iterator[Finding]:
+    document, listing = split.document, split.listing
+    for name in sorted(listing.folders.difference(picture_folders(document))):
         if not posixpath.basename(name).startswith("."):
             yield Finding("stray-folder", "no file_name points into this folder", document.split, f"{name}/")
     names = (entry.get("file_name") for entry in document.raw["images"])
     listed = {posixpath.normpath(name) for name in names if isinstance(name, str)}
     for name in sorted(listing.files - listed):
         if name.lower().endswith(SUFFIXES):
-            yield Finding("picture-unlisted", "is there, but not listed", document.split, name)
+            yield Finding("picture-unlisted", "exists, but is not listed", document.split, name)
 
 
-def check_pictures(document: Document, facts: Mapping[str, PictureFacts]) -> Iterator[Finding]:
-    """Pictures that cannot be decoded, sizes that disagree, and what is good to know about the rest.
-
-    Args:
-        document: of the split.
-        facts: by file name.
-    """
+def check_pictures(split: SplitContents) -> Iterator[Finding]:
+    """Pictures that cannot be decoded, sizes that differ, and notes about the rest."""
+    name = split.document.split
     modes: dict[str, list[str]] = defaultdict(list)
     turned: list[str] = []
-    for entry in document.images:
-        seen = facts.get(entry.file_name)
-        if seen is None:
-            continue  # missing, and said so
-        if seen.error is not None:
-            yield _undecodable(entry, document.split, seen)
+    for entry in split.document.images:
+        facts = split.facts.get(entry.file_name)
+        if facts is None:
+            continue  # missing, and reported by check_listing
+        if facts.error is not None:
+            yield _undecodable(entry, name, facts)
             continue
-        yield from _size(entry, document.split, seen)
-        if seen.mode != "RGB":
-            modes[seen.mode].append(entry.file_name)
-        if seen.turn != 1 and (seen.turn not in SIDEWAYS or entry.size is None or entry.width == entry.height):
+        yield from _size(entry, name, facts)
+        if facts.mode != "RGB":
+            modes[facts.mode].append(entry.file_name)
+        if facts.turn != 1 and (facts.turn not in SIDEWAYS or entry.size is None or entry.width == entry.height):
             turned.append(entry.file_name)
     for mode, names in sorted(modes.items()):
-        yield Finding("colour-mode", f"{some(names)}: mode {mode}, converted to RGB", document.split)
+        yield Finding("colour-mode", f"{some_pictures(names)}: mode {mode}, converted to RGB", name)
     if turned:
-        yield Finding("exif-orientation", f"{some(turned)}: turned or mirrored by an EXIF tag", document.split)
+        yield Finding("exif-orientation", f"{some_pictures(turned)}: turned or mirrored by an EXIF tag", name)
 
 
-def _undecodable(entry: ImageEntry, split: str, seen: PictureFacts) -> Finding:
-    assert seen.error is not None, "asked for only with an error"
-    code = "picture-broken" if seen.readable else "picture-unreadable"
-    if isinstance(seen.error, UnsupportedPicture):
+def _undecodable(entry: ImageEntry, split: str, facts: PictureFacts) -> Finding:
+    assert facts.error is not None, "called only with an error"
+    code = "picture-broken" if facts.readable else "picture-unreadable"
+    if isinstance(facts.error, UnsupportedPicture):
         code = "picture-unsupported"
-    if isinstance(seen.error, PictureTooLarge):
+    if isinstance(facts.error, PictureTooLarge):
         code = "picture-too-large"
-    return Finding(code, seen.error.message.rstrip("."), split, entry.file_name, entry.id, position=entry.position)
+    return Finding(code, facts.error.message.rstrip("."), split, entry.file_name, entry.id, position=entry.position)
 
 
-def _size(entry: ImageEntry, split: str, seen: PictureFacts) -> Iterator[Finding]:
-    said = (entry.width, entry.height)
-    if all(side in (own, None) for side, own in zip(said, seen.size, strict=True)):
+def _size(entry: ImageEntry, split: str, facts: PictureFacts) -> Iterator[Finding]:
+    stated = (entry.width, entry.height)
+    if all(side in (own, None) for side, own in zip(stated, facts.size, strict=True)):
         return
-    upright = f"is {seen.size[0]} x {seen.size[1]} pixels upright"
-    shown = " x ".join("?" if side is None else str(side) for side in said)
+    upright = f"is {facts.size[0]} x {facts.size[1]} pixels upright"
+    shown = " x ".join("?" if side is None else str(side) for side in stated)
     code, message = "picture-size", f"{upright}, the JSON says {shown}"
-    if seen.turn in SIDEWAYS and said == seen.stored:
-        code, message = "picture-rotated", f"{upright}, as its EXIF tag turns it; the JSON has it as stored, {shown}"
+    if facts.turn in SIDEWAYS and stated == facts.stored:
+        code, message = "picture-rotated", f"{upright}, turned by its EXIF tag; the JSON gives the stored size, {shown}"
     yield Finding(code, message, split, entry.file_name, entry.id, position=entry.position)
 
 
-def some(names: list[str]) -> str:
-    """How many pictures, and the first few of them, for a sentence."""
-    count = "1 picture" if len(names) == 1 else f"{len(names)} pictures"
-    rest = ", …" if len(names) > _MOST_NAMES else ""
-    return f"{count} ({', '.join(repr(name) for name in names[:_MOST_NAMES])}{rest})"
+@dataclass(frozen=True, slots=True)
+class ListedPicture:
+    """A picture of a split that could be decoded."""
+
+    split: str
+    name: str
+    facts: PictureFacts
+
+
+def check_likeness(folder: FolderContents) -> Iterator[Finding]:
+    """See ``compare_pictures``."""
+    pictures = [
+        ListedPicture(name, file, facts)
+        for name, split in folder.splits.items()
+        for file, facts in split.facts.items()
+        if facts.digest is not None and facts.error is None
+    ]
+    yield from compare_pictures(pictures)
+
+
+def compare_pictures(pictures: list[ListedPicture]) -> Iterator[Finding]:
+    """The same file, look-alikes, and copies of one source: inside a split and across splits.
+
+    Look-alikes have difference hashes (D. Krawetz, 2013) at most 10 of 128 bits apart and similar
+    greys; a look-alike of a look-alike is in the same group. Of several equal files in a split only
+    one is compared. Copies of one source are not reported if all of them are in one of those groups.
+
+    Args:
+        pictures: with digests.
+    """
+    same = _groups((picture.facts.digest, picture) for picture in pictures)
+    alike = _look_alikes(_first_of_each(pictures))
+    copies = _groups((source, picture) for picture in pictures if (source := copied_from(picture.name)))
+    yield from (_finding(group, "same-picture", "leak", "is the same file as") for group in same)
+    yield from (_finding(group, "similar-pictures", "leak-similar", "looks like") for group in alike)
+    reported = [{(picture.split, picture.name) for picture in group} for group in (*same, *alike)]
+    for group in copies:
+        members = {(picture.split, picture.name) for picture in group}
+        if len({split for split, _ in members}) > 1 and not any(members <= larger for larger in reported):
+            yield _finding(group, "leak-source", "leak-source", "was made from the same picture as")
+
+
+def _groups(keyed: Iterable[tuple[Hashable, ListedPicture]]) -> list[list[ListedPicture]]:
+    """Pictures that share a key, in groups of at least two."""
+    groups: dict[Hashable, list[ListedPicture]] = defaultdict(list)
+    for key, picture in keyed:
+        groups[key].append(picture)
+    return [group for group in groups.values() if len(group) > 1]
+
+
+def _first_of_each(pictures: list[ListedPicture]) -> list[ListedPicture]:
+    """One picture for each file content and split, so that copies are not reported as look-alikes too."""
+    first: dict[tuple[bytes | None, str], ListedPicture] = {}
+    for picture in pictures:
+        first.setdefault((picture.facts.digest, picture.split), picture)
+    return list(first.values())
+
+
+def _finding(group: list[ListedPicture], inside: str, across: str, relation: str) -> Finding:
+    first, others = group[0], group[1:]
+    shown = ", ".join(f"{picture.name!r} ({picture.split})" for picture in others[:_MOST_NAMES])
+    by_split = Counter(picture.split for picture in group)
+    counts = ", ".join(f"{split} {count}" for split, count in by_split.items())
+    rest = f" and {len(others) - _MOST_NAMES} more ({counts})" if len(others) > _MOST_NAMES else ""
+    code = across if len(by_split) > 1 else inside
+    return Finding(code, f"{relation} {shown}{rest}", first.split, first.name)
+
+
+def _look_alikes(pictures: list[ListedPicture]) -> list[list[ListedPicture]]:
+    with_contrast = [picture for picture in pictures if _contrast(picture.facts) >= _LEAST_CONTRAST]
+    if not with_contrast:
+        return []
+    greys = np.array([list(picture.facts.greys or b"") for picture in with_contrast], dtype=np.int16)
+    hashes = np.array([dhash.dhash_row_col(row.tolist(), size=_HASH_SIDE) for row in greys], dtype=np.uint64)
+    groups = _groups(zip(_labels(hashes, greys), with_contrast, strict=True))
+    return [group for group in groups if len({picture.facts.digest for picture in group}) > 1]
+
+
+def _contrast(facts: PictureFacts) -> int:
+    return max(facts.greys) - min(facts.greys) if facts.greys else 0
+
+
+def _labels(hashes: NDArray[np.uint64], greys: NDArray[np.int16]) -> list[int]:
+    """For hashes [n, 2] and greys [n, 81] the group of each, look-alikes of look-alikes included.
+
+    Only pairs that would join two groups are compared closely: a fixed camera gives n * n pairs.
+    """
+    label = np.arange(len(hashes))
+    for index in range(len(hashes)):
+        bits = np.bitwise_count(hashes[index] ^ hashes[index + 1 :]).sum(axis=1)
+        others = index + 1 + np.flatnonzero(bits <= _MOST_BITS)
+        others = others[label[others] != label[index]]
+        near = np.abs(greys[others] - greys[index]).mean(axis=1) <= _MOST_GREY_LEVELS
+        joined = np.append(label[others[near]], label[index])
+        if len(joined) > 1:
+            label[np.isin(label, joined)] = joined.min()
+    return [int(number) for number in label]

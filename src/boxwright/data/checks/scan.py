@@ -1,21 +1,36 @@
-"""Opens every picture of a data set, in parallel, and keeps what the checks ask for."""
+"""Looks at the files of a data folder: which exist, and what each picture holds. Pictures are opened in parallel."""
 
 from __future__ import annotations
 
 import hashlib
 import io
 import os
-from collections.abc import Callable, Sequence
+import posixpath
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
 from typing import BinaryIO
 
 from PIL import Image
 
-from boxwright.runtime import PictureError, decode
+from boxwright.data.documents import Document
+from boxwright.runtime import ClassEntry, DataError, PictureError, decode
 from boxwright.runtime.picture import SIDEWAYS, open_picture, orientation
 
-__all__ = ["GREYS_SIDE", "PictureFacts", "scan_pictures"]
+__all__ = [
+    "GREYS_SIDE",
+    "FolderContents",
+    "Listing",
+    "PictureFacts",
+    "SplitContents",
+    "list_split",
+    "parents",
+    "picture_folders",
+    "scan_pictures",
+]
 
 GREYS_SIDE = 9  # a difference hash of 8 x 8 needs one more
 _REDUCTION = 8  # libjpeg's smallest scale
@@ -26,12 +41,12 @@ Progress = Callable[[int, int], object]
 
 @dataclass(frozen=True, slots=True)
 class PictureFacts:
-    """What a look at one picture gave.
+    """What opening one picture gave.
 
     Attributes:
         stored: (width, height) in pixels, before any EXIF turn; (0, 0) if it cannot be opened.
         turn: EXIF orientation, 1..8.
-        mode: Pillow's, with ``+transparency`` where a palette or key colour has it.
+        mode: Pillow's, with ``+transparency`` if a palette or key colour is transparent.
         digest: SHA-256 of the file; None if only the header was read.
         greys: 81 bytes, the picture as 9 x 9 greys; None if only the header was read.
         error: why it cannot be decoded.
@@ -52,31 +67,133 @@ class PictureFacts:
         return (self.stored[1], self.stored[0]) if self.turn in SIDEWAYS else self.stored
 
 
+@dataclass(frozen=True)
+class Listing:
+    """What is in the folders of a split that hold its pictures; names are relative, with slashes.
+
+    Attributes:
+        files: names of files, links to files included.
+        folders: names of folders.
+        links: names of the symbolic links among them.
+    """
+
+    files: frozenset[str]
+    folders: frozenset[str]
+    links: frozenset[str]
+
+
+@dataclass(frozen=True, eq=False)
+class SplitContents:
+    """All that a check of one split may look at.
+
+    Attributes:
+        document: its annotation file.
+        listing: its files and folders.
+        facts: of every listed picture that exists, by file name.
+    """
+
+    document: Document
+    listing: Listing
+    facts: Mapping[str, PictureFacts]
+
+    @cached_property
+    def sizes(self) -> dict[int, tuple[int, int]]:
+        """(width, height) by picture id: from the JSON, else from the file; pictures without either are left out."""
+        sizes: dict[int, tuple[int, int]] = {}
+        for entry in self.document.images:
+            facts = self.facts.get(entry.file_name)
+            size = entry.size or (facts.size if facts is not None and facts.error is None else None)
+            if size is not None:
+                sizes[entry.id] = size
+        return sizes
+
+
+@dataclass(frozen=True, eq=False)
+class FolderContents:
+    """All that a check between splits may look at.
+
+    Attributes:
+        splits: by name, those whose annotation file could be read.
+        classes: the class contract by class index.
+    """
+
+    splits: Mapping[str, SplitContents]
+    classes: tuple[ClassEntry, ...]
+
+    @property
+    def documents(self) -> dict[str, Document]:
+        """Annotation files by split."""
+        return {name: split.document for name, split in self.splits.items()}
+
+
+def list_split(document: Document, folder: Path) -> Listing:
+    """List the split's folder and the sub-folders that its file names point into.
+
+    Raises:
+        DataError: a folder cannot be listed; all its pictures would seem to be missing.
+    """
+    files: set[str] = set()
+    folders: set[str] = set()
+    links: set[str] = set()
+    for name, entry in (pair for parent in picture_folders(document) for pair in _entries(folder, parent)):
+        if entry.is_symlink():
+            links.add(name)
+        with suppress(OSError):  # a link to itself
+            if entry.is_file():
+                files.add(name)
+            elif entry.is_dir():
+                folders.add(name)
+    return Listing(frozenset(files), frozenset(folders), frozenset(links))
+
+
+def picture_folders(document: Document) -> list[str]:
+    """Every folder on the way to a picture, beginning with the split's own, ""."""
+    folders = {posixpath.dirname(entry.file_name) for entry in document.images} | {""}
+    return sorted({part for folder in folders for part in (folder, *parents(folder))})
+
+
+def parents(name: str) -> Iterator[str]:
+    """The folders that a relative name lies in, from the inside; the last is ""."""
+    while name:
+        name = posixpath.dirname(name)
+        yield name
+
+
+def _entries(folder: Path, parent: str) -> Iterator[tuple[str, os.DirEntry[str]]]:
+    try:
+        with os.scandir(folder / parent) as entries:
+            yield from ((posixpath.join(parent, entry.name), entry) for entry in entries)
+    except PermissionError as error:
+        raise DataError(f"{folder / parent}: cannot be listed: {error.strerror}.", "Make it readable.") from error
+    except OSError:  # no such folder, or a name longer than the system allows
+        return
+
+
 def scan_pictures(
     paths: Sequence[str], *, pixels: bool, workers: int | None = None, advance: Progress | None = None
 ) -> list[PictureFacts]:
-    """Look at every picture once, in order.
+    """Open every picture once, in order.
 
     Threads, not processes: Pillow decodes and hashlib hashes without holding the interpreter's lock.
 
     Args:
         paths: existing files.
         pixels: decode them, else read only their headers.
-        workers: threads; one a processor by default.
+        workers: threads; one per processor by default.
         advance: called with (pictures done, pictures in all).
     """
-    # handing over one picture at a time costs a tenth of a small picture's decoding
+    # passing single pictures costs a tenth of a small picture's decoding
     chunks = [paths[start : start + _CHUNK] for start in range(0, len(paths), _CHUNK)]
     facts: list[PictureFacts] = []
     with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
-        for chunk in pool.map(lambda part: [_look(path, pixels) for path in part], chunks):
+        for chunk in pool.map(lambda part: [_open(path, pixels) for path in part], chunks):
             facts += chunk
             if advance:
                 advance(len(facts), len(paths))
     return facts
 
 
-def _look(path: str, pixels: bool) -> PictureFacts:
+def _open(path: str, pixels: bool) -> PictureFacts:
     try:
         with open(path, "rb") as file:  # noqa: PTH123  # a Path costs as much as the opening
             return _decoded(file.read(), path) if pixels else _header(file, path)
@@ -98,12 +215,12 @@ def _decoded(encoded: bytes, path: str) -> PictureFacts:
     digest = hashlib.sha256(encoded).digest()
     image = open_picture(io.BytesIO(encoded), repr(path))
     stored, turn, mode = image.size, orientation(image), _mode(image)
-    # a JPEG at an eighth of its size: all of its data is read, and its end missed, as at full size
+    # a JPEG at an eighth of its size: all of its data is read, and a missing end is noticed, as at full size
     image.draft("L", (stored[0] // _REDUCTION, stored[1] // _REDUCTION))
     try:
         greys = image.convert("L").resize((GREYS_SIDE, GREYS_SIDE), Image.Resampling.BOX).tobytes()
-    except Exception:  # Pillow's plugins raise whatever their decoders run into
-        decode(path)  # the verdict that counts, and its words
+    except Exception:  # Pillow's plugins raise many kinds of errors
+        decode(path)  # the decoder that counts decides, and its message is used
         greys = None
     return PictureFacts(stored, turn, mode, digest, greys)
 

@@ -1,4 +1,4 @@
-"""Data sets in other layouts become the Roboflow layout that boxwright trains on."""
+"""Converts data sets of other layouts to the Roboflow layout that boxwright trains on."""
 
 from .convert import READERS, Conversion, SplitCounts, convert
 

@@ -1,4 +1,4 @@
-"""Finds and reads the files of a data set; whatever is wrong with one is a DataError that names it."""
+"""Finds and reads the files of a data set; every problem is a DataError that names the file."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from boxwright.data.documents import stays_inside
+from boxwright.data.file_names import stays_inside
 from boxwright.runtime import DataError, PictureError
 from boxwright.runtime.picture import FORMATS, upright_size
 
@@ -29,22 +29,22 @@ __all__ = [
 ]
 
 READABLE = "JPEG, PNG, WebP or BMP"
-"""``FORMATS``, as notes and errors say them."""
+"""``FORMATS``, as notes and errors write them."""
 
 
 @cache
 def _suffixes() -> dict[str, bool]:
-    """Lower-case suffixes of all picture files, and whether boxwright decodes them."""
+    """Lower-case suffixes of all picture formats, and whether boxwright decodes them."""
     return {suffix: name in FORMATS for suffix, name in Image.registered_extensions().items() if name != "PDF"}
 
 
 def pictures_in(folder: Path, notes: list[str], deep: bool = True) -> list[Path]:
-    """Picture files, sorted by path; hidden ones, and those in hidden folders, are none.
+    """Picture files, sorted by path, without hidden files and folders.
 
     Args:
         folder: to look in.
         notes: gets a sentence about pictures in formats that boxwright does not decode.
-        deep: look into sub-folders too.
+        deep: also look into sub-folders.
 
     Raises:
         DataError: the folder cannot be listed.
@@ -59,30 +59,30 @@ def _is_picture(path: Path, folder: Path) -> bool:
 
 
 def decodes(path: Path) -> bool:
-    """Whether a name is of a format that boxwright decodes; a suffix of no picture format says nothing."""
+    """Whether boxwright decodes the format that the suffix stands for; True for a suffix of no picture format."""
     return _suffixes().get(path.suffix.lower(), True)
 
 
 def decodable(paths: Sequence[Path], where: Path, notes: list[str]) -> list[Path]:
-    """Those that ``decodes`` lets pass.
+    """The paths for which ``decodes`` is True.
 
     Args:
         paths: of pictures; need not exist.
-        where: the folder they lie in or the file that lists them, for the note.
-        notes: gets a sentence about those left out.
+        where: their folder or the file that lists them, for the note.
+        notes: gets a sentence about the pictures left out.
     """
-    other = Counter(path.suffix.lower() for path in paths if not decodes(path))
-    if other:
-        kinds = ", ".join(f"{count} {suffix}" for suffix, count in sorted(other.items()))
+    left_out = Counter(path.suffix.lower() for path in paths if not decodes(path))
+    if left_out:
+        kinds = ", ".join(f"{count} {suffix}" for suffix, count in sorted(left_out.items()))
         notes.append(f"{where}: left out pictures that are not {READABLE}: {kinds}.")
     return [path for path in paths if decodes(path)]
 
 
 def in_folder(folder: Path) -> list[Path]:
-    """What lies in a folder, sorted.
+    """Files and folders in a folder, sorted.
 
     Raises:
-        DataError: it is no folder, or cannot be listed.
+        DataError: not a folder, or it cannot be listed.
     """
     try:
         return sorted(folder.iterdir())
@@ -91,7 +91,7 @@ def in_folder(folder: Path) -> list[Path]:
 
 
 def is_file(path: Path) -> bool:
-    """Whether it is a file; a name that no file can have is none."""
+    """Whether it is a file; False for a name that the system does not allow."""
     try:
         return path.is_file()
     except (OSError, ValueError):
@@ -99,21 +99,21 @@ def is_file(path: Path) -> bool:
 
 
 def is_folder(path: Path) -> bool:
-    """Whether it is a folder; a name that no folder can have is none."""
+    """Whether it is a folder; False for a name that the system does not allow."""
     try:
         return path.is_dir()
     except (OSError, ValueError):
         return False
 
 
-def entry_path(folder: Path, name: str, who: str) -> Path:
-    """The path of a name that stands in an annotation file.
+def entry_path(folder: Path, name: str, where: str) -> Path:
+    """The path of a name in an annotation file.
 
     Raises:
         DataError: the name leads out of ``folder``.
     """
     if not stays_inside(name):
-        raise DataError(f"{who}: {name!r} lies outside {folder}.", "Move the picture inside and write its name.")
+        raise DataError(f"{where}: {name!r} lies outside {folder}.", "Move the picture inside and write its name.")
     return folder / name
 
 
@@ -129,21 +129,21 @@ def measure(path: Path) -> tuple[int, int]:
         raise DataError(error.message, "Replace or remove it.") from error
 
 
-def require_size(path: Path, size: tuple[int, int], said: tuple[object, object], who: str) -> None:
-    """Hold a picture to the size that its annotations were drawn on.
+def require_size(path: Path, size: tuple[int, int], stated: tuple[object, object], where: str) -> None:
+    """Refuse a picture whose size differs from the size its annotations were drawn on.
 
     Args:
         path: the picture.
         size: width and height, pixels, upright.
-        said: width and height in the annotation file.
-        who: the annotation file and entry, for the error.
+        stated: width and height in the annotation file.
+        where: the annotation file and entry, for the error.
 
     Raises:
-        DataError: they disagree.
+        DataError: the sizes differ.
     """
-    if said != size:
+    if stated != size:
         raise DataError(
-            f"{who}: {path.name!r} is {size[0]} x {size[1]} pixels upright, the file says {said[0]} x {said[1]}.",
+            f"{where}: {path.name!r} is {size[0]} x {size[1]} pixels upright, the file says {stated[0]} x {stated[1]}.",
             "The boxes were drawn on another version of the picture (EXIF rotation?); export both again.",
         )
 

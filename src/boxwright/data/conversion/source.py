@@ -1,4 +1,4 @@
-"""What every reader yields: pictures with their objects, in COCO's own terms."""
+"""What every reader returns: pictures with their objects, in COCO's terms."""
 
 from __future__ import annotations
 
@@ -7,9 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Source", "SourceObject", "SourcePicture", "plain_categories", "split_of"]
-
-_SPLIT_OF = {"train": "train", "val": "valid", "valid": "valid", "validation": "valid", "test": "test"}
+__all__ = ["Source", "SourceObject", "SourcePicture", "plain_categories"]
 
 
 @dataclass(frozen=True)
@@ -19,9 +17,9 @@ class SourceObject:
     Attributes:
         category: category id.
         bbox: x, y, width, height in pixels of the upright picture; int where the source has int.
-        segmentation: polygons in pixels or RLE, as COCO writes it; empty if there is none.
+        segmentation: polygons in pixels or RLE, as COCO writes it; empty without a mask.
         iscrowd: 0 or 1.
-        area: square pixels; None if the source has none, then it is the box's.
+        area: square pixels; None if the source gives no area: then it is the box's.
         extra: other keys of the annotation.
     """
 
@@ -39,12 +37,12 @@ class SourcePicture:
 
     Attributes:
         path: of the file.
-        name: path relative to the folder that the source keeps its pictures in, with ``/``.
+        name: path relative to the source's picture folder, with ``/``.
         width: pixels, upright.
         height: pixels, upright.
-        objects: in the order of the source; none is a picture without objects.
+        objects: in the order of the source; may be empty.
         split: ``train``, ``valid`` or ``test``.
-        id: the source's own id; None if it has none.
+        id: the source's own id; None if it has no ids.
         extra: other keys of the image entry.
     """
 
@@ -64,9 +62,9 @@ class Source:
 
     Attributes:
         pictures: in a fixed order.
-        categories: COCO entries (``id``, ``name``, ``supercategory`` and what else there was), in order.
-        documents: by split, what else stood at the top of its document (``info``, ``licenses``).
-        notes: sentences a person should read.
+        categories: COCO entries (``id``, ``name``, ``supercategory`` and any other keys), in order.
+        documents: by split, the other top-level keys of its document (``info``, ``licenses``).
+        notes: sentences for the user.
     """
 
     pictures: tuple[SourcePicture, ...]
@@ -78,8 +76,3 @@ class Source:
 def plain_categories(names: list[str]) -> tuple[Mapping[str, Any], ...]:
     """Categories numbered from 1 in the order given, without a parent."""
     return tuple({"id": number, "name": name, "supercategory": ""} for number, name in enumerate(names, start=1))
-
-
-def split_of(name: str) -> str | None:
-    """Our name of a split that others call ``val`` or ``Train``; None if it is none of them."""
-    return _SPLIT_OF.get(name.casefold())

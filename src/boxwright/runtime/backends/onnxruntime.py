@@ -21,7 +21,7 @@ def load_onnxruntime() -> Any:
     """Import onnxruntime without its telemetry.
 
     Its wheels (1.31 for one) report to Microsoft what is run, and keep a device id under ``~/.cache``, unless they are
-    told not to before they are imported. Set ``ORT_DISABLE_TELEMETRY=0`` to allow it.
+    set not to before they are imported. Set ``ORT_DISABLE_TELEMETRY=0`` to allow it.
     """
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     import onnxruntime

@@ -17,15 +17,15 @@ from .graph import OUTPUTS, cannot_run, detections_of_padded, graph_member, read
 
 __all__ = ["OpenVinoBackend", "load_core"]
 
-_opening = threading.Lock()  # two first uses at once would each make one
+_opening = threading.Lock()  # two threads at first use would each make one
 
 
 def load_core() -> Any:
     """OpenVINO's ``Core``, one for as long as the process lives.
 
-    On processors with AMX each gives its thread another stack for signals, and one that ends puts back the stack from
-    before it began, which is gone where another had begun earlier and ended first: the next signal with a handler, be
-    it a child that ends, kills the process (OpenVINO 2026.4.1).
+    On processors with AMX each ``Core`` gives its thread another stack for signals, and restores the former one when it
+    ends. If a ``Core`` that began earlier has ended first, that stack is no longer mapped, and the next signal with a
+    handler, such as the end of a child, kills the process (OpenVINO 2026.4.1).
     """
     with _opening:
         return _only_core()
@@ -85,8 +85,7 @@ class OpenVinoBackend(Backend):
         require_signature(_names(self._model.inputs), _names(self._model.outputs), source)
         self._source = source
         self._request = self._model.create_infer_request()
-        # OpenVINO prepares its view on tensors at first use, and two threads that do so at once wait for
-        # each other for ever
+        # OpenVINO prepares its view on tensors at first use, and two threads that do so at once never end
         _ = self._request.get_input_tensor().data
 
     def detect(self, canvases: np.ndarray) -> List[Detections]:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import io
-from contextlib import nullcontext
-from typing import TYPE_CHECKING, ContextManager, List
+from typing import TYPE_CHECKING, List
 
 import numpy as np
 
@@ -23,12 +22,12 @@ __all__ = ["CompiledTorchBackend", "TorchBackend", "load_network"]
 class TorchBackend(Backend):
     """Detects with the trained network.
 
-    PyTorch has one number of threads for the whole process, so the last one given holds for all models, from each
+    PyTorch has one number of threads for the whole process: the last one given is used for all models, from each
     thread's first picture on.
 
     Args:
         bundle: the model.
-        execution: how it runs; in ``bf16`` the networks are, boxes are decoded in fp32 either way.
+        execution: how it runs; ``bf16`` is used for the networks, boxes are decoded in fp32 in any case.
 
     Raises:
         ModelError: the device is not available.
@@ -54,7 +53,10 @@ class TorchBackend(Backend):
     def __init__(self, bundle: Bundle, execution: Execution) -> None:
         import torch
 
+        from ..networks import network_family
+
         self._torch = torch
+        self._family = network_family(bundle.spec.architecture)
         self._device = self._available(execution.device)
         self._network = load_network(bundle).to(self._device).eval()
         self._precision = execution.precision
@@ -72,18 +74,9 @@ class TorchBackend(Backend):
 
     def detect(self, canvases: np.ndarray) -> List[Detections]:
         """See ``Backend.detect``; down to the network's lowest score."""
-        from ..networks import detections_from_output
-
-        with self._torch.inference_mode(), self._networks_in_precision():
+        with self._torch.inference_mode(), self._family.in_precision(self._network, self._precision):
             outputs = self._network(self._torch.from_numpy(canvases).to(self._device))
-        return [detections_from_output(output) for output in outputs]
-
-    def _networks_in_precision(self) -> ContextManager[None]:
-        if self._precision == "fp32":
-            return nullcontext()
-        from ..networks.autocast import bf16_networks
-
-        return bf16_networks(self._network)
+        return self._family.detections(outputs)
 
 
 class CompiledTorchBackend(TorchBackend):
@@ -109,7 +102,7 @@ def load_network(bundle: Bundle) -> nn.Module:
     network = build_network(bundle.spec)
     try:
         state = torch.load(io.BytesIO(bundle.weights), map_location="cpu", weights_only=True)
-    except Exception as error:  # the restricted unpickler raises whatever it runs into
+    except Exception as error:  # the restricted unpickler raises all kinds
         raise ArchiveError(
             f"{bundle.source}: the weights are not a plain state dict.",
             "Files that need code to be loaded are refused.",

@@ -1,0 +1,68 @@
+"""The folder of a run: what it holds after training, and how that is read.
+
+config.yaml            settings (``config.CONFIG_FILE``), the folder of the data among them
+spec.json              specification with the operating point and the measured figures (``runtime.bundle.RUN_SPEC``)
+detections.npz         detections of the best epoch on validation (``RESULTS``)
+model_state_dict.pth   weights of the best epoch (``runtime.bundle.WEIGHTS``)
+metrics.jsonl, report.html, checkpoints/
+"""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+from boxwright.config import CONFIG_FILE, data_of_run
+from boxwright.runtime import ArchiveError, DataError, ModelSpec
+from boxwright.runtime.bundle import RUN_SPEC
+
+from .results import RESULTS, SplitResults
+
+__all__ = ["RESULTS", "find_data", "read_run"]
+
+
+def read_run(run: Path) -> tuple[SplitResults, ModelSpec]:
+    """The detections of a run's best epoch on validation, and its specification.
+
+    Raises:
+        ArchiveError: not the folder of a run with a trained model, or its files do not belong together.
+    """
+    if run.suffix == ".mar" and run.is_file():
+        raise ArchiveError(f"{run}: an archive keeps no detections.", "Give a run folder; compare also takes --data.")
+    if not run.is_dir():
+        raise ArchiveError(f"{run}: no such folder.", "Give a folder that boxwright train made.")
+    if not (run / RUN_SPEC).is_file():
+        begun = (run / CONFIG_FILE).is_file()
+        remedy = f"Finish it: boxwright train --resume {shlex.quote(str(run))}" if begun else "Give a run folder."
+        raise ArchiveError(f"{run}: holds no finished model.", remedy)
+    spec, results = ModelSpec.load(run / RUN_SPEC), SplitResults.load(run / RESULTS)
+    measured = spec.measured.get(results.split, {})
+    if results.class_names != spec.class_names or measured.get("images") != len(results.file_names):
+        raise ArchiveError(f"{run / RESULTS} and {run / RUN_SPEC} are not of one run.", "Put the right one back.")
+    return results, spec
+
+
+def find_data(run: Path, measured: SplitResults, data: Path | None = None) -> Path:
+    """The folder of the splits, which holds every picture that a run was measured on.
+
+    Args:
+        run: its folder.
+        measured: its detections on a split.
+        data: the folder; by default the one in the run's settings.
+
+    Raises:
+        DataError: the run does not say where the folder is, or a picture is missing.
+    """
+    remedy = "Give the folder it was trained on: --data FOLDER"
+    folder = data_of_run(run) if data is None else data
+    if folder is None:
+        raise DataError(f"{run} does not say where its pictures are.", remedy)
+    split = folder / measured.split
+    missing = [name for name in measured.file_names if not (split / name).is_file()]
+    if missing:
+        raise DataError(
+            f"{split}: {len(missing)} of the {len(measured.file_names)} pictures that {run} was measured on are "
+            f"missing, {missing[0]!r} among them.",
+            remedy,
+        )
+    return folder

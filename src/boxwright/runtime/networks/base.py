@@ -1,0 +1,76 @@
+"""What a family of networks has to say, and its heavy parts in bf16."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Callable, Iterator, List, Mapping, Tuple
+
+import torch
+from torch import Tensor, nn
+
+from ..detections import Detections
+from ..spec import ModelSpec
+
+__all__ = ["NetworkFamily"]
+
+
+@dataclass(frozen=True)
+class NetworkFamily:
+    """Architectures that are built and read in the same way.
+
+    Attributes:
+        builders: by catalogue key; each makes the untrained network of a specification.
+        bf16_parts: names of the submodules that may run in bf16. Box coordinates of 0..640 in bf16 (8 bits of
+            mantissa) are rounded to up to 4 pixels, and torchvision's CPU roi_align refuses bf16: so no other part
+            runs in it.
+        detections: reads a network's answer in eval mode: one ``Detections`` per picture, in canvas pixels.
+    """
+
+    builders: Mapping[str, Callable[[ModelSpec], nn.Module]]
+    bf16_parts: Tuple[str, ...]
+    detections: Callable[[Any], List[Detections]]
+
+    @contextmanager
+    def in_precision(self, network: nn.Module, precision: str) -> Iterator[None]:
+        """Run a network's heavy parts in a precision; their results are handed on in fp32.
+
+        Args:
+            network: of this family.
+            precision: ``fp32``, which changes nothing, or ``bf16``.
+        """
+        names = {name for name, _ in network.named_modules()} if precision == "bf16" else ()
+        parts = [network.get_submodule(part) for part in self.bf16_parts if part in names]
+        for part in parts:
+            part.forward = _autocast(part.forward)  # an instance attribute: hides the class's method
+        try:
+            yield
+        finally:
+            for part in parts:
+                del part.forward
+
+
+def _autocast(forward: Any) -> Any:
+    def run(*inputs: Any) -> Any:
+        device = next(tensor.device.type for tensor in _tensors(inputs))
+        with torch.autocast(device, dtype=torch.bfloat16):
+            return _to_fp32(forward(*inputs))
+
+    return run
+
+
+def _tensors(value: Any) -> Iterator[Tensor]:
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            yield from _tensors(item)
+
+
+def _to_fp32(value: Any) -> Any:
+    if isinstance(value, Tensor):
+        return value.float()
+    if isinstance(value, dict):
+        return OrderedDict((key, _to_fp32(item)) for key, item in value.items())
+    return type(value)(_to_fp32(item) for item in value)

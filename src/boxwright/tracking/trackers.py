@@ -1,0 +1,79 @@
+"""The trackers that a run's settings ask for: each one's start is a line in ``_starts``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from lightning.pytorch.loggers import Logger
+
+from boxwright.config import TrainConfig
+from boxwright.host.dependencies import require_packages
+
+from .loggers import GuardedLogger, LocalLogger, Tracker
+from .metrics_file import next_step
+from .mlflow import MlflowTracker
+from .tensorboard import TensorBoardTracker
+from .wandb import WandbTracker, wandb_sync_command
+
+__all__ = ["require_trackers", "tracking"]
+
+Say = Callable[[str], object]
+
+
+def require_trackers(config: TrainConfig) -> None:
+    """Raise unless the trackers that the settings ask for are installed; called before anything starts.
+
+    Raises:
+        MissingDependency: a tracker is not installed.
+    """
+    wanted = {"tensorboard": config.tensorboard, "mlflow": config.mlflow is not None}
+    for package in (name for name, asked in wanted.items() if asked):
+        require_packages([package], f"boxwright[{package}]")
+
+
+@contextmanager
+def tracking(config: TrainConfig, run: Path, first_epoch: int, say: Say) -> Iterator[list[Logger]]:
+    """Start the trackers of a run; close them at the end, and print how an offline W&B run is uploaded.
+
+    Args:
+        config: resolved settings.
+        run: the run folder.
+        first_epoch: where this training begins.
+        say: prints a warning about a tracker that fails, which does not stop training, and the command at the end.
+
+    Yields:
+        The loggers: the local file first, then the trackers that the settings ask for.
+
+    Raises:
+        MissingDependency: see ``require_trackers``.
+    """
+    require_trackers(config)
+    loggers: list[Logger] = [LocalLogger(run, first_epoch)]
+    if config.fast_dev_run:
+        yield loggers
+        return
+    guarded = [GuardedLogger(title, start, say) for title, start in _starts(config, run, say).items()]
+    try:
+        yield [*loggers, *guarded]
+    finally:
+        for logger in guarded:
+            logger.finish()
+        command = wandb_sync_command(run) if config.wandb == "offline" else None
+        if command:
+            say(f"W&B ran offline; to upload: {command}")
+
+
+def _starts(config: TrainConfig, run: Path, say: Say) -> dict[str, Callable[[], Tracker]]:
+    assert config.name is not None, "resolved settings have a name"
+    name, project, mode, uri, step = config.name, config.wandb_project, config.wandb, config.mlflow, next_step(run)
+    settings = config.model_dump(mode="json", exclude={"mlflow"})  # its address may hold a password
+    starts: dict[str, Callable[[], Tracker]] = {}
+    if mode == "online" or mode == "offline":
+        starts["W&B"] = lambda: WandbTracker(run, name, project, mode, settings, say)
+    if config.tensorboard:
+        starts["TensorBoard"] = lambda: TensorBoardTracker(run, step)
+    if uri is not None:
+        starts["MLflow"] = lambda: MlflowTracker(run, name, project, uri, settings)
+    return starts

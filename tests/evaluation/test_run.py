@@ -1,0 +1,42 @@
+"""What a run folder holds, and where its pictures are."""
+
+import pytest
+
+from boxwright.evaluation.run import find_data, read_run
+from boxwright.runtime import DataError
+from support.made import made_results, made_run
+
+
+@pytest.fixture
+def run(tmp_path):
+    return made_run(tmp_path / "run", made_results(0.5, pictures=3), "made")
+
+
+@pytest.fixture
+def data(tmp_path):
+    folder = tmp_path / "data"
+    (folder / "valid").mkdir(parents=True)
+    for number in range(3):
+        (folder / "valid" / f"{number}.jpg").touch()
+    return folder
+
+
+def test_a_run_gives_its_detections_and_its_specification(run):
+    results, spec = read_run(run)
+    assert (results.split, len(results.detections), spec.name) == ("valid", 3, "made")
+    assert spec.measured["valid"]["images"] == 3
+
+
+def test_the_data_is_where_the_settings_or_the_caller_say(run, data, tmp_path):
+    results, _ = read_run(run)
+    assert find_data(run, results, data) == data
+    with pytest.raises(DataError, match=r"does not say where its pictures are.*--data"):
+        find_data(run, results)
+    (run / "config.yaml").write_text(f"data: {data}\n")
+    assert find_data(run, results) == data
+
+
+def test_missing_pictures_are_counted_and_named(run, data):
+    (data / "valid" / "1.jpg").unlink()
+    with pytest.raises(DataError, match=r"1 of the 3 pictures.*are missing, '1\.jpg' among them"):
+        find_data(run, read_run(run)[0], data)
