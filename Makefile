@@ -1,5 +1,8 @@
-# Both targets set up all they need from Python 3.11 and make alone.
-PYTHON ?= python3.11
+# Both targets set up all they need from Python and make alone. Any Python from 3.11 on will do, and the lowest is taken:
+# constraints.txt was written with 3.11. PYTHON=... names another one, WORKERS=... the processes that run the tests.
+CANDIDATES := python3.11 python3.12 python3.13 python3.14 python3
+FITS := import sys, ensurepip, venv; sys.exit(sys.version_info < (3, 11))
+WORKERS ?= 2
 VENV := .venv
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 PIP := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
@@ -10,7 +13,7 @@ demo: $(VENV)/.train
 	$(VENV)/bin/boxwright demo
 
 test: lint browser
-	$(VENV)/bin/python -m pytest
+	$(VENV)/bin/python -m pytest --verbose --numprocesses=$(WORKERS)
 
 lint: $(VENV)/.dev
 	$(VENV)/bin/ruff check .
@@ -24,8 +27,11 @@ browser:
 	@for name in chromium chromium-browser google-chrome; do command -v $$name >/dev/null && exit; done; \
 	$(SUDO) apt-get update && $(SUDO) apt-get install --yes chromium
 
+# A name on the PATH may be a launcher without a Python behind it, so each one is tried.
 $(VENV)/bin/python:
-	$(PYTHON) -m venv $(VENV)
+	@for python in $(or $(PYTHON),$(CANDIDATES)); do \
+	    $$python -c '$(FITS)' 2>/dev/null && echo "$$python -m venv $(VENV)" && exec $$python -m venv $(VENV); done; \
+	echo "Python 3.11 or newer, with its venv module, is needed: none of $(or $(PYTHON),$(CANDIDATES)) is one." >&2; exit 1
 
 $(VENV)/.train: pyproject.toml constraints.txt | $(VENV)/bin/python
 	$(PIP) --editable '.[train]'

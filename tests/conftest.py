@@ -6,10 +6,40 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from support.once import made_once
+
 settings.register_profile("default", deadline=None, max_examples=60, derandomize=True)
 settings.load_profile("default")
 
 REPOSITORY = Path(__file__).parents[1]
+
+LONGEST_FIRST = (
+    "training/test_train.py",
+    "export/test_onnx.py",
+    "test_readme.py",
+    "release/test_gate.py",
+    "cli/test_commands.py",
+    "runtime/test_backends.py",
+    "training/test_tracking.py",
+    "tracking/test_tracker.py",
+    "archiving/test_adoption.py",
+    "integration/test_torchserve.py",
+    "integration/test_bare_install.py",
+    "test_demo.py",
+    "cli/test_export.py",
+    "data/test_workers.py",
+)
+"""Test files that take longest begin first, so that no worker is left alone with one of them at the end."""
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # beside other workers: threads of torch and numpy, before either is imported
+    cores = len(os.sched_getaffinity(0)) // int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
+    os.environ["OMP_NUM_THREADS"] = str(max(1, cores))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the longest files first; within a file the order stays."""
+    places = {name: number for number, name in enumerate(LONGEST_FIRST)}
+    items.sort(key=lambda item: places.get(item.path.relative_to(REPOSITORY / "tests").as_posix(), len(places)))
 
 
 @pytest.fixture(scope="session")
@@ -22,38 +52,46 @@ def real_data() -> Path:
 
 @pytest.fixture(scope="session")
 def demo_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A drawn data set, small."""
+    """A small drawn data set."""
     from boxwright.data import draw_demo_data
 
-    return draw_demo_data(tmp_path_factory.mktemp("demo") / "data", sizes={"train": 96, "valid": 16, "test": 8})
+    sizes = {"train": 96, "valid": 16, "test": 8}
+    return made_once(tmp_path_factory, "demo", lambda place: draw_demo_data(place / "data", sizes=sizes)) / "data"
 
 
 @pytest.fixture(scope="session")
 def run(demo_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run of the tiny model."""
-    import boxwright
 
-    result = boxwright.train(
-        data=demo_data,
-        model="fasterrcnn_tiny_fpn",
-        weights="none",
-        epochs=4,
-        batch_size=8,
-        name="tiny",
-        out=tmp_path_factory.mktemp("runs"),
-        wandb="off",
-        workers=1,
-    )
-    assert result.spec is not None
-    return result.folder
+    def train(place: Path) -> None:
+        import boxwright
+
+        result = boxwright.train(
+            data=demo_data,
+            model="fasterrcnn_tiny_fpn",
+            weights="none",
+            epochs=4,
+            batch_size=8,
+            name="tiny",
+            out=place,
+            wandb="off",
+            workers=1,
+        )
+        assert result.spec is not None
+
+    return made_once(tmp_path_factory, "runs", train) / "tiny"
 
 
 @pytest.fixture(scope="session")
 def mar(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Its archive."""
-    import boxwright
 
-    return boxwright.archive(run, store=tmp_path_factory.mktemp("store"))
+    def archive(place: Path) -> None:
+        import boxwright
+
+        boxwright.archive(run, store=place)
+
+    return made_once(tmp_path_factory, "store", archive) / "tiny.mar"
 
 
 @pytest.fixture(scope="session")
@@ -61,4 +99,4 @@ def odd_pictures(real_data: Path, tmp_path_factory: pytest.TempPathFactory) -> l
     """Ten real pictures, among them those that other servers refuse or get wrong."""
     from support.pictures import write_odd_pictures
 
-    return write_odd_pictures(real_data, tmp_path_factory.mktemp("pictures"))
+    return sorted(made_once(tmp_path_factory, "pictures", lambda place: write_odd_pictures(real_data, place)).iterdir())

@@ -19,7 +19,8 @@ from PIL import Image
 
 from boxwright.data import read_folder
 from boxwright.data.dataset import PictureDataset
-from boxwright.runtime import ModelSpec, Predictor
+from boxwright.inputs import Predictor
+from boxwright.runtime import ModelSpec, PicturePredictor
 
 GOLDEN = Path(__file__).parent / "golden" / "preprocess.sha256"
 
@@ -83,17 +84,18 @@ def in_the_archive(mar, picture, place):
 
 def in_the_server(mar, picture, monkeypatch):
     """What the network receives when the picture is posted over HTTP."""
+    from boxwright.serving.engine import load_models
     from boxwright.serving.server import background_server
 
     received = []
-    detect = Predictor.detect
+    detect = PicturePredictor.detect
 
     def spy(self, prepared):
         received.extend(canvas for canvas, _ in prepared)
         return detect(self, prepared)
 
-    monkeypatch.setattr(Predictor, "detect", spy)
-    with background_server([mar]) as base:
+    monkeypatch.setattr(PicturePredictor, "detect", spy)
+    with background_server(load_models([mar])) as base:
         request = urllib.request.Request(f"{base}/predictions/tiny", data=picture.read_bytes(), method="PUT")
         urllib.request.urlopen(request, timeout=60).close()
     return sha256(received[0])

@@ -15,8 +15,8 @@ import pytest
 
 from boxwright.data import read_split
 from boxwright.evaluation import SplitResults
+from boxwright.inputs import Predictor
 from boxwright.metrics.figures import figures_of
-from boxwright.runtime import Predictor
 from support.dockerfile import REPOSITORY, carry_out, health_check, only, stages
 
 BUILD, IMAGE = stages(REPOSITORY / "docker" / "Dockerfile")
@@ -93,8 +93,8 @@ def ask(url, picture):
 
 def measured(predictor, data, split):
     records = read_split(data, split, predictor.spec.classes)
-    found = [predictor.detect([predictor.prepare(record.path)])[0] for record in records.pictures]
-    results = SplitResults.of(records, data / split, predictor.spec.class_names, found)
+    detections = [predictor.detect([predictor.prepare(record.path)])[0] for record in records.pictures]
+    results = SplitResults.of(records, data / split, predictor.spec.class_names, detections)
     return figures_of(results.matches(), np.array(predictor.thresholds))
 
 

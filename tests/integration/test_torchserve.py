@@ -16,7 +16,8 @@ import numpy as np
 import pytest
 
 import boxwright
-from boxwright.runtime import ModelSpec, OperatingPoint, Predictor
+from boxwright.inputs import Predictor
+from boxwright.runtime import ModelSpec, OperatingPoint
 from support.torchserve import torchserve
 
 

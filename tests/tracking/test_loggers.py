@@ -4,12 +4,10 @@ import json
 import logging
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 
@@ -18,9 +16,11 @@ from boxwright.tracking.metrics_file import METRICS_FILE, read_metrics
 from boxwright.tracking.mlflow import MlflowTracker
 from boxwright.tracking.tensorboard import TensorBoardTracker
 from boxwright.tracking.wandb import WandbTracker
+from support import wandb_service
 from support.mlflow_server import mlflow_server
 from support.readers import mlflow_figures, tensorboard_figures, wandb_figures
 from support.samples import best_model, gallery
+from support.wandb_service import kill_wandbs_service
 
 
 def test_lines_are_json_and_nan_is_null(tmp_path):
@@ -85,19 +85,6 @@ def require_one_warning(messages, *words):
     assert all(word in messages[0] for word in words), messages
 
 
-def kill_wandbs_service():
-    """The process that writes wandb's files for this one."""
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            command = (folder / "cmdline").read_bytes().split(b"\0")
-        except OSError:
-            continue
-        if command[0].endswith(b"wandb-core") and str(os.getpid()).encode() in command:
-            os.kill(int(folder.name), signal.SIGKILL)
-            return
-    raise AssertionError("wandb has no service")
-
-
 @pytest.mark.parametrize(
     ("name", "in_the_way"), [("W&B", "wandb_run_id"), ("TensorBoard", "tensorboard"), ("MLflow", "mlflow_run_id")]
 )
@@ -145,16 +132,8 @@ def test_wandbs_service_dies(make, messages, tmp_path):
 
 
 def test_a_program_whose_wandb_service_died_ends_quietly(tmp_path):
-    code = (
-        "import sys; from pathlib import Path; from tracking.test_loggers import *\n"
-        "start = lambda: WandbTracker(Path(sys.argv[1]), 'a', 'p', 'offline', {}, print)\n"
-        "logger = GuardedLogger('W&B', start, print)\n"
-        "kill_wandbs_service()\n"
-        "logger.log_metrics({'val/map': 0.1}, 1)"
-    )
     environment = {name: value for name, value in os.environ.items() if name != "WANDB_SERVICE"}  # this process's own
-    environment["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
-    command = [sys.executable, "-c", code, tmp_path]
+    command = [sys.executable, wandb_service.__file__, tmp_path]
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("Warning: W&B no longer tracks this run")

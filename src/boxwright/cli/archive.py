@@ -53,6 +53,8 @@ def archive(
     json_file: JsonOption = None,
 ) -> None:
     """Pack a run into a .mar for 'boxwright serve' and for TorchServe, its exports proved equal."""
+    from boxwright.release import ReleaseOptions, release
+
     require_file_names(json=json_file)
     console = make_console()
     if inspect:
@@ -65,8 +67,6 @@ def archive(
         raise boxwright.ConfigError("--json goes with --inspect.", "Leave it out.")
     if precision and not export:
         raise boxwright.ConfigError("--precision does not go with --no-export.", "Leave one of them out.")
-    from boxwright.release import ReleaseOptions, release
-
     precisions = ("fp32", *(precision or ())) if export else ()
     options = ReleaseOptions(name, version, store, precisions, data, tolerance, gate)
     with stages(console) as advance:
@@ -122,7 +122,7 @@ def _classes(spec: ModelSpec) -> Table:
 
 
 def _figures(figures: Mapping[str, Any]) -> Table:
-    from boxwright.reporting.words import HEADLINE
+    from boxwright.metrics.figures import HEADLINE
 
     table = make_table("", "", "95 % interval")
     recorded = figures.get("intervals")

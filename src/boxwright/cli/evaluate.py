@@ -82,7 +82,8 @@ def _require_fitting(endpoint: str | None, without: Mapping[str, object], only_w
 
 def _print_evaluation(console: Console, evaluation: Evaluation) -> None:
     """The headline with its intervals, and one line per class."""
-    from boxwright.reporting.words import HEADLINE, measured_at
+    from boxwright.metrics.figures import HEADLINE
+    from boxwright.reporting.words import measured_at
 
     document = evaluation.to_document()
     intervals = document["intervals"]
@@ -103,7 +104,8 @@ def _print_evaluation(console: Console, evaluation: Evaluation) -> None:
 
 def _print_endpoint_evaluation(console: Console, evaluation: EndpointEvaluation) -> None:
     """Figures of the answers beside the model's."""
-    from boxwright.reporting.words import HEADLINE, measured_at
+    from boxwright.metrics.figures import HEADLINE
+    from boxwright.reporting.words import measured_at
 
     figures, reference = evaluation.figures, evaluation.reference
     used = measured_at(evaluation.spec.operating_point, evaluation.spec.class_names)

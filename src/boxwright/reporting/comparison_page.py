@@ -11,6 +11,7 @@ from typing import Any
 from boxwright.evaluation.analysis import Analysis, analyse
 from boxwright.evaluation.compare import Contender
 from boxwright.metrics.comparison import Comparison, Difference
+from boxwright.metrics.figures import HEADLINE
 from boxwright.runtime import ModelSpec
 from boxwright.tracking.metrics_file import read_metrics
 
@@ -20,7 +21,7 @@ from .page import write_page
 from .report_charts import THRESHOLDS
 from .rows import Estimate, forest
 from .svg import share_axis
-from .words import HEADLINE, in_table, in_words, is_shared, text_of
+from .words import in_table, in_words, is_shared, text_of
 
 __all__ = ["ComparedRun", "report_comparison", "write_comparison_page"]
 

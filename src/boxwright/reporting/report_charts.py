@@ -10,13 +10,14 @@ from numpy.typing import NDArray
 from boxwright.evaluation.analysis import Analysis
 from boxwright.metrics.calibration import Calibration
 from boxwright.metrics.error_types import KINDS
+from boxwright.metrics.figures import HEADLINE
 from boxwright.metrics.precision_recall import PrecisionRecall, precision_recall
 from boxwright.runtime import OperatingPoint
 
 from .charts import Chart, Column, Dot, Mark, Plot, Series, line_chart
 from .rows import Bar, bars, matrix
 from .svg import figure, number, share_axis
-from .words import GIVEN, HEADLINE, is_shared
+from .words import GIVEN, is_shared
 
 __all__ = [
     "THRESHOLDS",

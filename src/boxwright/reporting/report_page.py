@@ -11,6 +11,7 @@ from typing import Any
 from boxwright.evaluation.analysis import Analysis
 from boxwright.evaluation.results import SplitResults
 from boxwright.inputs.drawing import PALETTE
+from boxwright.metrics.figures import HEADLINE
 from boxwright.metrics.interval import Interval
 from boxwright.runtime import ModelSpec
 
@@ -21,7 +22,6 @@ from .epochs import Curves, Line, curves_by_epoch, epoch_chart, loss_chart, medi
 from .gallery import LOWEST_SCORE, Group, gallery
 from .page import write_page
 from .svg import NONE, between, figure, number
-from .words import HEADLINE
 
 __all__ = ["Report", "write_report"]
 

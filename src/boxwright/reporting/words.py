@@ -16,7 +16,6 @@ from .svg import NONE, between, figure
 
 __all__ = [
     "GIVEN",
-    "HEADLINE",
     "about_classes",
     "best_epoch",
     "command",
