@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from boxwright.metrics.figures import HEADLINE
 from boxwright.runtime import ModelSpec, OperatingPoint
 
 from .svg import NONE, between, figure
