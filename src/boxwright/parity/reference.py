@@ -8,8 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from boxwright.evaluation.compare import read_run
-from boxwright.evaluation.pictures import find_data
+from boxwright.evaluation.run import find_data, read_run
 from boxwright.evaluation.results import SplitResults
 from boxwright.runtime import Bundle, ModelSpec, open_bundle
 
