@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from boxwright.data import SPLITS, read_split
-from boxwright.evaluation.run import read_run
 from boxwright.evaluation.operating import reported_figures
 from boxwright.evaluation.results import RESULTS, SplitResults
+from boxwright.evaluation.run import read_run
 from boxwright.runtime import (
     Bundle,
     ContractError,

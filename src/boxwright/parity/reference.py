@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from boxwright.evaluation.run import find_data, read_run
 from boxwright.evaluation.results import SplitResults
+from boxwright.evaluation.run import find_data, read_run
 from boxwright.runtime import Bundle, ModelSpec, open_bundle
 
 __all__ = ["Reference", "thresholds_of"]
