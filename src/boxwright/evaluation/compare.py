@@ -17,7 +17,7 @@ from .evaluate import Progress, detect_split
 from .results import TRUTH_PARTS, SplitResults
 from .run import read_run
 
-__all__ = ["Contender", "compare", "read_run"]
+__all__ = ["Contender", "compare"]
 
 
 @dataclass(frozen=True, eq=False)

@@ -84,11 +84,6 @@ class SplitResults:
         truths = tuple(ground_truth_of(split))
         return cls(split.name, tuple(class_names), names, sizes, truths, tuple(detections))
 
-    @property
-    def found(self) -> tuple[Detections, ...]:
-        """The former name of ``detections``."""
-        return self.detections
-
     def matches(self) -> Matches:
         """Every detection matched once; see ``match_detections``. Computed at the first call and then kept."""
         return self._matches

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from boxwright.metrics.overlaps import iou_matrix
 from boxwright.runtime import Detections
 
 __all__ = [
@@ -296,12 +297,6 @@ def _partners(expected: Detections, detections: Detections) -> list[tuple[int, i
 
 def _overlaps(first: Detections, second: Detections) -> NDArray[np.float64]:
     """IoU float64 [n, m], 0 between classes."""
-    one, other = (detections.boxes.astype(np.float64) for detections in (first, second))
-    corner = np.maximum(one[:, None, :2], other[None, :, :2])
-    end = np.minimum(one[:, None, 2:], other[None, :, 2:])
-    common = np.prod(np.clip(end - corner, 0.0, None), axis=2)
-    areas = [np.prod(boxes[:, 2:] - boxes[:, :2], axis=1) for boxes in (one, other)]
-    union = areas[0][:, None] + areas[1][None, :] - common
-    overlaps: NDArray[np.float64] = np.where(union > 0, common / np.where(union > 0, union, 1.0), 0.0)
+    overlaps = iou_matrix(first.boxes, second.boxes)
     overlaps[first.labels[:, None] != second.labels[None, :]] = 0.0
     return overlaps

@@ -8,9 +8,9 @@ from pathlib import Path
 from boxwright.config import CONFIG_FILE, data_of_run, load_config, save_config
 from boxwright.evaluation import Evaluation
 from boxwright.evaluation.analysis import analyse
-from boxwright.evaluation.compare import read_run
 from boxwright.evaluation.operating import measured_spec, recorded_intervals, write_spec
 from boxwright.evaluation.results import SplitResults
+from boxwright.evaluation.run import read_run
 from boxwright.metrics.objective import Objective
 from boxwright.runtime import DataError, ModelSpec
 from boxwright.tracking.metrics_file import read_metrics
