@@ -71,13 +71,13 @@ def test_every_command_does_what_it_says(place):
                 continue
             for line in lines_of(block):
                 if line.startswith(("make ", ". .venv")):
-                    continue  # what CI does itself to get here
+                    continue  # CI has done this already
                 if line.startswith("boxwright serve"):
                     servers.append(subprocess.Popen(line.split(), cwd=place, env=environment(), start_new_session=True))
                     wait_for("http://127.0.0.1:8080/ping")
                     continue
                 if line.startswith("boxwright train"):
-                    line += " --epochs 2"  # the time of all twelve is not what is tested
+                    line += " --epochs 2"  # two are enough for this test
                 output = run(["bash", "-c", line], place)
                 if line.startswith("curl"):
                     assert output.startswith("["), output

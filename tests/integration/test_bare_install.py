@@ -110,7 +110,7 @@ def test_neither_torch_nor_anything_else_of_an_extra_is_there(bare):
     assert not installed & {"torch", "torchvision", "lightning", "onnx", "onnxscript", "openvino", "wandb", "pip"}
 
 
-def test_it_takes_little_room(bare):
+def test_it_takes_little_space(bare):
     size = sum(file.lstat().st_size for file in bare.rglob("*") if not file.is_dir())
     print(f"{size / MEGABYTE:.0f} MB")
     assert size <= 350 * MEGABYTE
@@ -141,7 +141,7 @@ def test_it_leaves_nothing_at_home(served, bare, odd_pictures):
     assert list((bare.parent / "home").rglob("*")) == []  # onnxruntime's telemetry would keep its queue there
 
 
-def test_the_health_check_tells_a_server_from_none(served, bare):
+def test_the_health_check_fails_without_a_server(served, bare):
     _, url = served
     port = int(re.search(r":(\d+)/", url)[1])
     assert health_check(IMAGE, port, bare) == 0
@@ -164,7 +164,7 @@ def test_predict_evaluate_and_check_need_no_torch(command, mar, predictor, demo_
     assert checked.returncode == 0, checked.stderr
 
 
-def test_what_needs_torch_says_in_a_sentence_what_to_install(command, run, demo_data, tmp_path):
+def test_a_command_that_needs_torch_says_in_one_sentence_what_to_install(command, run, demo_data, tmp_path):
     weights_alone = tmp_path / "run"
     weights_alone.mkdir()
     for name in ("spec.json", "model_state_dict.pth"):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 REPOSITORY = Path(__file__).parents[2]
 ENVIRONMENT = "/opt/boxwright"
-"""Where the image has its Python environment."""
+"""The image's Python environment."""
 
 
 def instructions(path: Path) -> list[tuple[str, str]]:
@@ -21,7 +21,7 @@ def instructions(path: Path) -> list[tuple[str, str]]:
 
 
 def only(steps: list[tuple[str, str]], keyword: str) -> str:
-    """The arguments of an instruction that is there once."""
+    """The arguments of an instruction that occurs once."""
     (arguments,) = [text for name, text in steps if name == keyword]
     return arguments
 
@@ -37,7 +37,7 @@ def stages(path: Path) -> list[list[tuple[str, str]]]:
 
 
 def carry_out(stage: list[tuple[str, str]], folder: Path) -> Path:
-    """COPY and RUN of a stage in an empty folder, with this Python for the image's; returns the environment made."""
+    """COPY and RUN of a stage in an empty folder, with this Python; returns the new environment."""
     source, environment = folder / "source", folder / "environment"
     source.mkdir(parents=True)
     for keyword, arguments in stage:
@@ -51,7 +51,7 @@ def carry_out(stage: list[tuple[str, str]], folder: Path) -> Path:
 
 
 def health_check(steps: list[tuple[str, str]], port: int, environment: Path) -> int:
-    """Exit status of the image's health check, asked of another port."""
+    """Exit status of the image's health check, run against another port."""
     program, *arguments = json.loads(only(steps, "HEALTHCHECK").partition(" CMD ")[2])
     arguments = [text.replace(":8080", f":{port}") for text in arguments]
     return subprocess.run([environment / "bin" / program, *arguments], capture_output=True, timeout=60).returncode

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 _WORKERS_FOLDER = "popen-"
-"""How pytest-xdist begins the name of a worker's temporary folder, which lies in the session's."""
+"""How pytest-xdist begins the name of a worker's temporary folder, which is in the session's."""
 
 
 def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:

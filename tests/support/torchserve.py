@@ -18,9 +18,9 @@ READY_SECONDS = 180
 
 @contextmanager
 def torchserve(mar: Path, folder: Path, batch_size: int, *settings: str):
-    """Serve one archive, with more lines for its settings file; yields its prediction URL when a worker is READY.
+    """Serve one archive, with more lines for the settings file; yields its prediction URL when a worker is READY.
 
-    Fails, rather than skips, where Java or TorchServe is missing.
+    Fails, rather than skips, if Java or TorchServe is missing.
     """
     with launched(mar, folder, batch_size, settings=settings) as (process, url, management):
         _wait_until_ready(f"{management}/models/{mar.stem}", process, folder / "output.txt")
@@ -29,7 +29,7 @@ def torchserve(mar: Path, folder: Path, batch_size: int, *settings: str):
 
 @contextmanager
 def launched(mar: Path, folder: Path, batch_size: int, program: Path | None = None, settings: tuple[str, ...] = ()):
-    """Start it; yields process, prediction URL and management URL at once, before any of them answers."""
+    """Start TorchServe; yields process, prediction URL and management URL at once, before it answers."""
     program = program or Path(sys.executable).with_name("torchserve")
     assert program.exists(), "TorchServe is not installed: pip install 'boxwright[torchserve]'"
     assert shutil.which("java"), "TorchServe needs Java 17 on the PATH"
@@ -101,7 +101,7 @@ def _free_ports(count: int) -> list[int]:
 
 
 def _wait_until_ready(url: str, process: subprocess.Popen, log: Path) -> None:
-    """/ping says Healthy seconds too early: ask for the worker itself."""
+    """/ping answers Healthy seconds too early, so the worker itself is asked for."""
     deadline = time.monotonic() + READY_SECONDS
     while time.monotonic() < deadline and process.poll() is None:
         try:
