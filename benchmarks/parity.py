@@ -15,7 +15,7 @@ from pathlib import Path
 
 import openvino
 
-from boxwright.export.onnx import export_onnx
+from boxwright.exporting.onnx import export_onnx
 from boxwright.parity.agreement import agreement
 from boxwright.runtime import Backend, Bundle, Detections, open_bundle, postprocess, preprocess
 from boxwright.runtime.backends.onnxruntime import OnnxBackend

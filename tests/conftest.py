@@ -15,7 +15,7 @@ REPOSITORY = Path(__file__).parents[1]
 
 LONGEST_FIRST = (
     "training/test_train.py",
-    "export/test_onnx.py",
+    "exporting/test_onnx.py",
     "test_readme.py",
     "release/test_gate.py",
     "cli/test_commands.py",

@@ -69,5 +69,5 @@ def test_importing_the_package_loads_none_of_its_parts():
 
 
 def test_the_verb_export_stays_when_the_room_of_that_name_is_imported():
-    importlib.import_module("boxwright.export.files")
-    assert boxwright.export is importlib.import_module("boxwright.export.files").export
+    importlib.import_module("boxwright.exporting.files")
+    assert boxwright.export is importlib.import_module("boxwright.exporting.files").export

@@ -16,9 +16,7 @@ Importing this package loads none of its parts; each is loaded when its name is 
 
 from __future__ import annotations
 
-import sys
 from importlib import import_module
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
@@ -37,7 +35,7 @@ if TYPE_CHECKING:
     from .evaluation import evaluate as evaluate
     from .evaluation.compare import Contender as Contender
     from .evaluation.compare import compare as compare
-    from .export.files import export as export
+    from .exporting.files import export as export
     from .inputs import Prediction as Prediction
     from .inputs import Predictor as Predictor
     from .metrics import Figures as Figures
@@ -77,7 +75,7 @@ _HOMES = {
     "data": ("Finding", "Inspection", "check", "convert", "repair"),
     "evaluation": ("Evaluation", "evaluate"),
     "evaluation.compare": ("Contender", "compare"),
-    "export.files": ("export",),
+    "exporting.files": ("export",),
     "inputs": ("Prediction", "Predictor"),
     "metrics": ("Figures",),
     "metrics.comparison": ("Comparison",),
@@ -111,14 +109,3 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted([*globals(), *_NAMES])
-
-
-class _Package(ModuleType):
-    """Importing the package ``export`` would put it in the place of the verb of that name; the verb stays."""
-
-    def __setattr__(self, name: str, value: object) -> None:
-        if not (name in _NAMES and isinstance(value, ModuleType)):
-            super().__setattr__(name, value)
-
-
-sys.modules[__name__].__class__ = _Package

@@ -14,7 +14,7 @@ from torchvision.models.detection import fasterrcnn_mobilenet_v3_large_320_fpn, 
 
 import boxwright
 from boxwright.archiving import adoption
-from boxwright.archiving.label_map import classes_of_map
+from boxwright.archiving.adoption import classes_of_map
 from boxwright.inputs import Predictor
 from boxwright.runtime import (
     ArchiveError,

@@ -3,6 +3,7 @@
 import json
 import os
 import pty
+import shutil
 import subprocess
 import sys
 import threading
@@ -11,10 +12,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from boxwright.host.machine import describe_machine
 from boxwright.inputs import Predictor
 from boxwright.inputs.drawing import draw_detections
 from boxwright.inputs.video import describe_video, read_video
-from boxwright.runtime import decode
+from boxwright.runtime import decode, open_bundle
+from boxwright.tuning.store import write_entry
 from support.command_line import boxwright
 from support.videos import blocks, plain, write_video
 from support.web import web_server
@@ -78,6 +81,21 @@ def test_a_picture_to_be_drawn_is_opened_once_and_the_backend_said_once(mar, pic
     assert done.stdout.splitlines()[0].startswith(f"{pictures[0]}: ")  # what is read by others has no bar
     assert done.stdout.splitlines()[-1] == "1"
     assert (tmp_path / f"{pictures[0].stem}.png").is_file()
+
+
+def test_an_archive_is_run_as_bench_found_best_here(mar, pictures, tmp_path):
+    archive = shutil.copy(mar, tmp_path / "tiny.mar")
+    runs = [
+        {"backend": backend, "precision": "fp32", "threads": 1, "sessions": sessions, "batch": 1, **figures}
+        for backend, sessions, figures in (
+            ("onnxruntime", 1, {"images_per_s": 1.0, "latency_ms_p50": 9.0}),
+            ("torch", 1, {"images_per_s": 2.0, "latency_ms_p50": 5.0}),
+            ("openvino", 2, {"images_per_s": 9.0, "latency_ms_p50": 5.0}),  # predict runs one picture at a time
+        )
+    ]
+    write_entry(archive, open_bundle(archive), describe_machine(), runs, "2026-01-01T00:00:00+00:00")
+    assert boxwright("predict", archive, pictures[0]).stderr == "Backend torch-fp32\n"
+    assert boxwright("predict", archive, pictures[0], "--backend", "onnxruntime").stderr == "Backend onnxruntime-fp32\n"
 
 
 def test_urls_are_fetched_and_drawn_if_allowed(mar, pictures, tmp_path, monkeypatch):

@@ -73,10 +73,7 @@ def test_what_is_no_picture_is_named(source, said):
 
 
 def test_an_open_file_is_not_taken_for_many(folder):
-    with (
-        (folder / "a.jpg").open("rb") as file,
-        pytest.raises(PictureError, match="BufferedReader does not hold a picture"),
-    ):
+    with (folder / "a.jpg").open("rb") as file, pytest.raises(PictureError, match="BufferedReader does not hold"):
         list(read_sources(file))
 
 

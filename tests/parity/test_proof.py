@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import boxwright
-from boxwright.export.exports import executions_of, make_exports
+from boxwright.exporting.exports import executions_of, make_exports
 from boxwright.inputs import Predictor
 from boxwright.parity.agreement import TOLERANCES
 from boxwright.parity.proof import prove

@@ -29,8 +29,8 @@ from boxwright.runtime import (
 from boxwright.tuning import choice
 from support.command_line import boxwright as command
 
-networks, picture, preprocess = (
-    import_module(f"boxwright.runtime.{name}") for name in ("networks", "picture", "preprocess")
+torchvision, picture, preprocess = (
+    import_module(f"boxwright.runtime.{name}") for name in ("networks.torchvision", "picture", "preprocess")
 )
 
 
@@ -73,7 +73,7 @@ def plant(monkeypatch):
     """Faults by name, each put where an edit of the code would put it."""
     original = {
         "decode": preprocess.decode,
-        "detections": networks.detections_from_output,
+        "detections": torchvision.detections_from_output,
     }
 
     def bgr(source, *limits):
@@ -94,13 +94,13 @@ def plant(monkeypatch):
         found = original["detections"](output)
         return Detections(found.boxes, found.scores, (found.labels + 1) % 3)
 
-    resize, network_input = Image.Image.resize, networks.CanvasTransform.normalized
+    resize, network_input = Image.Image.resize, torchvision._CanvasTransform.normalized
     faults = {
         "BGR for RGB": (preprocess, "decode", bgr),
         "nearest neighbour": (Image.Image, "resize", nearest),
         "no antialias": (Image.Image, "resize", without_antialias),
-        "a wrong mean": (networks.CanvasTransform, "normalized", other_mean),
-        "classes shifted by one": (networks, "detections_from_output", shifted),
+        "a wrong mean": (torchvision._CanvasTransform, "normalized", other_mean),
+        "classes shifted by one": (torchvision, "detections_from_output", shifted),
         "threshold not applied": (PicturePredictor, "report", lambda predictor, detections: detections),
         "EXIF ignored": (picture, "orientation", lambda image: 1),
     }

@@ -21,7 +21,7 @@ SLOW_TO_IMPORT = (
     "lightning",
     "onnx",
     "torchvision",
-    "boxwright.cli.commands",
+    "boxwright.cli",
     "boxwright.release",
     "boxwright.reporting",
 )

@@ -12,8 +12,7 @@ import pytest
 import boxwright
 from boxwright.host.machine import describe_machine
 from boxwright.runtime import ConfigError, Execution, InputSpec
-from boxwright.tuning.bench import splits
-from boxwright.tuning.pictures import MOST_PICTURES, made_up_pictures, read_pictures
+from boxwright.tuning.bench import MOST_PICTURES, made_up_pictures, read_pictures, splits
 from boxwright.tuning.store import MAX_SESSIONS
 from support.command_line import boxwright as command
 from support.exported import with_export

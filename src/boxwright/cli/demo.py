@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shlex
 import shutil
-import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,7 +12,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 import boxwright
-from boxwright.host.dependencies import require_train_extra
 
 if TYPE_CHECKING:
     from boxwright import Detections, ModelSpec
@@ -30,6 +28,7 @@ _SETTINGS: dict[str, Any] = {
     "wandb": "off",
 }
 _TIMEOUT_SECONDS = 60
+_MOST_BYTES = 1024**2
 
 _NEXT_STEPS = """
 Now your own folder, exported from Roboflow as COCO:
@@ -45,6 +44,8 @@ def demo(
     out: Annotated[Path, typer.Option(help="Folder for everything the demo makes.")] = Path("boxwright-demo"),
 ) -> None:
     """Draw a small data set, train on it, measure, pack, serve and ask: the whole path in two minutes."""
+    from boxwright.host.dependencies import require_train_extra
+
     require_train_extra()
     run_demo(out, typer.echo)
 
@@ -94,16 +95,14 @@ def _picture_with_objects(data: Path, spec: ModelSpec) -> Path:
 
 
 def _ask(mar: Path, picture: Path, say: Callable[[str], object]) -> list[dict[str, Any]]:
+    from boxwright.inputs.http import open_http
     from boxwright.serving.engine import load_models
     from boxwright.serving.server import background_server
 
-    with background_server(load_models([mar])) as base:
+    with background_server(load_models([mar])) as base, open_http(_MOST_BYTES) as http:
         url = f"{base}/predictions/{mar.stem}"
         say(f"    curl -T {shlex.quote(str(picture))} {url}")
-        request = urllib.request.Request(url, data=picture.read_bytes(), method="PUT")
-        request.add_header("Content-Type", "application/octet-stream")
-        with urllib.request.urlopen(request, timeout=_TIMEOUT_SECONDS) as response:
-            text = response.read().decode()
+        text = http.request("PUT", url, _TIMEOUT_SECONDS, picture.read_bytes()).body.decode()
     say(text)
     answer: list[dict[str, Any]] = json.loads(text)
     return answer

@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -29,7 +29,7 @@ from .options import (
 if TYPE_CHECKING:
     from PIL import Image
 
-    from boxwright import PictureError, Prediction, Predictor
+    from boxwright import Execution, PictureError, Prediction, Predictor
     from boxwright.inputs.video import VideoInfo
     from boxwright.runtime import ClassEntry
 
@@ -57,7 +57,7 @@ def predict(
     os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # before OpenCV is loaded: errors are reported by us
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
     tasks = _plan(pictures, out, urls, every)
-    predictor = boxwright.Predictor(source, threshold=threshold, backend=backend, precision=precision, device=device)
+    predictor = _predictor(source, threshold, boxwright.Execution(backend, precision, device))
     typer.echo(f"Backend {predictor.execution.variant}", err=True)
     console = make_console()
     results: list[dict[str, Any]] = []
@@ -72,6 +72,20 @@ def predict(
         typer.echo(f"Error: {error}", err=True)
     if failed:
         raise typer.Exit(2)
+
+
+def _predictor(source: Path, threshold: float | None, asked: Execution) -> Predictor:
+    """Run an archive in the way that ``boxwright bench`` found best here for one picture at a time."""
+    from boxwright.runtime import open_bundle
+    from boxwright.tuning import stored_execution
+
+    bundle = open_bundle(source)
+    stored = stored_execution(source, bundle, replace(asked, sessions=1)) if source.is_file() else None
+    used = stored or asked
+    return boxwright.Predictor(
+        bundle, threshold=threshold, backend=used.backend, precision=used.precision, device=used.device,
+        threads=used.threads,
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)

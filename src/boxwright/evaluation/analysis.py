@@ -30,7 +30,6 @@ class Analysis:
         thresholds: float64 [K], those in use.
         curve: micro F2.
         macro_curve: F2, mean over the classes that have boxes.
-        class_curves: F2 by class index.
         precision_recall: at IoU .5, by class index.
         confusion: int64 [K + 1, K + 1], rows truth, columns detected, the last of each is background.
         errors: by kind, with the cost of each.
@@ -44,7 +43,6 @@ class Analysis:
     thresholds: NDArray[np.float64]
     curve: metrics.FBetaCurve
     macro_curve: metrics.FBetaCurve
-    class_curves: tuple[metrics.FBetaCurve, ...]
     precision_recall: tuple[metrics.PrecisionRecall, ...]
     confusion: NDArray[np.int64]
     errors: metrics.ErrorTypes
@@ -70,7 +68,6 @@ def analyse(results: SplitResults, point: OperatingPoint, measured: Intervals | 
         thresholds=thresholds,
         curve=metrics.fbeta_curve(matches),
         macro_curve=metrics.macro_fbeta_curve(matches),
-        class_curves=metrics.class_fbeta_curves(matches),
         precision_recall=tuple(metrics.precision_recall(matches, label) for label in range(matches.num_classes)),
         confusion=metrics.confusion_matrix(matches, thresholds),
         errors=metrics.error_types(matches),

@@ -16,8 +16,6 @@ from .matching import Matches
 
 __all__ = ["Comparison", "Difference", "compare"]
 
-_TITLES = {**HEADLINE, "f2_macro": "macro F2"}
-
 
 @dataclass(frozen=True)
 class Difference:
@@ -58,9 +56,9 @@ class Difference:
 
     def _title(self, class_names: Sequence[str]) -> str:
         if self.label is None:
-            return _TITLES[self.figure]
+            return HEADLINE[self.figure]
         name = class_names[self.label] if class_names else f"class {self.label}"
-        return f"{'AP' if self.figure == 'map' else _TITLES[self.figure]} for {name}"
+        return f"{'AP' if self.figure == 'map' else HEADLINE[self.figure]} for {name}"
 
     def _direction(self, figure: str, first_name: str, second_name: str) -> str:
         size = _number(abs(self.difference))

@@ -91,7 +91,6 @@ class Choice:
         value_interval: 95 %, of the value at this threshold; NaN to NaN where there are no boxes.
         per_class: by class index, for the classes with at least ``MIN_BOXES`` boxes where the objective
             can be attained.
-        too_few: classes with fewer boxes, which use ``threshold``.
     """
 
     threshold: float
@@ -99,7 +98,6 @@ class Choice:
     interval: Interval
     value_interval: Interval
     per_class: Mapping[int, float]
-    too_few: tuple[int, ...]
 
 
 def choose(matches: Matches, objective: Objective, resamples: int = 1000, seed: int = 0) -> Choice:
@@ -129,7 +127,6 @@ def choose(matches: Matches, objective: Objective, resamples: int = 1000, seed: 
         interval=percentile_interval(chosen_in_resamples(matches, objective, counts[1:])),
         value_interval=corrected_interval(float(values[0]), values[1:], pooled_units(matches)),
         per_class=_per_class(matches, objective),
-        too_few=tuple(int(label) for label in np.flatnonzero(matches.boxes_per_class < MIN_BOXES)),
     )
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from boxwright.archiving.writer import require_url_names, staged_archive
 from boxwright.evaluation.operating import with_reported
-from boxwright.export.exports import Progress, executions_of, make_exports
+from boxwright.exporting.exports import Progress, executions_of, make_exports
 from boxwright.host.dependencies import require_train_extra
 from boxwright.parity.gate import SHUT, GateReport, check_server
 from boxwright.parity.pictures import Advance

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from abc import abstractmethod
 from typing import List, Sequence
 
 import numpy as np
@@ -10,6 +11,8 @@ import numpy as np
 from ..bundle import Bundle
 from ..detections import Detections
 from ..errors import ArchiveError
+from ..execution import Execution
+from .base import Backend
 
 __all__ = [
     "EXACT",
@@ -17,10 +20,10 @@ __all__ = [
     "ONNX",
     "ONNX_INT8",
     "OUTPUTS",
+    "GraphBackend",
     "cannot_run",
     "detections_of_padded",
     "graph_member",
-    "read_graph",
     "require_signature",
 ]
 
@@ -49,17 +52,36 @@ def graph_member(precision: str) -> str:
     return ONNX_INT8 if precision == "int8" else ONNX
 
 
-def read_graph(bundle: Bundle, precision: str) -> bytes:
-    """The graph of a bundle.
+class GraphBackend(Backend):
+    """Detects with an exported graph, fp32 or quantised, on the CPU.
+
+    Args:
+        graph: the file.
+        source: where it is from, for errors.
+        execution: how it runs.
 
     Raises:
-        ArchiveError: there is no such graph, or it reads files outside the archive.
+        ArchiveError: the graph cannot be read, or it is not one of ``export_onnx``.
     """
-    member = graph_member(precision)
-    graph = bundle.read(member)
-    if b"location" in graph and _EXTERNAL_DATA.search(graph):
-        raise ArchiveError(f"{bundle.source}: {member}: reads files outside the archive.", "Do not use it.")
-    return graph
+
+    any_device = False
+
+    @abstractmethod
+    def __init__(self, graph: bytes, source: str, execution: Execution) -> None: ...
+
+    @staticmethod
+    def member(precision: str) -> str:
+        """See ``Backend.member``."""
+        return graph_member(precision)
+
+    @classmethod
+    def open(cls, bundle: Bundle, execution: Execution) -> GraphBackend:
+        """See ``Backend.open``; a graph that reads files outside the archive is refused."""
+        member = graph_member(execution.precision)
+        source, graph = f"{bundle.source}: {member}", bundle.read(member)
+        if b"location" in graph and _EXTERNAL_DATA.search(graph):
+            raise ArchiveError(f"{source}: reads files outside the archive.", "Do not use it.")
+        return cls(graph, source, execution)
 
 
 def require_signature(inputs: Sequence[str], outputs: Sequence[str], source: str) -> None:

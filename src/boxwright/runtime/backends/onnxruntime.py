@@ -7,12 +7,10 @@ from typing import Any, List
 
 import numpy as np
 
-from ..bundle import Bundle
 from ..detections import Detections
 from ..errors import ArchiveError
 from ..execution import Execution
-from .base import Backend
-from .graph import INPUT, OUTPUTS, cannot_run, detections_of_padded, graph_member, read_graph, require_signature
+from .graph import INPUT, OUTPUTS, GraphBackend, cannot_run, detections_of_padded, require_signature
 
 __all__ = ["OnnxRuntimeBackend", "load_onnxruntime"]
 
@@ -29,34 +27,13 @@ def load_onnxruntime() -> Any:
     return onnxruntime
 
 
-class OnnxRuntimeBackend(Backend):
-    """Detects with an exported graph, fp32 or quantised, on the CPU.
-
-    Args:
-        graph: the ONNX file.
-        source: where it is from, for errors.
-        execution: how it runs.
-
-    Raises:
-        ArchiveError: onnxruntime cannot read it, or it is not a graph of ``export_onnx``.
-    """
+class OnnxRuntimeBackend(GraphBackend):
+    """See ``GraphBackend``."""
 
     name = "onnxruntime"
     package = "onnxruntime"
     extra = "boxwright"
     precisions = ("fp32", "int8")
-    any_device = False
-
-    @staticmethod
-    def member(precision: str) -> str:
-        """See ``Backend.member``."""
-        return graph_member(precision)
-
-    @classmethod
-    def open(cls, bundle: Bundle, execution: Execution) -> OnnxRuntimeBackend:
-        """See ``Backend.open``."""
-        source = f"{bundle.source}: {graph_member(execution.precision)}"
-        return cls(read_graph(bundle, execution.precision), source, execution)
 
     def __init__(self, graph: bytes, source: str, execution: Execution) -> None:
         onnxruntime = load_onnxruntime()

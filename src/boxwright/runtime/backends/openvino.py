@@ -8,12 +8,10 @@ from typing import Any, List, Sequence
 
 import numpy as np
 
-from ..bundle import Bundle
 from ..detections import Detections
 from ..errors import ArchiveError
 from ..execution import PRECISIONS, Execution
-from .base import Backend
-from .graph import OUTPUTS, cannot_run, detections_of_padded, graph_member, read_graph, require_signature
+from .graph import OUTPUTS, GraphBackend, cannot_run, detections_of_padded, require_signature
 
 __all__ = ["OpenVinoBackend", "load_core"]
 
@@ -38,36 +36,20 @@ def _only_core() -> Any:
     return openvino.Core()
 
 
-class OpenVinoBackend(Backend):
-    """Detects with an exported graph, fp32 or quantised, on the CPU.
+class OpenVinoBackend(GraphBackend):
+    """See ``GraphBackend``.
+
+    With ``bf16`` the networks multiply in it; OpenVINO leaves what is done to boxes in fp32. With ``int8`` so does what
+    was not quantised, where the processor has bf16.
 
     Args:
-        graph: an ONNX file, or the XML of OpenVINO's own format.
-        source: where it is from, for errors.
-        execution: how it runs. ``bf16`` multiplies in it, in the networks; OpenVINO leaves what is done to boxes in
-            fp32. With ``int8``, for quantised graphs, so is what was not quantised, where the processor has bf16.
-        weights: the other half of OpenVINO's own format.
-
-    Raises:
-        ArchiveError: OpenVINO cannot read it, or it is not a graph of ``export_onnx``.
+        weights: for a ``graph`` in OpenVINO's own format (XML), its other half.
     """
 
     name = "openvino"
     package = "openvino"
     extra = "boxwright[openvino]"
     precisions = PRECISIONS
-    any_device = False
-
-    @staticmethod
-    def member(precision: str) -> str:
-        """See ``Backend.member``."""
-        return graph_member(precision)
-
-    @classmethod
-    def open(cls, bundle: Bundle, execution: Execution) -> OpenVinoBackend:
-        """See ``Backend.open``."""
-        source = f"{bundle.source}: {graph_member(execution.precision)}"
-        return cls(read_graph(bundle, execution.precision), source, execution)
 
     def __init__(self, graph: bytes, source: str, execution: Execution, weights: bytes = b"") -> None:
         core = load_core()

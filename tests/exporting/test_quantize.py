@@ -1,8 +1,8 @@
 import onnx
 import pytest
 
-from boxwright.export.onnx import export_onnx
-from boxwright.export.quantize import quantize
+from boxwright.exporting.onnx import export_onnx
+from boxwright.exporting.quantize import quantize
 from boxwright.runtime.backends.graph import EXACT
 from support.networks import canvases, graph_backends, opinionated, spec_of
 

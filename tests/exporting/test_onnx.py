@@ -3,7 +3,7 @@ import onnx
 import pytest
 import torch
 
-from boxwright.export.onnx import export_onnx
+from boxwright.exporting.onnx import export_onnx
 from boxwright.models import CATALOGUE
 from boxwright.models.onnx_graph import PREFIX
 from boxwright.parity.agreement import agreement
