@@ -21,7 +21,7 @@ LONGEST_FIRST = (
     "cli/test_commands.py",
     "runtime/test_backends.py",
     "training/test_tracking.py",
-    "tracking/test_tracker.py",
+    "tracking/test_loggers.py",
     "archiving/test_adoption.py",
     "integration/test_torchserve.py",
     "integration/test_bare_install.py",
@@ -38,8 +38,9 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # beside other workers: threads of torc
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put the longest files first; within a file the order stays."""
-    places = {name: number for number, name in enumerate(LONGEST_FIRST)}
-    items.sort(key=lambda item: places.get(item.path.relative_to(REPOSITORY / "tests").as_posix(), len(places)))
+    places = {REPOSITORY / "tests" / name: number for number, name in enumerate(LONGEST_FIRST)}
+    assert all(path.is_file() for path in places), f"LONGEST_FIRST names files that do not exist: {LONGEST_FIRST}"
+    items.sort(key=lambda item: places.get(item.path, len(places)))
 
 
 @pytest.fixture(scope="session")

@@ -122,7 +122,7 @@ WRONG = [
     (["predict", "{mar}", "nothing.jpg"], "'nothing.jpg' cannot be read"),
     (["predict", "{mar}", "text.txt"], "not a JPEG, PNG, WebP or BMP"),
     (["predict", "text.txt", "text.txt"], "text.txt: not a readable archive"),
-    (["train", "--data", "{data}", "--weights", "text.txt", "--out", "runs"], "'text.txt' are no torch file"),
+    (["train", "--data", "{data}", "--weights", "text.txt", "--out", "runs"], "'text.txt': not a torch file"),
     (["predict", "{mar}", "."], "no pictures"),
     (["predict", "{mar}", "text.txt", "--threshold", "7"], "'--threshold'"),
     (["predict", "{mar}", "text.txt", "--device", "cuda:9"], "cuda:9"),
