@@ -23,7 +23,8 @@ def keep_freed_memory() -> bool:
         Whether the C library took the settings; False, and no effect, where it is not glibc.
     """
     settings = ((_M_MMAP_MAX, 0), (_M_TRIM_THRESHOLD, 2**31 - 1), (_M_TOP_PAD, 64 * 1024**2))
-    return all([_call("mallopt", option, value) for option, value in settings])
+    taken = [_call("mallopt", option, value) for option, value in settings]
+    return all(taken)
 
 
 def return_freed_memory() -> bool:

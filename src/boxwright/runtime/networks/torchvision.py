@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable, Dict, List, Optional, Tuple
+from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +11,7 @@ from torchvision.models.detection.image_list import ImageList
 from ..detections import Detections
 from ..spec import InputSpec, ModelSpec
 
-__all__ = ["DETECTIONS_PER_PICTURE", "SCORE_FLOOR", "builder", "detections_from_outputs"]
+__all__ = ["DETECTIONS_PER_PICTURE", "SCORE_FLOOR", "builder", "detections_from_output", "detections_from_outputs"]
 
 # torchvision cuts at 0.05 or higher. The F2 curve needs what lies below it: early in training the best
 # threshold often does.
@@ -72,13 +72,15 @@ def builder(build: Callable[..., nn.Module], **options: Any) -> Callable[[ModelS
     return build_for
 
 
+def detections_from_output(output: Mapping[str, Tensor]) -> Detections:
+    """One picture's answer of a torchvision detector, in canvas pixels; labels 1..K become class indices 0..K-1."""
+    return Detections(
+        output["boxes"].float().cpu().numpy(),
+        output["scores"].float().cpu().numpy(),
+        output["labels"].cpu().numpy() - 1,
+    )
+
+
 def detections_from_outputs(outputs: List[Dict[str, Tensor]]) -> List[Detections]:
-    """A torchvision detector's answer to a batch, in canvas pixels; labels 1..K become class indices 0..K-1."""
-    return [
-        Detections(
-            output["boxes"].float().cpu().numpy(),
-            output["scores"].float().cpu().numpy(),
-            output["labels"].cpu().numpy() - 1,
-        )
-        for output in outputs
-    ]
+    """The answer to a batch; see ``detections_from_output``."""
+    return [detections_from_output(output) for output in outputs]
