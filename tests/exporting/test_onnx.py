@@ -6,10 +6,10 @@ import torch
 from boxwright.exporting.onnx import export_onnx
 from boxwright.models import CATALOGUE
 from boxwright.models.onnx_graph import PREFIX
-from boxwright.parity.agreement import agreement
 from boxwright.runtime.backends.graph import INPUT, OUTPUTS
 from boxwright.runtime.backends.openvino import load_core
 from boxwright.runtime.networks.torchvision import detections_from_output
+from support.agreement import agreement
 from support.networks import canvases, graph_backends, opinionated, spec_of
 
 SIDE = 128

@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
 
-from boxwright.parity.agreement import TOLERANCES, Agreement, agreement, compare_picture, compare_pictures
+from boxwright.parity.agreement import TOLERANCES, Agreement, compare_picture, compare_pictures
 from boxwright.runtime import Detections
+from support.agreement import agreement
 
 THRESHOLDS = np.array([0.5, 0.2])
 BOXES = [[0, 0, 10, 10], [50, 50, 90, 90], [200, 0, 260, 40]]

@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from boxwright.inputs import Predictor
-from boxwright.parity.agreement import agreement
 from boxwright.runtime import ArchiveError, ConfigError, Execution, MissingDependency, open_backend, open_bundle
 from boxwright.runtime.backends import BACKENDS, settle, usable_executions
 from boxwright.runtime.backends.graph import ONNX
 from boxwright.runtime.backends.onnxruntime import OnnxRuntimeBackend
+from support.agreement import agreement
 
 
 @pytest.fixture(scope="module")

@@ -27,8 +27,6 @@ _SETTINGS: dict[str, Any] = {
     "name": "demo",
     "wandb": "off",
 }
-_TIMEOUT_SECONDS = 60
-_MOST_BYTES = 1024**2
 
 _NEXT_STEPS = """
 Now your own folder, exported from Roboflow as COCO:
@@ -73,17 +71,17 @@ def run_demo(out: Path, say: Callable[[str], object], sizes: dict[str, int] | No
         raise boxwright.ServingError("The demo was interrupted.", "Start it again.")
     say("3/6 Measuring on the test split, which training has not seen")
     figures = boxwright.evaluate(run.folder, data, "test").figures
-    used = measured_at(run.spec.operating_point, run.spec.class_names)
+    names = run.spec.class_names
+    used = measured_at(run.spec.operating_point, names)
     say(f"    mAP {figures.map:.4f}, mAP50 {figures.map_50:.4f}, F2 {figures.f2:.4f} {used}")
     say("4/6 Packing")
     mar = boxwright.archive(run.folder, store=out / "model-store")
     say(f"    {mar}")
     say("5/6 Serving it and asking")
     picture = _picture_with_objects(data, run.spec)
-    answer = _ask(mar, picture, say)
+    detections = _ask(mar, picture, names, say)
     say(f"6/6 Drawing the answer: {out / 'answer.png'}")
-    detections = _detections(answer, run.spec)
-    draw_detections(decode(picture), detections, run.spec.class_names).save(out / "answer.png")
+    draw_detections(decode(picture), detections, names).save(out / "answer.png")
     say(_NEXT_STEPS)
 
 
@@ -94,25 +92,18 @@ def _picture_with_objects(data: Path, spec: ModelSpec) -> Path:
     return max(read_split(data, "test", spec.classes).pictures, key=lambda record: len(record.labels)).path
 
 
-def _ask(mar: Path, picture: Path, say: Callable[[str], object]) -> list[dict[str, Any]]:
-    from boxwright.inputs.http import open_http
+def _ask(mar: Path, picture: Path, names: tuple[str, ...], say: Callable[[str], object]) -> Detections:
+    """Serve an archive, post a picture, and print the answer."""
+    from boxwright.parity.clients import Refusal, open_client
     from boxwright.serving.engine import load_models
     from boxwright.serving.server import background_server
 
-    with background_server(load_models([mar])) as base, open_http(_MOST_BYTES) as http:
+    with background_server(load_models([mar])) as base:
         url = f"{base}/predictions/{mar.stem}"
         say(f"    curl -T {shlex.quote(str(picture))} {url}")
-        text = http.request("PUT", url, _TIMEOUT_SECONDS, picture.read_bytes()).body.decode()
-    say(text)
-    answer: list[dict[str, Any]] = json.loads(text)
-    return answer
-
-
-def _detections(answer: list[dict[str, Any]], spec: ModelSpec) -> Detections:
-    """The endpoint's answer as detections: each item has one class name and ``score``."""
-    import numpy as np
-
-    pairs = [(name, box) for item in answer for name, box in item.items() if name != "score"]
-    labels = [spec.class_names.index(name) for name, _ in pairs]
-    boxes = np.array([box for _, box in pairs], dtype=np.float32).reshape(-1, 4)
-    return boxwright.Detections(boxes, np.array([item["score"] for item in answer]), np.array(labels))
+        with open_client(url, mar.stem, names) as client:
+            answer = client.ask(picture.read_bytes())
+    if isinstance(answer, Refusal):
+        raise boxwright.ServingError(f"{url} answered {answer.status}: {answer.message}", "Start it again.")
+    say(json.dumps(answer.detections.to_answer(names), indent=2))
+    return answer.detections

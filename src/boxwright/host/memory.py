@@ -22,14 +22,8 @@ def keep_freed_memory() -> bool:
     Returns:
         Whether the C library took the settings; False, and no effect, where it is not glibc.
     """
-    if not sys.platform.startswith("linux"):
-        return False
-    try:
-        mallopt = ctypes.CDLL("libc.so.6").mallopt
-    except (OSError, AttributeError):
-        return False
     settings = ((_M_MMAP_MAX, 0), (_M_TRIM_THRESHOLD, 2**31 - 1), (_M_TOP_PAD, 64 * 1024**2))
-    taken = [bool(mallopt(option, value)) for option, value in settings]
+    taken = [_call("mallopt", option, value) for option, value in settings]
     return all(taken)
 
 
@@ -39,9 +33,13 @@ def return_freed_memory() -> bool:
     Returns:
         Whether anything was given back; False where the C library is not glibc.
     """
+    return _call("malloc_trim", 0)
+
+
+def _call(function: str, *arguments: int) -> bool:
     if not sys.platform.startswith("linux"):
         return False
     try:
-        return bool(ctypes.CDLL("libc.so.6").malloc_trim(0))
+        return bool(getattr(ctypes.CDLL("libc.so.6"), function)(*arguments))
     except (OSError, AttributeError):
         return False

@@ -20,7 +20,6 @@ __all__ = [
     "Agreement",
     "PictureDifference",
     "Tolerance",
-    "agreement",
     "compare_picture",
     "compare_pictures",
 ]
@@ -206,12 +205,6 @@ def _apart(one: float | None, other: float | None) -> float:
 
 def _shown(figure: float | None) -> str:
     return "none" if figure is None else f"{figure:.4f}"
-
-
-def agreement(expected: Sequence[Detections], detections: Sequence[Detections]) -> Agreement:
-    """Compare picture by picture, from ``LEAST_SCORE`` on; see ``compare_pictures``."""
-    names = list(map(str, range(len(expected))))
-    return Agreement(pictures=compare_pictures(names, expected, detections, LEAST_SCORE))
 
 
 def compare_pictures(

@@ -1,5 +1,5 @@
 """Export, archive, serve and check, in one step."""
 
-from .releasing import Release, ReleaseOptions, archive, check_archive, release
+from .releasing import Release, ReleaseOptions, archive, release
 
-__all__ = ["Release", "ReleaseOptions", "archive", "check_archive", "release"]
+__all__ = ["Release", "ReleaseOptions", "archive", "release"]

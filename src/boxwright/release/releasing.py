@@ -19,7 +19,7 @@ from boxwright.serving.app import MAX_BODY
 from boxwright.serving.engine import load_model
 from boxwright.serving.server import background_server
 
-__all__ = ["Release", "ReleaseOptions", "archive", "check_archive", "release"]
+__all__ = ["Release", "ReleaseOptions", "archive", "release"]
 
 _LARGEST = MAX_BODY * 3 // 4 - 1024  # what the server accepts, in base64 as well
 
@@ -119,11 +119,6 @@ def release(run: str | Path, options: ReleaseOptions, progress: Progress | None 
             report = _check(staged, reference, execution, advance)
             report.require()
     return Release(Path(options.store) / f"{name}.mar", spec, report)
-
-
-def check_archive(mar: Path, run: Path, data: Path | None = None, advance: Advance | None = None) -> GateReport:
-    """Serve an archive on loopback and compare its answers with what its run found on validation."""
-    return _check(open_bundle(mar), Reference.of(run, data), Execution(), advance)
 
 
 def _check(archive: Bundle, reference: Reference, execution: Execution, advance: Advance | None) -> GateReport:
