@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import signal
 import socket
 import subprocess
@@ -14,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from boxwright.data import draw_demo_data
+from support.command_line import boxwright
 
 README = Path(__file__).parents[1] / "README.md"
 BLOCKS = re.findall(r"^```(bash|python)\n(.*?)^```", README.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
@@ -30,7 +32,7 @@ def place(tmp_path_factory):
 
 def environment():
     programs = Path(sys.executable).parent
-    return {**os.environ, "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}", "WANDB_MODE": "offline"}
+    return {**os.environ, "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}"}
 
 
 def run(command, place):
@@ -60,7 +62,8 @@ def test_the_readme_has_commands_to_run():
     assert kinds.count("python") >= 1
 
 
-def test_every_command_does_what_it_says(place):
+def test_every_command_does_what_it_says(place, monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "offline")
     servers = []
     with socket.socket() as probe:  # the README's port must be free, or another server would answer
         probe.bind(("127.0.0.1", 8080))
@@ -78,6 +81,10 @@ def test_every_command_does_what_it_says(place):
                     continue
                 if line.startswith("boxwright train"):
                     line += " --epochs 2"  # two are enough for this test
+                if line.startswith("boxwright "):
+                    done = boxwright(*shlex.split(line)[1:], cwd=place)
+                    assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"
+                    continue
                 output = run(["bash", "-c", line], place)
                 if line.startswith("curl"):
                     assert output.startswith("["), output
