@@ -24,7 +24,7 @@ BLOCKS = re.findall(r"^```(bash|python)\n(.*?)^```", README.read_text(encoding="
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
     folder = tmp_path_factory.mktemp("readme")
-    draw_demo_data(folder / "my-folder", sizes={"train": 8, "valid": 2, "test": 2})
+    draw_demo_data(folder / "my-folder", sizes={"train": 4, "valid": 2, "test": 2})
     picture = next((folder / "my-folder" / "test").glob("*.jpg"))
     (folder / "picture.jpg").write_bytes(picture.read_bytes())
     return folder
