@@ -85,7 +85,7 @@ def adopt(
         old: a ``.mar`` of torch-model-archiver with a state dict and ``index_to_name.json``.
         model: catalogue key of its architecture.
         name: of the model; the old archive's by default.
-        version: likewise.
+        version: of the model; the old archive's by default.
         image_size: canvas (height, width), pixels; the architecture's default canvas by default.
         threshold: lowest reported score; 0.5 by default, that of TorchServe's own object detector.
         classes: a file to read the classes from instead: a text with one a line, or JSON like ``index_to_name.json``.
@@ -269,7 +269,7 @@ def classes_of_map(document: Any, labels: int, source: str) -> tuple[tuple[Class
         read.
 
     Raises:
-        ArchiveError: it is no map, or it cannot be told which name belongs to which label.
+        ArchiveError: it is not a map, or it cannot be told which name belongs to which label.
     """
     names = _names_by_number(document, source)
     numbers = sorted(names)

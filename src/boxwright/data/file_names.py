@@ -16,7 +16,7 @@ _COPIES = (re.compile(r"(?P<source>.+)\.rf\.[0-9A-Za-z_-]+\.[^.]+"),)  # Roboflo
 
 
 def copied_from(file_name: str) -> str | None:
-    """Name of the source picture that a tool made this copy of (Roboflow: ``NAME.rf.HASH.jpg``); None if it is none."""
+    """Name of the source picture that a tool made this copy of (Roboflow: ``NAME.rf.HASH.jpg``), or None."""
     return next((match["source"] for pattern in _COPIES if (match := pattern.fullmatch(file_name))), None)
 
 

@@ -94,7 +94,7 @@ class OperatingPoint:
         by_class: whether ``per_class`` is used; a class without an entry has ``threshold``.
 
     Raises:
-        ConfigError: a threshold outside [0, 1], an interval that is none, or a value of the wrong type.
+        ConfigError: a threshold outside [0, 1], something that is not an interval, or a value of the wrong type.
     """
 
     threshold: float = DEFAULT_THRESHOLD
