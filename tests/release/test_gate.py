@@ -14,7 +14,9 @@ from boxwright.evaluation.evaluate import detect_split
 from boxwright.evaluation.operating import measured_spec
 from boxwright.evaluation.results import RESULTS, SplitResults
 from boxwright.metrics.objective import Objective
-from boxwright.release import ReleaseOptions, check_archive, release
+from boxwright.parity.reference import Reference
+from boxwright.release import ReleaseOptions, release
+from boxwright.release.releasing import check_archive
 from boxwright.runtime import (
     ArchiveError,
     DataError,
@@ -136,7 +138,7 @@ def test_exif_alone_is_caught_by_the_probes_alone(small, demo_data, tmp_path, pl
     """Its pictures carry no orientation, so that the validation figures cannot tell."""
     mar = boxwright.archive(small, store=tmp_path, precisions=())
     plant("EXIF ignored")
-    report = check_archive(mar, small, demo_data)
+    report = check_archive(open_bundle(mar), Reference.of(small, demo_data))
     assert [sentence.split(":")[0] for sentence in report.failures] == ["Probes"]
     differing = {one.name.split(" ", 1)[1] for one in report.probes if one.wrong}
     assert differing == {f"as PNG with EXIF orientation {turn}" for turn in range(2, 9)}

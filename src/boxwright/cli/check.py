@@ -45,7 +45,7 @@ def check(
     """Check a data set: everything wrong with it, at once. Exit code 1 if there are errors."""
     require_file_names(json=json_file, html=html, sheet=sheet)
     if fix:
-        from boxwright.data.new_folder import require_new_folder
+        from boxwright.host.files import require_new_folder
 
         require_new_folder(fix, data)
     if show_augmented:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from boxwright.host.files import new_folder, require_new_folder
 from boxwright.runtime import DataError
 from boxwright.runtime.picture import SIDEWAYS
 
@@ -19,7 +20,6 @@ from .checks.scan import PictureFacts
 from .documents import ANNOTATIONS, Box, Document, Entry, clip
 from .file_names import stays_inside
 from .findings import Finding
-from .new_folder import new_folder, require_new_folder
 
 __all__ = ["REPAIRS", "repair", "turn_box", "turn_polygons"]
 

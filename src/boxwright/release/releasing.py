@@ -19,7 +19,7 @@ from boxwright.serving.app import MAX_BODY
 from boxwright.serving.engine import load_model
 from boxwright.serving.server import background_server
 
-__all__ = ["Release", "ReleaseOptions", "archive", "release"]
+__all__ = ["Release", "ReleaseOptions", "archive", "check_archive", "release"]
 
 _LARGEST = MAX_BODY * 3 // 4 - 1024  # what the server accepts, in base64 as well
 
@@ -116,12 +116,19 @@ def release(run: str | Path, options: ReleaseOptions, progress: Progress | None 
         report = None
         if options.gate and reference:
             advance = None if progress is None else partial(progress, "gate")
-            report = _check(staged, reference, execution, advance)
+            report = check_archive(staged, reference, execution, advance)
             report.require()
     return Release(Path(options.store) / f"{name}.mar", spec, report)
 
 
-def _check(archive: Bundle, reference: Reference, execution: Execution, advance: Advance | None) -> GateReport:
+def check_archive(
+    archive: Bundle, reference: Reference, execution: Execution = Execution(), advance: Advance | None = None
+) -> GateReport:
+    """Serve an archive on loopback and compare its answers with what its run found on validation.
+
+    Raises:
+        OutOfTolerance: it cannot be served.
+    """
     spec = archive.spec
     try:
         with background_server({spec.name: load_model(Path(archive.source), archive, execution)}) as base:

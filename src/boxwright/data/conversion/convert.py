@@ -15,7 +15,7 @@ from pathlib import Path, PureWindowsPath
 from typing import Any
 
 from boxwright.data.documents import ANNOTATIONS
-from boxwright.data.new_folder import new_folder, require_new_folder
+from boxwright.host.files import new_folder, require_new_folder
 from boxwright.runtime import ConfigError, DataError
 
 from .coco import read_coco
