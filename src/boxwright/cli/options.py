@@ -47,7 +47,7 @@ ThresholdOption = Annotated[
 DeviceOption = Annotated[str, typer.Option(help="cpu or cuda:0.")]
 BackendOption = Annotated[
     str,
-    typer.Option("--backend", help="onnxruntime, openvino, torch or torch-compile; auto: the fastest proved equal."),
+    typer.Option("--backend", help="onnxruntime, openvino, torch or torch-compile; auto: one that was proved equal."),
 ]
 PrecisionOption = Annotated[str, typer.Option("--precision", help="fp32, bf16 or int8; auto: with --backend.")]
 

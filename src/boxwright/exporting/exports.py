@@ -16,7 +16,16 @@ from boxwright.data import read_split
 from boxwright.host.machine import cores
 from boxwright.parity.proof import Proof, prove
 from boxwright.parity.reference import Reference
-from boxwright.runtime import BACKENDS, Bundle, ConfigError, Execution, ModelSpec, PicturePredictor, preprocess
+from boxwright.runtime import (
+    BACKENDS,
+    PRECISIONS,
+    Bundle,
+    ConfigError,
+    Execution,
+    ModelSpec,
+    PicturePredictor,
+    preprocess,
+)
 from boxwright.runtime.backends.graph import ONNX, ONNX_INT8
 from boxwright.runtime.bundle import WEIGHTS
 
@@ -27,8 +36,6 @@ CALIBRATION_PICTURES = 64
 
 Progress = Callable[[str, int, int], object]
 """Called with what is being done, how much is done, and how much there is."""
-
-_PROVED = {"fp32": ("onnxruntime", "openvino"), "bf16": ("openvino", "torch"), "int8": ("onnxruntime", "openvino")}
 
 
 @dataclass(frozen=True)
@@ -59,10 +66,10 @@ def executions_of(precisions: Sequence[str]) -> tuple[Execution, ...]:
     """
     executions: list[Execution] = []
     for precision in precisions:
-        if precision not in _PROVED:
-            raise ConfigError(f"Precision {precision!r} is unknown.", f"Use {', '.join(_PROVED)}.")
-        installed = (name for name in _PROVED[precision] if find_spec(BACKENDS[name].package) is not None)
-        executions += [Execution(name, precision) for name in installed]
+        if precision not in PRECISIONS:
+            raise ConfigError(f"Precision {precision!r} is unknown.", f"Use {', '.join(PRECISIONS)}.")
+        proved = (one for one in BACKENDS.values() if precision in one.proved and find_spec(one.package) is not None)
+        executions += [Execution(one.name, precision) for one in proved]
     return tuple(dict.fromkeys(executions))
 
 

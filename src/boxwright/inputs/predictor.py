@@ -40,9 +40,8 @@ class Predictor(PicturePredictor):
     Args:
         source: a run folder, a ``.mar`` archive, an unpacked archive, or an opened ``Bundle``.
         threshold: lowest reported score, in [0, 1]; the model's own operating point by default.
-        backend: what runs the network: ``onnxruntime``, ``openvino``, ``torch`` or ``torch-compile``; ``auto`` takes
-            the first of them that was proved equal to the trained model and can run here.
-        precision: ``fp32``, ``bf16`` or ``int8``; ``auto`` takes the first that was proved.
+        backend: a key of ``BACKENDS``; ``auto`` takes the first that was proved and can run here.
+        precision: one of ``PRECISIONS``; ``auto`` takes the first that was proved.
         device: a torch device.
         threads: processors that one picture may use; all by default.
 

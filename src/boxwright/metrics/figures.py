@@ -5,7 +5,7 @@ the ``measured`` part of ``spec.json``. The tables below say where else it appea
 
 - a row of ``HEADLINE``: with its title in the table of ``evaluate`` and in the report's cards;
 - a name in ``LOGGED``: after each epoch of a training in ``metrics.jsonl`` and every tracker;
-- a name in ``REPORTED``: among the figures that ``evaluate --endpoint`` and the gate compare.
+- a name in ``REPORTED``: among the figures that ``evaluate --endpoint`` shows.
 
 A figure with an interval also needs an entry in ``bootstrap.bootstrap_figures``; ``compare`` then compares it too.
 """

@@ -20,7 +20,7 @@ MAX_BODY = 32 * 1024**2
 """Largest accepted request body in bytes."""
 
 _PROTOCOLS = (v2.PROTOCOL, torchserve.PROTOCOL)
-"""Errors have the shape of the first whose prefix the path has."""
+"""Errors have the shape of the first whose prefix the path has; the last one's is empty."""
 
 _NO_CACHE = {
     "Cache-Control": "no-cache; no-store, must-revalidate, private",

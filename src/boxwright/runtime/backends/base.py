@@ -25,6 +25,8 @@ class Backend(ABC):
     """What to install for it."""
     precisions: ClassVar[Tuple[str, ...]]
     """Those that it runs in."""
+    proved: ClassVar[Tuple[str, ...]]
+    """Of these, those in which ``boxwright archive`` proves it; the trained network needs no proof in fp32."""
     any_device: ClassVar[bool]
     """Whether it runs on any torch device, or on the CPU alone."""
 

@@ -23,7 +23,6 @@ __all__ = [
     "GraphBackend",
     "cannot_run",
     "detections_of_padded",
-    "graph_member",
     "require_signature",
 ]
 
@@ -47,11 +46,6 @@ EXACT = "exact/"
 _EXTERNAL_DATA = re.compile(rb"(?:\x08|\x88\x80*\x00)location")
 
 
-def graph_member(precision: str) -> str:
-    """The member that runs in a precision."""
-    return ONNX_INT8 if precision == "int8" else ONNX
-
-
 class GraphBackend(Backend):
     """Detects with an exported graph, fp32 or quantised, on the CPU.
 
@@ -72,12 +66,12 @@ class GraphBackend(Backend):
     @staticmethod
     def member(precision: str) -> str:
         """See ``Backend.member``."""
-        return graph_member(precision)
+        return ONNX_INT8 if precision == "int8" else ONNX
 
     @classmethod
     def open(cls, bundle: Bundle, execution: Execution) -> GraphBackend:
         """See ``Backend.open``; a graph that reads files outside the archive is refused."""
-        member = graph_member(execution.precision)
+        member = cls.member(execution.precision)
         source, graph = f"{bundle.source}: {member}", bundle.read(member)
         if b"location" in graph and _EXTERNAL_DATA.search(graph):
             raise ArchiveError(f"{source}: reads files outside the archive.", "Do not use it.")

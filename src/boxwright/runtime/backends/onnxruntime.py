@@ -33,7 +33,7 @@ class OnnxRuntimeBackend(GraphBackend):
     name = "onnxruntime"
     package = "onnxruntime"
     extra = "boxwright"
-    precisions = ("fp32", "int8")
+    precisions = proved = ("fp32", "int8")
 
     def __init__(self, graph: bytes, source: str, execution: Execution) -> None:
         onnxruntime = load_onnxruntime()

@@ -49,7 +49,7 @@ class OpenVinoBackend(GraphBackend):
     name = "openvino"
     package = "openvino"
     extra = "boxwright[openvino]"
-    precisions = PRECISIONS
+    precisions = proved = PRECISIONS
 
     def __init__(self, graph: bytes, source: str, execution: Execution, weights: bytes = b"") -> None:
         core = load_core()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from typing import TYPE_CHECKING, List
+from typing import TYPE_CHECKING, ClassVar, List, Tuple
 
 import numpy as np
 
@@ -38,6 +38,7 @@ class TorchBackend(Backend):
     package = "torch"
     extra = "boxwright[train]"
     precisions = ("fp32", "bf16")
+    proved: ClassVar[Tuple[str, ...]] = ("bf16",)
     any_device = True
 
     @staticmethod
@@ -83,6 +84,7 @@ class CompiledTorchBackend(TorchBackend):
     """The same, the backbone compiled to kernels of its own, which takes minutes at the first picture."""
 
     name = "torch-compile"
+    proved = ()
 
     def __init__(self, bundle: Bundle, execution: Execution) -> None:
         super().__init__(bundle, execution)
