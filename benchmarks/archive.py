@@ -43,8 +43,9 @@ def archived(run: Path, data: Path, source: Path) -> float:
             [*command, *OPTIONS], env={**os.environ, "PYTHONPATH": str(source)}, capture_output=True, text=True
         )
         took = time.perf_counter() - started
-    if done.returncode:
+    if done.returncode not in (0, 1):  # 1: refused, after all the work was done
         sys.exit(f"{source}: {done.stderr}")
+    print(f"{took:.1f} s, {'released' if done.returncode == 0 else 'refused by the gate'}", flush=True)
     return took
 
 
