@@ -18,7 +18,7 @@ from boxwright.runtime.backends import candidates, usable_executions
 
 from .store import best_run, execution_of, read_entry
 
-__all__ = ["Choice", "choose_execution"]
+__all__ = ["Choice", "choose_execution", "stored_execution"]
 
 _ROUNDS = 3
 _SECONDS = 0.1  # a slow network is timed once: the start of a server waits for these runs
