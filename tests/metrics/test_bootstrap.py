@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from boxwright.metrics import GroundTruth, average_precision, match_detections
 from boxwright.metrics.bootstrap import bootstrap_fbeta, bootstrap_map, intervals, resample_counts
 from boxwright.metrics.fbeta import class_fbeta_at, fbeta_at
-from boxwright.metrics.figures import figures_of
+from boxwright.metrics.figures import HEADLINE, figures_of
 from boxwright.runtime import Detections
 from support.scenes import CLASSES, scenes
 from support.simulation import World, repeated
@@ -168,3 +168,8 @@ def test_a_class_of_one_picture_has_no_interval():
     measured = intervals(match_detections(truths, detections, 2), 0.1, 50)
     assert measured.by_class["map"][0] is not None
     assert measured.by_class["map"][1] is None
+
+
+def test_every_figure_that_comes_first_has_an_interval():
+    matches = World().draw(20, seed=0)
+    assert intervals(matches, THRESHOLDS, resamples=20).figures.keys() == HEADLINE.keys()
