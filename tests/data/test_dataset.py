@@ -11,7 +11,8 @@ from boxwright.data import read_folder
 from boxwright.data.augment import RECIPES, Augmentation
 from boxwright.data.cache import content_digests, disk_cache, ram_cache
 from boxwright.data.dataset import PictureDataset, collate
-from boxwright.data.workers import BatchMemory, LoaderContext, ready_worker
+from boxwright.data.workers import BatchMemory
+from boxwright.host.processes import WorkerContext, ready_worker
 from boxwright.runtime import InputSpec
 from support.broken import document, write_data
 
@@ -71,7 +72,7 @@ def test_the_global_random_state_is_left_alone():
 
 def epochs(dataset, workers):
     """Batches of epochs 0, 0, 1 out of one loader, its processes kept."""
-    context = LoaderContext() if workers else None
+    context = WorkerContext() if workers else None
     loader = DataLoader(
         dataset,
         3,

@@ -32,7 +32,8 @@ import sys
 from pathlib import Path
 from torch.utils.data import DataLoader
 from boxwright.data.dataset import PictureDataset, collate
-from boxwright.data.workers import BatchMemory, LoaderContext, ready_worker, start_server
+from boxwright.data.workers import BatchMemory
+from boxwright.host.processes import WorkerContext, ready_worker, start_server
 start_server()
 from boxwright.data import read_folder
 from boxwright.runtime import InputSpec
@@ -44,7 +45,7 @@ memory = BatchMemory(2, 4, (4, 3, 96, 96))
 def loader(kind=PictureDataset):
     dataset = kind(split, InputSpec(96, 96), memory=memory)
     return DataLoader(dataset, 4, num_workers=2, collate_fn=collate, persistent_workers=True, timeout=60,
-                      worker_init_fn=ready_worker, multiprocessing_context=LoaderContext())
+                      worker_init_fn=ready_worker, multiprocessing_context=WorkerContext())
 """
 
 UNGUARDED = """

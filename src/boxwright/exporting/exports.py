@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import cache, partial
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from boxwright.data import read_split
 from boxwright.host.machine import cores
+from boxwright.host.processes import WorkerContext, ready_worker
 from boxwright.parity.proof import Proof, prove
 from boxwright.parity.reference import Reference
 from boxwright.runtime import (
@@ -22,14 +25,13 @@ from boxwright.runtime import (
     Bundle,
     ConfigError,
     Execution,
-    ModelSpec,
     PicturePredictor,
+    open_bundle,
     preprocess,
 )
 from boxwright.runtime.backends.graph import ONNX, ONNX_INT8
-from boxwright.runtime.bundle import WEIGHTS
 
-__all__ = ["CALIBRATION_PICTURES", "Exports", "Progress", "executions_of", "graphs", "make_exports"]
+__all__ = ["CALIBRATION_PICTURES", "Exports", "Progress", "executions_of", "graph_files", "make_exports"]
 
 CALIBRATION_PICTURES = 64
 """Of the training split, spread over it, that the ranges of INT8 are taken from."""
@@ -91,19 +93,28 @@ def make_exports(
         DataError: the training pictures, which INT8 is calibrated on, are not there.
         OutOfTolerance: an execution gives other figures than the trained model.
     """
-    wanted = {BACKENDS[one.backend].member(one.precision) for one in executions} - {WEIGHTS}
-    members = graphs(reference.bundle, wanted, reference.data, progress)
-    bundle = reference.bundle.with_members(members)
+    bundle, members = reference.bundle, {one: BACKENDS[one.backend].member(one.precision) for one in executions}
     # as many run at the same time as there are processors, and share these: one that has them all would wait longer
     threads = max(1, cores() // len(executions))
-    with _torch_threads_kept():
-        predictors = [PicturePredictor(bundle, replace(one, threads=threads)) for one in executions]
-        advance = None if progress is None else (lambda done, total: progress("prove", done, total))
-        proofs = prove(reference, predictors, tolerance, advance)
+    advance = None if progress is None else (lambda done, total: progress("prove", done, total))
+    if progress:
+        progress("export", 0, 1)
+    with _torch_threads_kept(), graph_files(reference, members.values()) as files:
+
+        def opened(execution: Execution) -> PicturePredictor:
+            added = {member: file.result() for member, file in files.items() if member == members[execution]}
+            return PicturePredictor(bundle.with_members(added), replace(execution, threads=threads))
+
+        proofs = prove(reference, [partial(opened, one) for one in executions], tolerance, advance)
+        bundle = bundle.with_members({member: file.result() for member, file in files.items()})
     for proof in proofs:
         proof.require()
     documents = {proof.execution.variant: proof.to_document() for proof in proofs}
-    return Exports(replace(bundle, spec=replace(bundle.spec, exports=documents)), members, proofs)
+    return Exports(
+        bundle=replace(bundle, spec=replace(bundle.spec, exports=documents)),
+        members={member: bundle.fetch(member) for member in files},
+        proofs=proofs,
+    )
 
 
 @contextmanager
@@ -118,37 +129,49 @@ def _torch_threads_kept() -> Iterator[None]:
             torch.set_num_threads(threads)
 
 
-def graphs(bundle: Bundle, wanted: set[str], data: Path, progress: Progress | None) -> dict[str, bytes]:
-    """A model's ONNX files by member name; the quantised one comes with the one it was made from.
+@contextmanager
+def graph_files(reference: Reference, wanted: Iterable[str]) -> Iterator[dict[str, Future[bytes]]]:
+    """The ONNX files of a run while they are written; the quantised one comes with the one it was made from.
+
+    A process of its own writes them: PyTorch's exporter alters what a whole process has in common, and keeps one
+    processor busy while the caller can run what needs no file.
 
     Args:
-        bundle: the model.
-        wanted: members, ``model.onnx`` and ``model.int8.onnx``; without any, nothing is done.
-        data: folder with the training split, for calibration.
-        progress: for long work.
+        reference: the run.
+        wanted: members, ``model.onnx`` and ``model.int8.onnx``; of others, nothing is written.
+
+    Yields:
+        The files' content by member name.
     """
-    if not wanted:
-        return {}
+    needed = {ONNX, ONNX_INT8}.intersection(wanted)
+    files: dict[str, Future[bytes]] = {}
+    # the thread waits for the process to start, which takes seconds
+    with ProcessPoolExecutor(1, WorkerContext(), initializer=ready_worker) as process, ThreadPoolExecutor(1) as thread:
+
+        def written(write: Callable[..., bytes], *arguments: Any) -> Future[bytes]:
+            return thread.submit(lambda: process.submit(write, reference.run, *arguments).result())
+
+        if needed:
+            files[ONNX] = written(_exported)
+        if ONNX_INT8 in needed:
+            pictures = read_split(reference.data, "train", reference.spec.classes).pictures
+            chosen = np.unique(np.linspace(0, len(pictures) - 1, CALIBRATION_PICTURES).round().astype(int))
+            files[ONNX_INT8] = written(_quantized, [pictures[index].path for index in chosen])
+        yield files
+
+
+@cache  # in the process that writes, until its end
+def _exported(run: Path) -> bytes:
     from boxwright.runtime.backends.torch import load_network
 
     from .onnx import export_onnx
 
-    if progress:
-        progress("export", 0, 1)
-    with ThreadPoolExecutor(1) as pool:  # exporting leaves all processors but one idle
-        canvases = pool.submit(_calibration, bundle.spec, data) if ONNX_INT8 in wanted else None
-        files = {ONNX: export_onnx(load_network(bundle), bundle.spec)}
-    if canvases:
-        from .quantize import quantize
-
-        if progress:
-            progress("calibrate", 0, 1)
-        files[ONNX_INT8] = quantize(files[ONNX], canvases.result())
-    return files
+    bundle = open_bundle(run)
+    return export_onnx(load_network(bundle), bundle.spec)
 
 
-def _calibration(spec: ModelSpec, data: Path) -> list[np.ndarray]:
-    """Canvases uint8 [1, 3, H, W] of training pictures, evenly spread over the split."""
-    pictures = read_split(data, "train", spec.classes).pictures
-    chosen = np.unique(np.linspace(0, len(pictures) - 1, CALIBRATION_PICTURES).round().astype(int))
-    return [preprocess(pictures[index].path, spec.input)[0][None] for index in chosen]
+def _quantized(run: Path, pictures: Sequence[Path]) -> bytes:
+    from .quantize import quantize
+
+    space = open_bundle(run).spec.input
+    return quantize(_exported(run), [preprocess(picture, space)[0][None] for picture in pictures])

@@ -13,9 +13,8 @@ from boxwright.parity.reference import Reference
 from boxwright.runtime import BACKENDS, ConfigError, Execution, PicturePredictor
 from boxwright.runtime.backends import require_installed
 from boxwright.runtime.backends.openvino import OpenVinoBackend, load_core
-from boxwright.runtime.bundle import WEIGHTS
 
-from .exports import Progress, graphs
+from .exports import Progress, graph_files
 
 __all__ = ["export"]
 
@@ -65,7 +64,7 @@ def export(
     advance = None if progress is None else (lambda done, total: progress(f"prove {to}", done, total))
     with tempfile.TemporaryDirectory() as place:
         predictor = _written(reference, execution, Path(place) / out.name, progress)
-        (proof,) = prove(reference, [predictor], tolerance, advance)
+        (proof,) = prove(reference, [lambda: predictor], tolerance, advance)
         proof.require()
         for written in Path(place).iterdir():
             with replacing(out.parent / written.name) as part:
@@ -91,7 +90,10 @@ def _execution(to: str, out: Path, precision: str) -> Execution:
 def _written(reference: Reference, execution: Execution, out: Path, progress: Progress | None) -> PicturePredictor:
     """Write a file, and OpenVINO's weights beside it; run what was written, not what it was written from."""
     bundle, member = reference.bundle, BACKENDS[execution.backend].member(execution.precision)
-    content = bundle.weights if member == WEIGHTS else graphs(bundle, {member}, reference.data, progress)[member]
+    if progress:
+        progress("export", 0, 1)
+    with graph_files(reference, {member}) as files:
+        content = files[member].result() if member in files else bundle.weights
     if execution.backend != "openvino":
         out.write_bytes(content)
         return PicturePredictor(bundle.with_members({member: out.read_bytes()}), execution)

@@ -54,6 +54,7 @@ def quantize(graph: bytes, canvases: Sequence[np.ndarray]) -> bytes:
             _Canvases(canvases),
             quant_format=QuantFormat.QDQ,
             nodes_to_quantize=nodes,
+            op_types_to_quantize=[*_LAYERS, *_ABSORBED],  # whose ranges are taken
             per_channel=True,
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,

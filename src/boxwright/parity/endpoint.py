@@ -234,8 +234,8 @@ def _expected(
     measured = bundle.spec.measured.get(answered.split, {})
     if isinstance(measured.get("reported"), Mapping) and _measured_on(measured, answered):
         return measured["reported"], f"{source}"
-    predictor = PicturePredictor(bundle, Execution(device=device))
-    (local,) = detect_pictures([predictor], [folder / name for name in answered.file_names])
+    pictures = [folder / name for name in answered.file_names]
+    (local,) = detect_pictures(bundle.spec, [lambda: PicturePredictor(bundle, Execution(device=device))], pictures)
     return replace(answered, detections=local.detections), f"{source}, run here"
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -72,7 +72,7 @@ class Proof(Agreement):
 
 def prove(
     reference: Reference,
-    predictors: Sequence[PicturePredictor],
+    executions: Sequence[Callable[[], PicturePredictor]],
     tolerance: float | None = None,
     advance: Advance | None = None,
 ) -> tuple[Proof, ...]:
@@ -80,21 +80,20 @@ def prove(
 
     Args:
         reference: the run.
-        predictors: one per execution; one at least.
+        executions: see ``detect_pictures``.
         tolerance: largest accepted difference of mAP and F2; that of the precision by default. It is not
             enforced here; see ``Proof.require``.
         advance: for long work.
 
     Returns:
-        One per predictor.
+        One per execution.
 
     Raises:
         PictureError: a picture is not there or cannot be decoded.
     """
     trained, thresholds, proofs = reference.results, thresholds_of(reference.spec), []
-    every = detect_pictures(predictors, reference.pictures, advance)
-    for predictor, detected in zip(predictors, every, strict=True):
-        allowed = TOLERANCES[predictor.execution.precision]
+    for detected in detect_pictures(reference.spec, executions, reference.pictures, advance):
+        allowed = TOLERANCES[detected.execution.precision]
         allowed = replace(allowed, figures=allowed.figures if tolerance is None else tolerance)
         found = [one.filter_by_score(LEAST_SCORE - allowed.score) for one in detected.detections]
         proof = Proof(
@@ -102,7 +101,7 @@ def prove(
             figures=_figures(replace(trained, detections=detected.detections), thresholds),
             reference=_figures(trained, thresholds),
             allowed=allowed,
-            execution=predictor.execution,
+            execution=detected.execution,
             milliseconds=detected.milliseconds,
         )
         proofs.append(proof)

@@ -11,6 +11,7 @@ from boxwright.archiving.writer import require_url_names, staged_archive
 from boxwright.evaluation.operating import with_reported
 from boxwright.exporting.exports import Progress, executions_of, make_exports
 from boxwright.host.dependencies import require_train_extra
+from boxwright.host.processes import start_server
 from boxwright.parity.gate import SHUT, GateReport, check_server
 from boxwright.parity.pictures import Advance
 from boxwright.parity.reference import Reference
@@ -105,10 +106,12 @@ def release(run: str | Path, options: ReleaseOptions, progress: Progress | None 
     require_url_names(name, options.version)
     members, execution, reference = {}, Execution(), None
     if options.precisions or options.gate:
+        if options.precisions:
+            require_train_extra()
+            start_server()  # which takes seconds; the files are exported in a process of its own
         reference = Reference.of(Path(run), None if options.data is None else Path(options.data))
     if options.precisions:
         assert reference is not None, "it was read just now"
-        require_train_extra()
         exports = make_exports(reference, executions_of(options.precisions), options.tolerance, progress)
         bundle, members, execution = exports.bundle, dict(exports.members), exports.fastest
     spec = replace(with_reported(bundle.spec, Path(run)), name=name)

@@ -14,7 +14,8 @@ from boxwright.data import DataFolder, PictureRecord
 from boxwright.data.augment import Augmentation
 from boxwright.data.cache import CanvasCache, cache_place, content_digests, disk_cache, mib, ram_cache, require_calls
 from boxwright.data.dataset import PictureDataset, Sample, collate
-from boxwright.data.workers import BatchMemory, LoaderContext, ready_worker
+from boxwright.data.workers import BatchMemory
+from boxwright.host.processes import WorkerContext, ready_worker
 from boxwright.runtime import InputSpec
 
 __all__ = ["DetectionData", "EpochSampler", "Loading", "open_caches"]
@@ -156,7 +157,7 @@ class DetectionData(L.LightningDataModule):
             sampler=sampler,
             num_workers=workers,
             collate_fn=collate,
-            multiprocessing_context=LoaderContext() if workers else None,
+            multiprocessing_context=WorkerContext() if workers else None,
             prefetch_factor=_AHEAD if workers else None,
             worker_init_fn=ready_worker,  # Lightning would set its own, which imports all of Lightning
             persistent_workers=workers > 0,

@@ -18,9 +18,9 @@ from rich.console import Console
 
 from boxwright.config import CONFIG_FILE, TrainConfig, save_config
 from boxwright.data import DataFolder, fingerprint, read_folder
-from boxwright.data.workers import start_server
 from boxwright.evaluation import ground_truth_of
 from boxwright.host.console import make_console, progress
+from boxwright.host.processes import start_server
 from boxwright.metrics.objective import Objective
 from boxwright.reporting.run_report import report_run
 from boxwright.runtime import BoxwrightError, ConfigError, ContractError, DataError, ModelSpec, PictureError
