@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
-import os
+import math
 import posixpath
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
-from .file_names import stays_inside
+from boxwright.runtime.bundle import class_name_fault
+
+from .file_names import FolderNames, Found, is_file_name
 from .findings import Finding
+from .text import text_of
 
 __all__ = [
     "ANNOTATIONS",
@@ -26,14 +30,21 @@ __all__ = [
     "clip",
     "is_list_of_objects",
     "is_number",
+    "name_of",
+    "null_for_nan",
     "read_document",
+    "side_of",
     "whole",
+    "whole_id",
 ]
 
 ANNOTATIONS = "_annotations.coco.json"
 SPLITS = ("train", "valid", "test")
 LISTS = ("images", "annotations", "categories")
 _LARGEST_NUMBER = 1e12
+_LARGEST_ID = 2**63  # what COCO's tools and NumPy hold
+_MOST_CANDIDATES = 3
+_DIGITS = re.compile(r"[0-9]{1,9}", re.ASCII)
 _RESERVED = "score"  # a key of the endpoint's answer, beside the class names
 
 Entry = dict[str, Any]
@@ -46,9 +57,9 @@ class ImageEntry:
 
     Attributes:
         id: picture id.
-        file_name: relative to the split's folder, normalised.
-        width: as in the JSON, pixels; None if it is not given.
-        height: as in the JSON, pixels; None if it is not given.
+        file_name: of the file that the written name means, relative to the split's folder, normalised.
+        width: as in the JSON, pixels; None if it is not known: absent, 0, or not a number.
+        height: as in the JSON, pixels; None if it is not known.
         position: in the JSON's list.
     """
 
@@ -104,7 +115,8 @@ class Document:
         split: name of the split.
         images: entries with an id and a file name inside the split.
         annotations: entries with whole-number ids and a finite box.
-        categories: entries with a whole-number id and a printable name.
+        categories: entries with a whole-number id and a name.
+        listed: ids of all entries of ``images`` and of ``categories``, also of unusable ones.
         raw: the JSON document.
     """
 
@@ -112,6 +124,7 @@ class Document:
     images: tuple[ImageEntry, ...]
     annotations: tuple[AnnotationEntry, ...]
     categories: tuple[CategoryEntry, ...]
+    listed: Mapping[str, frozenset[int]]
     raw: Mapping[str, Any] = field(repr=False)
 
 
@@ -136,11 +149,15 @@ def read_document(path: Path, split: str, findings: list[Finding]) -> Document |
     raw = _load(path, split, findings)
     if raw is None:
         return None
+    ids = _Ids(raw)
+    if ids.texts:
+        findings.append(Finding("id-text", ids.sentence, split, path.name))
     return Document(
         split,
-        tuple(_images(raw["images"], split, findings)),
-        tuple(_annotations(raw["annotations"], _names(raw["images"]), split, findings)),
-        tuple(_categories(raw["categories"], split, findings)),
+        tuple(_images(raw["images"], ids, FolderNames(path.parent), split, findings)),
+        tuple(_annotations(raw["annotations"], ids, _names(raw["images"], ids), split, findings)),
+        tuple(_categories(raw["categories"], ids, split, findings)),
+        {key: frozenset(ids.all(raw[key])) for key in ("images", "categories")},
         raw,
     )
 
@@ -148,7 +165,7 @@ def read_document(path: Path, split: str, findings: list[Finding]) -> Document |
 def _load(path: Path, split: str, findings: list[Finding]) -> Entry | None:
     """The JSON document, if it has the three lists."""
     try:
-        document = json.loads(path.read_text(encoding="utf-8-sig"))
+        document = json.loads(text_of(path.read_bytes()))
     except (ValueError, RecursionError) as error:
         findings.append(Finding("json-broken", f"broken JSON: {error}", split, path.name))
         return None
@@ -159,10 +176,35 @@ def _load(path: Path, split: str, findings: list[Finding]) -> Entry | None:
         findings.append(Finding("json-incomplete", "is not a COCO document, a JSON object", split, path.name))
         return None
     bad = [key for key in LISTS if not is_list_of_objects(document.get(key))]
+    if bad == ["annotations"] and split == "test" and "annotations" not in document and document["images"]:
+        findings.append(Finding("test-unannotated", "lists pictures but no annotations", split, path.name))
+        return None
     findings += [
         Finding("json-incomplete", f"{key!r} is missing or not a list of objects", split, path.name) for key in bad
     ]
     return None if bad else document
+
+
+class _Ids:
+    """A document's ids as whole numbers; ids that are text get numbers that no other id has, for this check alone."""
+
+    def __init__(self, raw: Entry) -> None:
+        values = [entry.get("id") for key in ("images", "categories") for entry in raw[key]]
+        self.texts = {value for value in values if isinstance(value, str)}
+        self._example = next((value for value in values if isinstance(value, str)), "")
+        free = -1 - max((abs(number) for value in values if (number := whole_id(value)) is not None), default=0)
+        self._numbers = {text: free - position for position, text in enumerate(sorted(self.texts))}
+
+    @property
+    def sentence(self) -> str:
+        return f"{len(self.texts)} ids are text, as {self._example!r}; ids must be whole numbers"
+
+    def number(self, value: object) -> int | None:
+        """The id as a whole number; None if it is neither that nor a text that is an id in this document."""
+        return self._numbers.get(value) if isinstance(value, str) else whole_id(value)
+
+    def all(self, entries: Iterable[Entry]) -> Iterator[int]:
+        yield from (number for entry in entries if (number := self.number(entry.get("id"))) is not None)
 
 
 def is_list_of_objects(value: object) -> bool:
@@ -170,52 +212,60 @@ def is_list_of_objects(value: object) -> bool:
     return isinstance(value, list) and all(isinstance(entry, dict) for entry in value)
 
 
-def _images(entries: list[Entry], split: str, findings: list[Finding]) -> Iterator[ImageEntry]:
+def _images(
+    entries: list[Entry], ids: _Ids, folder: FolderNames, split: str, findings: list[Finding]
+) -> Iterator[ImageEntry]:
+    names = (entry.get("file_name") for entry in entries)
+    found = folder.resolve(name for name in names if is_file_name(name))
     for position, entry in enumerate(entries):
-        number, name = whole(entry.get("id")), entry.get("file_name")
-        problem = _image_problem(number, entry, split)
+        number, written = ids.number(entry.get("id")), entry.get("file_name")
+        problem = _image_problem(number, entry, found, split)
         if problem is not None:
             code, message = problem
-            shown = name if isinstance(name, str) else None
+            shown = written if isinstance(written, str) else None
             findings.append(Finding(code, message, split, shown, number, position=position))
             continue
         assert number is not None, "checked by _image_problem"
-        name = posixpath.normpath(str(name))
-        width, height = whole(entry.get("width")), whole(entry.get("height"))
+        name = found[str(written)].name or posixpath.normpath(str(written))
+        if found[str(written)].guessed:
+            message = f"{written!r} is not there; read as {name!r}"
+            findings.append(Finding("file-name-guessed", message, split, name, number, position=position))
+        width, height = side_of(entry.get("width")), side_of(entry.get("height"))
         if width is None or height is None:
-            findings.append(Finding("size-missing", "has no width or height", split, name, number, position=position))
+            findings.append(Finding("size-missing", _size_problem(entry), split, name, number, position=position))
         yield ImageEntry(number, name, width, height, position)
 
 
-def _image_problem(number: int | None, entry: Entry, split: str) -> tuple[str, str] | None:
+def _image_problem(number: int | None, entry: Entry, found: Mapping[str, Found], split: str) -> tuple[str, str] | None:
     """Code and message if the entry is unusable."""
     name = entry.get("file_name")
-    if not isinstance(name, str) or not _is_file_name(name):
+    if not is_file_name(name):
         return "picture-key", f"file_name = {name!r} is not a file name"
-    if not stays_inside(name):
+    if found[name].outside:
         return "path-traversal", f"file_name {name!r} leads outside {split}"
+    if found[name].candidates:
+        several = " and ".join(map(repr, found[name].candidates[:_MOST_CANDIDATES]))
+        return "file-name-unclear", f"file_name {name!r} is not there, and may mean {several}"
     if number is None:
         return "picture-key", f"id = {entry.get('id')!r} is not a whole number"
-    sides = [entry.get(key) for key in ("width", "height")]
-    if any(side is not None and whole(side) is None for side in sides):
-        return "picture-key", f"width x height = {sides[0]!r} x {sides[1]!r} are not whole numbers"
     return None
 
 
-def _is_file_name(name: str) -> bool:
-    try:
-        return bool(os.fsencode(name)) and "\0" not in name
-    except UnicodeEncodeError:  # half a surrogate pair
-        return False
+def _size_problem(entry: Entry) -> str:
+    sides = [entry.get(key) for key in ("width", "height")]
+    if None in sides:
+        return "has no width or height"
+    return f"width x height = {sides[0]!r} x {sides[1]!r} say nothing"
 
 
 def _annotations(
-    entries: list[Entry], names: Mapping[Any, str], split: str, findings: list[Finding]
+    entries: list[Entry], ids: _Ids, names: Mapping[Any, str], split: str, findings: list[Finding]
 ) -> Iterator[AnnotationEntry]:
     for position, entry in enumerate(entries):
-        picture, category, box = whole(entry.get("image_id")), whole(entry.get("category_id")), _box(entry.get("bbox"))
+        picture, category = (ids.number(entry.get(key)) for key in ("image_id", "category_id"))
+        box = _box(entry.get("bbox"))
         if picture is None or category is None or box is None or entry.get("iscrowd") not in (0, 1, None):
-            code, message = _annotation_problem(entry)
+            code, message = _annotation_problem(entry, ids)
             finding = Finding(code, message, split, names.get(picture), picture, _plain(entry.get("id")), position)
             findings.append(finding)
             continue
@@ -223,19 +273,19 @@ def _annotations(
         yield AnnotationEntry(entry.get("id"), picture, category, box, bool(entry.get("iscrowd")), area, position)
 
 
-def _annotation_problem(entry: Entry) -> tuple[str, str]:
+def _annotation_problem(entry: Entry, ids: _Ids) -> tuple[str, str]:
     """Code and message for an unusable entry."""
     for key in ("image_id", "category_id"):
-        if whole(entry.get(key)) is None:
-            return "annotation-key", f"{key} = {entry.get(key)!r} is not a whole number"
+        if ids.number(entry.get(key)) is None:
+            return "annotation-key", f"{key} = {entry.get(key)!r} is not the id of anything"
     if _box(entry.get("bbox")) is None:
         return "box-invalid", f"bbox = {entry.get('bbox')!r} is not four finite numbers"
     return "annotation-key", f"iscrowd = {entry['iscrowd']!r} is neither 0 nor 1"
 
 
-def _categories(entries: list[Entry], split: str, findings: list[Finding]) -> Iterator[CategoryEntry]:
+def _categories(entries: list[Entry], ids: _Ids, split: str, findings: list[Finding]) -> Iterator[CategoryEntry]:
     for entry in entries:
-        number, name, parent = whole(entry.get("id")), entry.get("name"), entry.get("supercategory")
+        number, name, parent = ids.number(entry.get("id")), name_of(entry.get("name")), entry.get("supercategory")
         problem = _category_problem(number, name)
         if problem is not None:
             findings.append(Finding("category-key", f"category {entry.get('id')!r}: {problem}", split))
@@ -244,21 +294,25 @@ def _categories(entries: list[Entry], split: str, findings: list[Finding]) -> It
             yield CategoryEntry(number, str(name), parent if isinstance(parent, str) else None)
 
 
-def _category_problem(number: int | None, name: object) -> str | None:
+def _category_problem(number: int | None, name: str | None) -> str | None:
     if number is None:
         return "its id is not a whole number"
-    if not isinstance(name, str) or not name.strip():
+    if name is None or not name.strip():
         return "has no name"
     if name == _RESERVED:
         return f"is named {_RESERVED!r}, a key of the endpoint's answer"
-    if not name.isprintable():
-        return f"its name {name!r} cannot be printed"
-    return None
+    fault = class_name_fault(name)
+    return f"its name {name!r} {fault}" if fault else None
 
 
-def _names(entries: list[Entry]) -> dict[Any, str]:
+def name_of(value: object) -> str | None:
+    """A category's name: a text, or a number, whose digits are the name; None if it is anything else."""
+    return value if isinstance(value, str) else str(value) if type(value) in (int, float) else None
+
+
+def _names(entries: list[Entry], ids: _Ids) -> dict[Any, str]:
     """File names by picture id, for messages."""
-    named = ((whole(entry.get("id")), entry.get("file_name")) for entry in entries)
+    named = ((ids.number(entry.get("id")), entry.get("file_name")) for entry in entries)
     return {number: name for number, name in named if number is not None and isinstance(name, str)}
 
 
@@ -267,7 +321,32 @@ def whole(value: Any) -> int | None:
     return int(value) if is_number(value) and value == int(value) else None
 
 
-def is_number(value: Any) -> bool:
+def whole_id(value: Any) -> int | None:
+    """The value as an int if it is a whole number of 64 bits (3, 3.0, or a hash); else None."""
+    if type(value) is int:
+        return value if -_LARGEST_ID <= value < _LARGEST_ID else None
+    return whole(value)
+
+
+def side_of(value: Any) -> int | None:
+    """A picture's width or height in pixels: a whole number above 0, or the text of one; None if it is anything else.
+
+    What a tool writes for a size that it does not know says nothing: 0, -1, "", "unknown".
+    """
+    side = int(value) if isinstance(value, str) and _DIGITS.fullmatch(value.strip()) else whole(value)
+    return side if side is not None and side > 0 else None
+
+
+def null_for_nan(value: Any) -> Any:
+    """A JSON value with null for every NaN and infinity, which JSON has not."""
+    if isinstance(value, dict):
+        return {key: null_for_nan(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [null_for_nan(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def is_number(value: Any) -> TypeGuard[float]:
     """Whether it is a finite number of at most 1e12, and not a bool."""
     return type(value) in (int, float) and -_LARGEST_NUMBER < value < _LARGEST_NUMBER  # False for NaN and infinity
 

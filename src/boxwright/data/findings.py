@@ -57,6 +57,9 @@ CODES: dict[str, Code] = {
     "test-missing": Code(
         "warning", "there is a folder test without an annotation file", "Remove it, or export it again."
     ),
+    "test-unannotated": Code(
+        "warning", "test lists pictures but no annotations; it is left out", "Annotate it, or remove it."
+    ),
     "stray-folder": Code(
         "warning", "a folder inside a split that no file_name points into", "Remove it.", "not copied"
     ),
@@ -69,13 +72,24 @@ CODES: dict[str, Code] = {
         "Put the file itself there.",
         "copied as a file",
     ),
+    "picture-format": Code(
+        "warning",
+        "pictures in formats that are not read lie in the split",
+        "Convert them to JPEG or PNG and list them.",
+        "not copied",
+    ),
     # the JSON
     "json-broken": Code("error", "the annotation file is not valid JSON or cannot be read", _EXPORT),
     "json-incomplete": Code("error", "images, annotations or categories is missing or not a list of objects", _EXPORT),
     "split-empty": Code("error", "the split lists no pictures", "Put pictures into it."),
     "split-without-boxes": Code("error", "train or valid has no usable box", "Annotate its pictures."),
+    "id-text": Code(
+        "error",
+        "ids are text, not whole numbers",
+        "Have them numbered: boxwright convert DATA OUT --from coco.",
+    ),
     # pictures
-    "picture-key": Code("error", "a picture's id, file_name, width or height is missing or wrong", "Correct the key."),
+    "picture-key": Code("error", "a picture's id or file_name is missing or wrong", "Correct the key."),
     "picture-id-twice": Code("error", "two pictures have the same id", "Give each picture its own id."),
     "file-name-twice": Code(
         "error",
@@ -83,20 +97,46 @@ CODES: dict[str, Code] = {
         "Merge the entries.",
         "merged into the first",
     ),
+    "file-name-guessed": Code(
+        "note",
+        "a file_name is not there as written; the one file that fits was read",
+        "Make sure that it is the right one.",
+        "the true name written",
+    ),
+    "file-name-unclear": Code(
+        "error", "a file_name is not there, and several files fit", "Write the name of the right one."
+    ),
     "path-traversal": Code("error", "a file_name leads outside its split", "Move the picture inside.", _REMOVED),
     "picture-missing": Code("error", "a listed picture does not exist", "Put it there, or remove its entry.", _REMOVED),
+    "pictures-absent": Code(
+        "error",
+        "most of the listed pictures do not exist",
+        "Put the pictures there, or give the folder that holds them.",
+    ),
     "picture-unsupported": Code("error", "a file is not a JPEG, PNG, WebP or BMP", "Convert it.", _REMOVED),
-    "picture-too-large": Code("error", "a picture has more pixels than are accepted", "Make it smaller."),
+    "picture-too-large": Code(
+        "error",
+        "a picture has more pixels than the setting max_pixels",
+        "Make it smaller, or raise max_pixels.",
+    ),
     "picture-broken": Code("error", "a picture is truncated or cannot be decoded", "Replace it.", _REMOVED),
+    "picture-end": Code(
+        "warning", "a JPEG lacks its end marker; all of its pixels are there", "Save it again.", "copied as it is"
+    ),
     "picture-unreadable": Code("error", "a picture's file cannot be read", "Make it readable."),
-    "picture-size": Code("error", "the JSON gives another size than the picture has", "Export both again."),
+    "picture-size": Code(
+        "error",
+        "the JSON gives another size than the picture has",
+        "Export both again.",
+        "written, if every box fits the picture and some do not fit the JSON's size",
+    ),
     "picture-rotated": Code(
         "error",
         "the boxes were drawn on the picture as stored, but its EXIF tag turns it on its side",
         "Export both again.",
         "boxes, polygons and size turned upright",
     ),
-    "size-missing": Code("note", "the JSON gives no width or height", "Write them.", "filled in"),
+    "size-missing": Code("note", "the JSON gives no usable width or height", "Write them.", "filled in"),
     "exif-orientation": Code(
         "note",
         "an EXIF tag turns or mirrors the picture without changing its sides",
@@ -105,6 +145,10 @@ CODES: dict[str, Code] = {
     "colour-mode": Code("note", "a picture is not 8-bit RGB; it is converted when it is read", _NOTHING),
     "no-objects": Code("note", "pictures without objects; they are kept", "Nothing to do if this is correct."),
     "same-picture": Code("warning", "one split has the same file several times", "Keep one."),
+    "same-picture-boxes": Code(
+        "warning", "the same file is listed with different boxes", "Keep the right ones, under one name."
+    ),
+    "copies": Code("note", "pictures of one split are copies of fewer originals", _NOTHING),
     "similar-pictures": Code("note", "pictures of one split look alike", "Nothing to do; they add little."),
     "leak": Code(
         "warning",
@@ -122,9 +166,7 @@ CODES: dict[str, Code] = {
         "Keep all copies in one split.",
     ),
     # annotations
-    "annotation-key": Code(
-        "error", "image_id, category_id or iscrowd is missing or not a whole number", "Correct the key."
-    ),
+    "annotation-key": Code("error", "image_id, category_id or iscrowd is missing or wrong", "Correct the key."),
     "annotation-id-missing": Code("warning", "an annotation has no id", "Give it an id.", "numbered"),
     "annotation-id-twice": Code(
         "warning", "two annotations have the same id; COCO's tools keep one of them", "Number them anew.", "renumbered"
@@ -137,6 +179,16 @@ CODES: dict[str, Code] = {
     ),
     "unknown-category": Code("error", "an annotation's category is not listed", "List the category, or correct it."),
     "box-invalid": Code("error", "a box is not four finite numbers", "Write [x, y, width, height]."),
+    "boxes-reading": Code(
+        "error",
+        "the boxes are not x, y, width, height in pixels",
+        "Convert them: boxwright convert DATA OUT --from coco --boxes …, as the finding says.",
+    ),
+    "boxes-turned": Code(
+        "error",
+        "boxes are turned by an angle beside them (CVAT's attributes.rotation)",
+        "Convert them: boxwright convert DATA OUT --from coco writes the boxes around them.",
+    ),
     "box-empty": Code("warning", "a box has no area; it is left out", "Draw it again, or remove it.", "removed"),
     "box-tiny": Code("warning", "a box has a side under 2 pixels", "Remove it if it was drawn by mistake."),
     "box-off-picture": Code(
@@ -156,7 +208,7 @@ CODES: dict[str, Code] = {
     "mask-rle": Code("note", "run-length masks are not used; the boxes are", _NOTHING),
     # categories
     "category-key": Code(
-        "error", "a category's id or name is missing, not printable, or 'score'", "Correct or rename it."
+        "error", "a category's id or name is missing, holds control characters, or is 'score'", "Correct or rename it."
     ),
     "category-id-twice": Code("error", "two categories have the same id", "Keep one."),
     "category-name-twice": Code("error", "two categories have the same name", "Merge them."),

@@ -15,16 +15,19 @@ from boxwright.host.files import new_folder, require_new_folder
 from boxwright.runtime import DataError
 from boxwright.runtime.picture import SIDEWAYS
 
+from .box_readings import outline_bounds, turn_of
 from .checks import Inspection
-from .checks.scan import PictureFacts
-from .documents import ANNOTATIONS, Box, Document, Entry, clip
-from .file_names import stays_inside
+from .checks.scan import PictureFacts, boxes_size, is_size_certain
+from .documents import ANNOTATIONS, Box, Document, Entry, ImageEntry, clip, null_for_nan, side_of, whole_id
+from .file_names import is_file_name, stays_inside
 from .findings import Finding
 
 __all__ = ["REPAIRS", "repair", "turn_box", "turn_polygons"]
 
 Progress = Callable[[int, int], object]
 Point = tuple[float, float]
+
+_SLACK = 1.0  # pixels over the edge that count as rounding
 
 
 def repair(inspection: Inspection, out: str | Path, *, advance: Progress | None = None) -> tuple[Finding, ...]:
@@ -37,17 +40,19 @@ def repair(inspection: Inspection, out: str | Path, *, advance: Progress | None 
 
     Returns:
         The findings that were repaired. A finding is left if its repair would be a guess here: an id that several
-        pictures have, a picture of another size than the JSON says.
+        pictures have, the boxes of a picture of another size than the JSON says, what most pictures or boxes of a
+        split have in common.
 
     Raises:
         ConfigError: ``out`` holds files already, or lies in the data folder.
-        DataError: a file cannot be read.
+        DataError: a file cannot be read; most pictures of a split are missing.
     """
     out = Path(out)
     require_new_folder(out, inspection.root)
-    unread = [finding for finding in inspection.findings if finding.code in ("json-broken", "json-incomplete")]
-    if unread:
-        raise DataError(f"{inspection.root}: {unread[0]}.", "What cannot be read cannot be repaired; export it again.")
+    for code, remedy in _REFUSED.items():
+        first = next((finding for finding in inspection.findings if finding.code == code), None)
+        if first is not None:
+            raise DataError(f"{inspection.root}: {first}.", remedy)
     done: list[Finding] = []
     with new_folder(out) as folder:
         for split, document in inspection.documents.items():
@@ -70,20 +75,49 @@ class _Draft:
         self.of_picture: dict[int, list[int]] = defaultdict(list)
         for entry in document.annotations:
             self.of_picture[entry.image_id].append(entry.position)
+        self.owned = Counter(whole_id(annotation.get("image_id")) for annotation in document.raw["annotations"])
         used = Counter(entry.id for entry in document.images)
         self.by_id = {entry.id: entry for entry in document.images if used[entry.id] == 1}
         ids = (annotation.get("id") for annotation in document.raw["annotations"])
-        self._largest_id = max((number for number in ids if isinstance(number, int)), default=0)
+        self._largest_id = max((number for one in ids if (number := whole_id(one)) is not None), default=0)
         self._findings: dict[str, list[Finding]] = defaultdict(list)
         for finding in findings:
             if finding.split == document.split:
                 self._findings[finding.code].append(finding)
-        self.wrong_sizes = {finding.image_id for finding in self._findings["picture-size"]}
+        pictures = [entry for entry in document.images if is_size_certain(entry, facts.get(entry.file_name))]
+        self.certain = {entry.id for entry in pictures} & set(self.by_id)
+        self.swapped = self._swapped()
+        self.readable = not self._findings["boxes-reading"]
+        if not self.readable:
+            self.certain.clear()  # until they are converted, nothing can be said of any box
+
+    def _swapped(self) -> frozenset[int]:
+        """Positions of pictures whose JSON swaps width and height, if the boxes of all such pictures prove it."""
+        entries = [entry for entry in self.by_id.values() if self._is_swapped(entry)]
+        rows = [(self.boxes[position].box, entry) for entry in entries for position in self.of_picture[entry.id]]
+        fit = all(_fits(box, self.facts[entry.file_name].size) for box, entry in rows)
+        proved = any(not _fits(box, entry.size) for box, entry in rows if entry.size)
+        return frozenset(entry.position for entry in entries if fit and proved)
+
+    def _is_swapped(self, entry: ImageEntry) -> bool:
+        facts = self.facts.get(entry.file_name)
+        if facts is None or facts.error is not None or entry.size is None or facts.turn in SIDEWAYS:
+            return False
+        return entry.size == facts.size[::-1] != facts.size
 
     def repair(self) -> Iterator[Finding]:
         """Apply ``REPAIRS``; yields the findings that were repaired."""
         for code, repair_finding in REPAIRS.items():
-            yield from (finding for finding in self._findings[code] if repair_finding(self, finding))
+            if not self._would_empty(code):
+                yield from (finding for finding in self._findings[code] if repair_finding(self, finding))
+
+    def _would_empty(self, code: str) -> bool:
+        """Whether a repair would remove most of the split's pictures or boxes: then the cause is another one."""
+        removes = REPAIRS[code]
+        if removes not in (_drop_picture, _drop_annotation, _drop_box):
+            return False
+        entries = self.images if removes is _drop_picture else self.annotations
+        return 2 * len(self._findings[code]) > sum(entry is not None for entry in entries)
 
     def free_id(self) -> int:
         """An annotation id that is not used."""
@@ -111,6 +145,13 @@ def _drop_picture(draft: _Draft, finding: Finding) -> bool:
     return True
 
 
+def _drop_box(draft: _Draft, finding: Finding) -> bool:
+    """Remove a box that is not in its picture; not if it may have been drawn on another version of the picture."""
+    entry = draft.boxes[_position(finding)]
+    certain = entry.image_id in draft.certain or (min(entry.box[2:]) <= 0 and draft.readable)
+    return certain and _drop_annotation(draft, finding)
+
+
 def _drop_annotation(draft: _Draft, finding: Finding) -> bool:
     exists = draft.annotations[_position(finding)] is not None
     draft.annotations[_position(finding)] = None
@@ -120,8 +161,8 @@ def _drop_annotation(draft: _Draft, finding: Finding) -> bool:
 def _clip(draft: _Draft, finding: Finding) -> bool:
     """Clip a box to its picture; the area of a mask is kept."""
     annotation, entry = draft.annotations[_position(finding)], draft.boxes[_position(finding)]
-    picture = draft.by_id.get(entry.image_id)
-    size = picture.size if picture and picture.id not in draft.wrong_sizes else None
+    picture = draft.by_id.get(entry.image_id) if entry.image_id in draft.certain else None
+    size = boxes_size(picture, draft.facts.get(picture.file_name)) if picture else None
     clipped = clip(entry.box, size) if size else None
     if annotation is None or clipped is None:
         return False
@@ -137,7 +178,13 @@ def _turn(draft: _Draft, finding: Finding) -> bool:
     image, picture = draft.images[_position(finding)], draft.by_id.get(finding.image_id or 0)
     own = [draft.annotations[position] for position in draft.of_picture[finding.image_id or 0]]
     annotations = [annotation for annotation in own if annotation is not None]
-    if image is None or picture is None or not all(_can_be_turned(annotation) for annotation in annotations):
+    unreadable = picture is not None and draft.owned[picture.id] != len(draft.of_picture[picture.id])
+    if (
+        image is None
+        or picture is None
+        or unreadable
+        or not all(_can_be_turned(annotation) for annotation in annotations)
+    ):
         return False
     facts = draft.facts[picture.file_name]
     for annotation in annotations:
@@ -150,7 +197,10 @@ def _turn(draft: _Draft, finding: Finding) -> bool:
 
 
 def _can_be_turned(annotation: Entry) -> bool:
-    return not isinstance(annotation.get("segmentation"), dict) and "keypoints" not in annotation
+    """Whether everything in it that has a place is a box or polygons; masks, keypoints and angles would stay behind."""
+    outline = annotation.get("segmentation")
+    known = not outline or outline_bounds(outline) is not None
+    return known and "keypoints" not in annotation and not turn_of(annotation)
 
 
 def _merge(draft: _Draft, finding: Finding) -> bool:
@@ -182,8 +232,26 @@ def _fill_size(draft: _Draft, finding: Finding) -> bool:
     if image is None or facts is None or facts.error is not None or facts.turn in SIDEWAYS:
         return False
     for key, side in zip(("width", "height"), facts.size, strict=True):
-        image[key] = side if image.get(key) is None else image[key]
+        image[key] = side if side_of(image.get(key)) is None else image[key]
     return True
+
+
+def _swap_size(draft: _Draft, finding: Finding) -> bool:
+    """Write the picture's own size if the boxes prove that the JSON has its sides swapped."""
+    image, facts = draft.images[_position(finding)], draft.facts.get(finding.file or "")
+    if image is None or facts is None or finding.position not in draft.swapped:
+        return False
+    image["width"], image["height"] = facts.size
+    if finding.image_id is not None:
+        draft.certain.add(finding.image_id)
+    return True
+
+
+def _write_name(draft: _Draft, finding: Finding) -> bool:
+    image = draft.images[_position(finding)]
+    if image is not None:
+        image["file_name"] = finding.file
+    return image is not None
 
 
 def _by_copying(draft: _Draft, finding: Finding) -> bool:
@@ -192,13 +260,15 @@ def _by_copying(draft: _Draft, finding: Finding) -> bool:
 
 
 REPAIRS: dict[str, Callable[[_Draft, Finding], bool]] = {
+    "picture-size": _swap_size,
+    "file-name-guessed": _write_name,
     "path-traversal": _drop_picture,
     "picture-missing": _drop_picture,
     "picture-unsupported": _drop_picture,
     "picture-broken": _drop_picture,
     "unknown-picture": _drop_annotation,
-    "box-empty": _drop_annotation,
-    "box-off-picture": _drop_annotation,
+    "box-empty": _drop_box,
+    "box-off-picture": _drop_box,
     "annotation-twice": _drop_annotation,
     "box-outside": _clip,
     "picture-rotated": _turn,
@@ -208,10 +278,19 @@ REPAIRS: dict[str, Callable[[_Draft, Finding], bool]] = {
     "annotation-id-zero": _renumber,
     "size-missing": _fill_size,
     "symbolic-link": _by_copying,
+    "picture-end": _by_copying,
     "picture-unlisted": _by_copying,
+    "picture-format": _by_copying,
     "stray-folder": _by_copying,
 }
 """How a finding is repaired, by code, in this order; each function returns whether it repaired the finding."""
+
+_REFUSED = {
+    "json-broken": "What cannot be read cannot be repaired; export it again.",
+    "json-incomplete": "What cannot be read cannot be repaired; export it again.",
+    "pictures-absent": "Put the pictures there first; a copy without them would be nothing.",
+}
+"""Findings that leave nothing to repair, and what to do."""
 
 
 def _write(raw: Entry, source: Path, target: Path, advance: Progress | None) -> None:
@@ -223,7 +302,7 @@ def _write(raw: Entry, source: Path, target: Path, advance: Progress | None) -> 
         if advance:
             advance(number, len(names))
     try:
-        (target / ANNOTATIONS).write_text(json.dumps(raw, indent=1), encoding="utf-8")
+        (target / ANNOTATIONS).write_text(json.dumps(null_for_nan(raw), indent=1), encoding="utf-8")
     except RecursionError:
         raise DataError(f"{source / ANNOTATIONS}: nested too deeply to be written.", "Export the file again.") from None
 
@@ -240,8 +319,13 @@ def _copy(source: Path, target: Path) -> None:
 def _existing(images: list[Entry], source: Path) -> Iterator[str]:
     for image in images:
         name: Any = image.get("file_name")
-        if isinstance(name, str) and name and "\0" not in name and stays_inside(name) and (source / name).is_file():
+        if is_file_name(name) and stays_inside(name) and (source / name).is_file():
             yield name
+
+
+def _fits(box: Box, size: tuple[int, int]) -> bool:
+    x, y, width, height = box
+    return min(x, y) >= -_SLACK and x + width <= size[0] + _SLACK and y + height <= size[1] + _SLACK
 
 
 def turn_box(box: Box, stored: tuple[int, int], orientation: int) -> Box:
@@ -260,8 +344,11 @@ def turn_box(box: Box, stored: tuple[int, int], orientation: int) -> Box:
 
 
 def turn_polygons(polygons: list[Any], stored: tuple[int, int], orientation: int) -> list[Any]:
-    """COCO polygons [[x1, y1, x2, y2, …], …], see ``turn_box``; anything but a polygon of numbers stays as it is."""
-    return [_turn_polygon(polygon, stored, orientation) for polygon in polygons]
+    """COCO polygons, [[x1, y1, x2, y2, …], …] or one of them alone, see ``turn_box``; anything else stays as it is."""
+    if all(isinstance(polygon, list) for polygon in polygons):
+        return [_turn_polygon(polygon, stored, orientation) for polygon in polygons]
+    turned: list[Any] = _turn_polygon(polygons, stored, orientation)
+    return turned
 
 
 def _turn_polygon(polygon: Any, stored: tuple[int, int], orientation: int) -> Any:

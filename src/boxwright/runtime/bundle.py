@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import unicodedata
 from collections import Counter
 from dataclasses import dataclass, field, replace
 from io import BytesIO
@@ -27,6 +28,7 @@ __all__ = [
     "SPEC",
     "WEIGHTS",
     "Bundle",
+    "class_name_fault",
     "class_names_fault",
     "index_to_name",
     "open_bundle",
@@ -45,6 +47,7 @@ NAME_PATTERN = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_\-.]*$")
 _DOCUMENTS = (SPEC, MANIFEST, INDEX_TO_NAME)
 _MAX_DOCUMENT = 16 * 1024**2
 _CHUNK = 1024**2
+_CONTROLS = ("Cc", "Cs", "Zl", "Zp")  # control characters, halves of pairs, line and paragraph separators
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
@@ -127,8 +130,14 @@ def class_names_fault(names: Sequence[str]) -> Optional[str]:
         return f"names class {often[0]!r} more than once"
     if "score" in names:
         return "names a class 'score', which is a key of every answer"
-    unprintable = [name for name in names if not name.isprintable()]
-    return f"class {unprintable[0]!r} cannot be printed" if unprintable else None
+    return next((f"class {name!r} {fault}" for name in names if (fault := class_name_fault(name))), None)
+
+
+def class_name_fault(name: str) -> Optional[str]:
+    """Why a text cannot be the name of a class, or None; joiners, no-break spaces and emoji can be in one."""
+    if any(unicodedata.category(character) in _CONTROLS for character in name):
+        return "holds a control character"
+    return None if name.strip() else "is blank"
 
 
 def index_to_name(spec: ModelSpec) -> Dict[str, str]:

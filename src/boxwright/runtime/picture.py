@@ -13,11 +13,13 @@ from .errors import PictureError, PictureTooLarge, UnsupportedPicture
 
 __all__ = [
     "FORMATS",
+    "LARGEST_PIXELS",
     "MAX_PIXELS",
     "SIDEWAYS",
     "SUFFIXES",
     "PictureSource",
     "decode",
+    "lacks_only_its_end",
     "open_picture",
     "orientation",
     "upright_size",
@@ -30,7 +32,10 @@ SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 """Suffixes of files in these formats, in lower case; a folder is searched for them."""
 
 MAX_PIXELS = 50_000_000
-"""Largest accepted width x height; read from the header before any pixel is decoded."""
+"""Largest width x height that is accepted from anybody; read from the header before any pixel is decoded."""
+
+LARGEST_PIXELS = 178_956_970
+"""Largest width x height of pictures of one's own; Pillow opens no larger ones."""
 
 PictureSource = Union[str, "os.PathLike[str]", bytes, bytearray, memoryview, Image.Image, np.ndarray]
 
@@ -38,6 +43,8 @@ SIDEWAYS = (5, 6, 7, 8)
 """EXIF orientations that swap width and height."""
 
 _ORIENTATION_TAG = 0x0112
+_JPEG_START, _JPEG_END = b"\xff\xd8", b"\xff\xd9"
+_JPEG_TAILS = (b"", bytes.fromhex("35ca9e") * 64)  # neither is a marker
 _TURNING_NOTES = ("exif", "Raw profile type exif", "XML:com.adobe.xmp", "xmp")  # where Pillow looks for the tag
 # EXIF 2.32, section 4.6.4, tag 274: what undoes each stored orientation.
 _UPRIGHT = {
@@ -126,7 +133,37 @@ def upright_size(path: Union[str, os.PathLike[str]], max_pixels: int = MAX_PIXEL
 
 
 def _from_bytes(encoded: bytes, name: str, max_pixels: int) -> Image.Image:
-    return _upright_rgb(open_picture(io.BytesIO(encoded), name, max_pixels), name)
+    try:
+        return _upright_rgb(open_picture(io.BytesIO(encoded), name, max_pixels), name)
+    except (UnsupportedPicture, PictureTooLarge):
+        raise
+    except PictureError:
+        if not lacks_only_its_end(encoded, max_pixels):
+            raise
+    return _upright_rgb(open_picture(io.BytesIO(encoded + _JPEG_END), name, max_pixels), name)
+
+
+def lacks_only_its_end(encoded: bytes, max_pixels: int = MAX_PIXELS) -> bool:
+    """Whether a JPEG that cannot be decoded has all of its pixels, and lacks no more than its end marker.
+
+    The decoder fills what is missing with grey. It has read everything it needs exactly if other bytes behind the
+    file's last one change no pixel.
+
+    Args:
+        encoded: the file.
+        max_pixels: see ``decode``.
+    """
+    if not encoded.startswith(_JPEG_START) or encoded.endswith(_JPEG_END):
+        return False
+    whole = encoded.removesuffix(_JPEG_END[:1])
+    try:
+        first, second = (
+            open_picture(io.BytesIO(whole + tail + _JPEG_END), "the picture", max_pixels).convert("RGB")
+            for tail in _JPEG_TAILS
+        )
+    except Exception:  # whatever Pillow's decoder runs into
+        return False
+    return first.tobytes() == second.tobytes()
 
 
 def open_picture(file: BinaryIO, name: str, max_pixels: int = MAX_PIXELS) -> Image.Image:
@@ -167,9 +204,10 @@ def _upright_rgb(image: Image.Image, name: str) -> Image.Image:
 
 
 def orientation(image: Image.Image) -> int:
-    """EXIF orientation, 1..8; 1 (as stored) where it is missing or its block is damaged."""
+    """EXIF orientation, 1..8; 1 (as stored) where it is missing, means nothing, or its block is damaged."""
     try:
-        return int(image.getexif().get(_ORIENTATION_TAG, 1))
+        turn = int(image.getexif().get(_ORIENTATION_TAG, 1))
+        return turn if turn in _UPRIGHT else 1
     except Exception:  # the pixels may be sound behind a damaged EXIF block: show them as stored
         return 1
 

@@ -6,11 +6,12 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from boxwright.data.box_readings import READINGS, BoxEvidence, fitting_reading, outline_bounds, turn_of
 from boxwright.data.documents import AnnotationEntry, Box, Document, ImageEntry, clip
 from boxwright.data.findings import FEW_BOXES, IMBALANCE, Finding, some_pictures
 from boxwright.runtime import ClassEntry
 
-from .scan import FolderContents, SplitContents
+from .scan import FolderContents, SplitContents, is_size_certain
 
 __all__ = [
     "boxes_by_class",
@@ -19,6 +20,7 @@ __all__ = [
     "check_categories",
     "check_category_ids",
     "check_class_names",
+    "check_meaning",
     "check_usable_boxes",
 ]
 
@@ -41,7 +43,7 @@ def check_annotations(split: SplitContents) -> Iterator[Finding]:
     """Ids, owners, classes, boxes, copies; and counts of what is not trained on."""
     document = split.document
     pictures = {entry.id: entry for entry in document.images}
-    listed, categories = _ids_of(document.raw["images"]), _ids_of(document.raw["categories"])
+    listed, categories = document.listed["images"], document.listed["categories"]
     known = ", ".join(map(str, sorted(categories)[:_MOST_IDS])) + (", …" if len(categories) > _MOST_IDS else "")
     yield from _ids(document, pictures)
     for entry in document.annotations:
@@ -56,17 +58,16 @@ def check_annotations(split: SplitContents) -> Iterator[Finding]:
     yield from _counts(document)
 
 
-def _ids_of(entries: list[dict[str, Any]]) -> set[float]:
-    """Ids as listed, also of entries that are unusable for another reason."""
-    return {entry["id"] for entry in entries if isinstance(entry.get("id"), int | float)}
-
-
 def _finding(
     code: str, message: str, document: Document, picture: ImageEntry | None, entry: AnnotationEntry
 ) -> Finding:
-    number = entry.id if isinstance(entry.id, str | int | float) or entry.id is None else repr(entry.id)
+    number = _plain_id(entry)
     name = picture.file_name if picture else None
     return Finding(code, message, document.split, name, entry.image_id, number, entry.position)
+
+
+def _plain_id(entry: AnnotationEntry) -> Any:
+    return entry.id if isinstance(entry.id, str | int | float) or entry.id is None else repr(entry.id)
 
 
 def _ids(document: Document, pictures: Mapping[int, ImageEntry]) -> Iterator[Finding]:
@@ -140,7 +141,30 @@ def check_usable_boxes(split: SplitContents) -> Iterator[Finding]:
     name, sizes = split.document.split, split.sizes
     boxes = [entry for entry in split.document.annotations if not entry.crowd and entry.image_id in sizes]
     if name in _PURPOSES and not any(clip(entry.box, sizes[entry.image_id]) for entry in boxes):
-        yield Finding("split-without-boxes", f"no usable box; there is nothing to {_PURPOSES[name]}", name)
+        crowds = sum(entry.crowd for entry in split.document.annotations)
+        cause = f": all {crowds} annotations are crowds (iscrowd: 1)" if crowds and not boxes else ""
+        yield Finding("split-without-boxes", f"no usable box{cause}; there is nothing to {_PURPOSES[name]}", name)
+
+
+def check_meaning(split: SplitContents) -> Iterator[Finding]:
+    """Boxes that mean something else than x, y, width, height of what they enclose, judged by the whole file."""
+    document, name = split.document, split.document.split
+    raw = document.raw["annotations"]
+    certain = {one.id for one in document.images if is_size_certain(one, split.facts.get(one.file_name))}
+    rows = [entry for entry in document.annotations if entry.image_id in certain]
+    evidence = [
+        BoxEvidence(one.box, split.sizes[one.image_id], one.area, outline_bounds(raw[one.position].get("segmentation")))
+        for one in rows
+    ]
+    reading = fitting_reading(evidence)
+    if reading != "xywh":
+        words = f"the boxes fit as {READINGS[reading].words} ({reading}), not as x, y, width, height"
+        yield Finding("boxes-reading", f"{words}; convert with --boxes {reading}", name)
+    turned = [one for one in document.annotations if turn_of(raw[one.position])]
+    if turned:
+        first = turned[0]
+        message = f"{len(turned)} boxes are turned, as by {turn_of(raw[first.position]):g} degrees"
+        yield Finding("boxes-turned", message, name, image_id=first.image_id, annotation_id=_plain_id(first))
 
 
 def check_category_ids(split: SplitContents) -> Iterator[Finding]:
@@ -172,7 +196,7 @@ def check_categories(folder: FolderContents) -> Iterator[Finding]:
     expected: dict[int, list[str]] = defaultdict(list)
     for entry in train.categories:
         expected[entry.id].append(entry.name)
-    unusable = {entry.get("id") for entry in train.raw["categories"] if isinstance(entry.get("id"), int)}
+    unusable = train.listed["categories"]
     for split, document in documents.items():
         for entry in document.categories:
             names = expected.get(entry.id)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from zipfile import is_zipfile
 
 from boxwright.data.contract import class_contract
 from boxwright.data.documents import ANNOTATIONS, SPLITS, Document, read_document
@@ -24,6 +25,7 @@ from .annotations import (
     check_categories,
     check_category_ids,
     check_class_names,
+    check_meaning,
     check_usable_boxes,
 )
 from .pictures import check_likeness, check_listing, check_pictures
@@ -37,6 +39,7 @@ SPLIT_CHECKS: tuple[Callable[[SplitContents], Iterator[Finding]], ...] = (
     check_category_ids,
     check_annotations,
     check_usable_boxes,
+    check_meaning,
 )
 FOLDER_CHECKS: tuple[Callable[[FolderContents], Iterator[Finding]], ...] = (
     check_categories,
@@ -187,6 +190,8 @@ def _rank(finding: Finding) -> tuple[int, int]:
 def _splits_of(root: Path, splits: Sequence[str] | None) -> list[str]:
     """Names of the splits to check."""
     if not root.is_dir():
+        if is_zipfile(root):
+            raise DataError(f"{root}: is a ZIP archive.", f"Unzip it: unzip {root} -d FOLDER, then give that folder.")
         problem = "is a file" if root.is_file() else "no such folder"
         raise DataError(f"{root}: {problem}.", "Give the folder that holds train/ and valid/.")
     chosen = list(splits or (name for name in SPLITS if name in _REQUIRED or (root / name).is_dir()))

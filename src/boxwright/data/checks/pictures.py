@@ -11,11 +11,11 @@ import dhash
 import numpy as np
 from numpy.typing import NDArray
 
-from boxwright.data.documents import ImageEntry
-from boxwright.data.file_names import copied_from
+from boxwright.data.documents import Box, ImageEntry
+from boxwright.data.file_names import copied_from, is_hidden, is_other_picture_name, is_picture_name
 from boxwright.data.findings import Finding, some_pictures
 from boxwright.runtime import PictureTooLarge, UnsupportedPicture
-from boxwright.runtime.picture import SIDEWAYS, SUFFIXES
+from boxwright.runtime.picture import SIDEWAYS
 
 from .scan import GREYS_SIDE, FolderContents, PictureFacts, SplitContents, parents, picture_folders
 
@@ -39,26 +39,47 @@ def check_listing(split: SplitContents) -> Iterator[Finding]:
     for file, count in Counter(entry.file_name for entry in images).items():
         if count > 1:
             yield Finding("file-name-twice", f"is listed {count} times", name, file)
+    yield from _absent(split)
     for entry in images:
         file = entry.file_name
-        if file not in split.listing.files:
-            message = f"picture {file!r} is missing"
-            yield Finding("picture-missing", message, name, file, entry.id, position=entry.position)
         if not split.listing.links.isdisjoint((file, *parents(file))):
             yield Finding("symbolic-link", "is a symbolic link, or is in a linked folder", name, file, entry.id)
     yield from _unlisted(split)
 
 
+def _absent(split: SplitContents) -> Iterator[Finding]:
+    """Each picture that is not there; if most are not, their number."""
+    name, images = split.document.split, split.document.images
+    absent = [entry for entry in images if entry.file_name not in split.listing.files]
+    if 2 * len(absent) > len(images):
+        here = sum(is_picture_name(file) for file in split.listing.files)
+        message = (
+            f"{len(absent)} of {len(images)} listed pictures are missing, as {absent[0].file_name!r}; here are {here}"
+        )
+        yield Finding("pictures-absent", message, name)
+        return
+    for entry in absent:
+        message = f"picture {entry.file_name!r} is missing"
+        yield Finding("picture-missing", message, name, entry.file_name, entry.id, position=entry.position)
+
+
 def _unlisted(split: SplitContents) -> Iterator[Finding]:
     document, listing = split.document, split.listing
     for name in sorted(listing.folders.difference(picture_folders(document))):
-        if not posixpath.basename(name).startswith("."):
+        if not is_hidden(name):
             yield Finding("stray-folder", "no file_name points into this folder", document.split, f"{name}/")
     names = (entry.get("file_name") for entry in document.raw["images"])
     listed = {posixpath.normpath(name) for name in names if isinstance(name, str)}
-    for name in sorted(listing.files - listed):
-        if name.lower().endswith(SUFFIXES):
+    listed.update(entry.file_name for entry in document.images)
+    unlisted = [name for name in sorted(listing.files - listed) if not is_hidden(name)]
+    for name in unlisted:
+        if is_picture_name(name):
             yield Finding("picture-unlisted", "exists, but is not listed", document.split, name)
+    others = [name for name in unlisted if is_other_picture_name(name)]
+    if others:
+        kinds = Counter(posixpath.splitext(name)[1].lower() for name in others)
+        counts = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
+        yield Finding("picture-format", f"pictures that are not read: {counts}, as {others[0]!r}", document.split)
 
 
 def check_pictures(split: SplitContents) -> Iterator[Finding]:
@@ -74,6 +95,9 @@ def check_pictures(split: SplitContents) -> Iterator[Finding]:
             yield _undecodable(entry, name, facts)
             continue
         yield from _size(entry, name, facts)
+        if facts.cut:
+            message = "lacks its end marker; all of its pixels are there"
+            yield Finding("picture-end", message, name, entry.file_name, entry.id)
         if facts.mode != "RGB":
             modes[facts.mode].append(entry.file_name)
         if facts.turn != 1 and (facts.turn not in SIDEWAYS or entry.size is None or entry.width == entry.height):
@@ -124,6 +148,34 @@ def check_likeness(folder: FolderContents) -> Iterator[Finding]:
         if facts.digest is not None and facts.error is None
     ]
     yield from compare_pictures(pictures)
+    yield from _differently_annotated(folder, pictures)
+    yield from _copied(folder)
+
+
+def _differently_annotated(folder: FolderContents, pictures: list[ListedPicture]) -> Iterator[Finding]:
+    """The same file with different boxes, in one split or several."""
+    boxes: dict[tuple[str, str], set[tuple[int, Box]]] = defaultdict(set)
+    for name, document in folder.documents.items():
+        files = {entry.id: entry.file_name for entry in document.images}
+        for one in document.annotations:
+            if one.image_id in files:
+                boxes[name, files[one.image_id]].add((one.category_id, one.box))
+    for group in _groups((picture.facts.digest, picture) for picture in pictures):
+        first, *others = group
+        differing = [one for one in others if boxes[one.split, one.name] != boxes[first.split, first.name]]
+        if differing:
+            message = f"is the same file as {differing[0].name!r} ({differing[0].split}), with other boxes"
+            yield Finding("same-picture-boxes", message, first.split, first.name)
+
+
+def _copied(folder: FolderContents) -> Iterator[Finding]:
+    for name, document in folder.documents.items():
+        sources = Counter(
+            source for entry in document.images if (source := copied_from(posixpath.basename(entry.file_name)))
+        )
+        if sources.total() > len(sources):
+            message = f"{sources.total()} pictures are copies, from {len(sources)} originals"
+            yield Finding("copies", message, name)
 
 
 def compare_pictures(pictures: list[ListedPicture]) -> Iterator[Finding]:

@@ -16,9 +16,9 @@ from typing import BinaryIO
 
 from PIL import Image
 
-from boxwright.data.documents import Document
+from boxwright.data.documents import Document, ImageEntry
 from boxwright.runtime import ClassEntry, DataError, PictureError, decode
-from boxwright.runtime.picture import SIDEWAYS, open_picture, orientation
+from boxwright.runtime.picture import LARGEST_PIXELS, SIDEWAYS, lacks_only_its_end, open_picture, orientation
 
 __all__ = [
     "GREYS_SIDE",
@@ -26,6 +26,8 @@ __all__ = [
     "Listing",
     "PictureFacts",
     "SplitContents",
+    "boxes_size",
+    "is_size_certain",
     "list_split",
     "parents",
     "picture_folders",
@@ -49,6 +51,7 @@ class PictureFacts:
         mode: Pillow's, with ``+transparency`` if a palette or key colour is transparent.
         digest: SHA-256 of the file; None if only the header was read.
         greys: 81 bytes, the picture as 9 x 9 greys; None if only the header was read.
+        cut: whether it is a JPEG that lacks its end marker, and nothing else.
         error: why it cannot be decoded.
         readable: whether the file could be read at all.
     """
@@ -58,6 +61,7 @@ class PictureFacts:
     mode: str = ""
     digest: bytes | None = None
     greys: bytes | None = None
+    cut: bool = False
     error: PictureError | None = None
     readable: bool = True
 
@@ -98,14 +102,30 @@ class SplitContents:
 
     @cached_property
     def sizes(self) -> dict[int, tuple[int, int]]:
-        """(width, height) by picture id: from the JSON, else from the file; pictures without either are left out."""
-        sizes: dict[int, tuple[int, int]] = {}
-        for entry in self.document.images:
-            facts = self.facts.get(entry.file_name)
-            size = entry.size or (facts.size if facts is not None and facts.error is None else None)
-            if size is not None:
-                sizes[entry.id] = size
-        return sizes
+        """(width, height) by picture id that boxes are judged by; pictures of unknown size are left out."""
+        sized = ((entry.id, boxes_size(entry, self.facts.get(entry.file_name))) for entry in self.document.images)
+        return {number: size for number, size in sized if size is not None}
+
+
+def boxes_size(entry: ImageEntry, facts: PictureFacts | None) -> tuple[int, int] | None:
+    """(width, height) of the picture that the boxes lie on; None if it is not known.
+
+    It is the picture's own, upright, whatever the JSON says; as stored, if an EXIF tag turns the picture on its side
+    and the JSON gives the stored size, for then the boxes were drawn on that. Without a picture it is the JSON's.
+    """
+    if facts is None or facts.error is not None:
+        return entry.size
+    return facts.stored if facts.turn in SIDEWAYS and entry.size == facts.stored else facts.size
+
+
+def is_size_certain(entry: ImageEntry, facts: PictureFacts | None) -> bool:
+    """Whether picture and JSON agree on what ``boxes_size`` says."""
+    if facts is None or facts.error is not None:
+        return False
+    if entry.size is None:
+        sides = zip((entry.width, entry.height), facts.size, strict=True)
+        return facts.turn not in SIDEWAYS and all(side in (own, None) for side, own in sides)
+    return entry.size == boxes_size(entry, facts)
 
 
 @dataclass(frozen=True, eq=False)
@@ -170,7 +190,12 @@ def _entries(folder: Path, parent: str) -> Iterator[tuple[str, os.DirEntry[str]]
 
 
 def scan_pictures(
-    paths: Sequence[str], *, pixels: bool, workers: int | None = None, advance: Progress | None = None
+    paths: Sequence[str],
+    *,
+    pixels: bool,
+    max_pixels: int = LARGEST_PIXELS,
+    workers: int | None = None,
+    advance: Progress | None = None,
 ) -> list[PictureFacts]:
     """Open every picture once, in order.
 
@@ -179,6 +204,7 @@ def scan_pictures(
     Args:
         paths: existing files.
         pixels: decode them, else read only their headers.
+        max_pixels: largest accepted width x height.
         workers: threads; one per processor by default.
         advance: called with (pictures done, pictures in all).
     """
@@ -186,17 +212,17 @@ def scan_pictures(
     chunks = [paths[start : start + _CHUNK] for start in range(0, len(paths), _CHUNK)]
     facts: list[PictureFacts] = []
     with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
-        for chunk in pool.map(lambda part: [_open(path, pixels) for path in part], chunks):
+        for chunk in pool.map(lambda part: [_open(path, pixels, max_pixels) for path in part], chunks):
             facts += chunk
             if advance:
                 advance(len(facts), len(paths))
     return facts
 
 
-def _open(path: str, pixels: bool) -> PictureFacts:
+def _open(path: str, pixels: bool, max_pixels: int) -> PictureFacts:
     try:
         with open(path, "rb") as file:  # noqa: PTH123  # a Path costs as much as the opening
-            return _decoded(file.read(), path) if pixels else _header(file, path)
+            return _decoded(file.read(), path, max_pixels) if pixels else _header(file, path, max_pixels)
     except PictureError as error:
         return PictureFacts(error=error)
     except OSError as error:
@@ -204,25 +230,30 @@ def _open(path: str, pixels: bool) -> PictureFacts:
         return PictureFacts(error=reason, readable=False)
 
 
-def _header(file: BinaryIO, path: str) -> PictureFacts:
-    image = open_picture(file, repr(path))
+def _header(file: BinaryIO, path: str, max_pixels: int) -> PictureFacts:
+    image = open_picture(file, repr(path), max_pixels)
     return PictureFacts(image.size, orientation(image), _mode(image))
 
 
-def _decoded(encoded: bytes, path: str) -> PictureFacts:
+def _decoded(encoded: bytes, path: str, max_pixels: int) -> PictureFacts:
     if not encoded:
         raise PictureError(f"Picture {path!r} is empty.")
     digest = hashlib.sha256(encoded).digest()
-    image = open_picture(io.BytesIO(encoded), repr(path))
+    image = open_picture(io.BytesIO(encoded), repr(path), max_pixels)
     stored, turn, mode = image.size, orientation(image), _mode(image)
     # a JPEG at an eighth of its size: all of its data is read, and a missing end is noticed, as at full size
     image.draft("L", (stored[0] // _REDUCTION, stored[1] // _REDUCTION))
+    cut = False
     try:
-        greys = image.convert("L").resize((GREYS_SIDE, GREYS_SIDE), Image.Resampling.BOX).tobytes()
+        greys = _greys(image)
     except Exception:  # Pillow's plugins raise many kinds of errors
-        decode(path)  # the decoder that counts decides, and its message is used
-        greys = None
-    return PictureFacts(stored, turn, mode, digest, greys)
+        whole = decode(encoded, max_pixels, repr(path))  # the decoder that counts decides, and its message is used
+        greys, cut = _greys(whole), lacks_only_its_end(encoded, max_pixels)
+    return PictureFacts(stored, turn, mode, digest, greys, cut)
+
+
+def _greys(image: Image.Image) -> bytes:
+    return image.convert("L").resize((GREYS_SIDE, GREYS_SIDE), Image.Resampling.BOX).tobytes()
 
 
 def _mode(image: Image.Image) -> str:

@@ -1,0 +1,192 @@
+"""What the four numbers of a box may mean, and which meaning fits a whole annotation file.
+
+COCO says x, y, width, height in pixels. Tools write other things under the same key, and one box alone does not tell:
+the areas, the outlines and the pictures' sizes of all of them do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from .documents import Box, is_number
+
+__all__ = ["READINGS", "BoxEvidence", "fitting_reading", "outline_bounds", "turn_of"]
+
+Size = tuple[int, int]
+
+_SLACK = 1.0  # pixels over the edge, or off an outline, that count as rounding
+_SHARE = 0.02  # of the outline's longer side, likewise
+_AREA = 0.01  # of an area, likewise
+_NEARLY_ALL = 0.95
+_FEW = 0.2
+_LEAST_ANGLE = 0.5  # degrees
+_LEAST = 4  # boxes, before a file is judged without areas and outlines
+
+
+def _from_corners(box: Box) -> Box:
+    left, top, right, bottom = box
+    return left, top, right - left, bottom - top
+
+
+def _from_centre(box: Box) -> Box:
+    x, y, width, height = box
+    return x - width / 2, y - height / 2, width, height
+
+
+def _swapped(box: Box) -> Box:
+    return box[1], box[0], box[3], box[2]
+
+
+_ORDERS: dict[str, tuple[str, Callable[[Box], Box]]] = {
+    "xywh": ("left, top, width, height", lambda box: box),
+    "xyxy": ("left, top, right, bottom", _from_corners),
+    "cxcywh": ("centre x, centre y, width, height", _from_centre),
+    "yxhw": ("top, left, height, width", _swapped),
+    "yxyx": ("top, left, bottom, right", lambda box: _from_corners(_swapped(box))),
+}
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One meaning of four numbers.
+
+    Attributes:
+        words: for sentences.
+        order: gives x, y, width, height, in the unit of the numbers.
+        relative: whether they are shares of the picture's sides.
+    """
+
+    words: str
+    order: Callable[[Box], Box]
+    relative: bool
+
+    def box(self, numbers: Box, size: Size) -> Box:
+        """x, y, width, height in pixels on a picture of this (width, height)."""
+        x, y, width, height = self.order(numbers)
+        across, down = size if self.relative else (1, 1)
+        return x * across, y * down, width * across, height * down
+
+
+READINGS: dict[str, Reading] = {
+    **{name: Reading(words, order, False) for name, (words, order) in _ORDERS.items()},
+    **{
+        f"{name}n": Reading(f"{words}, as shares of the sides", order, True) for name, (words, order) in _ORDERS.items()
+    },
+}
+"""By the name that ``convert --boxes`` takes; ``n`` is for normalised."""
+
+
+@dataclass(frozen=True, slots=True)
+class BoxEvidence:
+    """One box, and what else is known of its object.
+
+    Attributes:
+        numbers: the four, as written.
+        size: (width, height) of the picture in pixels.
+        area: as written, square pixels; None if it is not given.
+        outline: bounds of its polygons as x, y, width, height in pixels; None without any.
+    """
+
+    numbers: Box
+    size: Size
+    area: float | None = None
+    outline: Box | None = None
+
+
+def fitting_reading(evidence: Sequence[BoxEvidence]) -> str:
+    """The reading that fits a whole file; ``xywh``, unless another explains the file and it does not.
+
+    Args:
+        evidence: of all boxes of one file that belong to a picture of known size.
+
+    Returns:
+        Key of ``READINGS``.
+    """
+    rows = [one for one in evidence if any(one.numbers)]
+    if not rows:
+        return "xywh"
+    relative = all(max(one.numbers) <= 1.0 + _AREA for one in rows) and any(
+        number % 1 for one in rows for number in one.numbers
+    )
+    names = [name for name, reading in READINGS.items() if reading.relative == relative]
+    telling = [one for one in rows if one.outline is not None or one.area is not None]
+    usual = _Fit.of("xywh", rows, telling)
+    fits = [_Fit.of(name, rows, telling) for name in names]
+    best = max(fits, key=lambda one: (one.agreeing, one.inside))  # of equals, the first in READINGS
+    if relative:
+        return best.name if best.inside >= _NEARLY_ALL else "xywh"
+    if best.inside < _NEARLY_ALL or best.name == "xywh":
+        return "xywh"
+    if telling and best.agreeing >= _NEARLY_ALL and usual.agreeing <= _FEW:
+        return best.name
+    off = len(rows) >= _LEAST and usual.inside <= 1 - _FEW
+    return best.name if off and best.inside == 1.0 and best.agreeing >= usual.agreeing else "xywh"
+
+
+@dataclass(frozen=True)
+class _Fit:
+    """How well a reading explains a file: shares of its boxes, 0..1."""
+
+    name: str
+    inside: float
+    agreeing: float
+
+    @classmethod
+    def of(cls, name: str, rows: Sequence[BoxEvidence], telling: Sequence[BoxEvidence]) -> _Fit:
+        reading = READINGS[name]
+        inside = sum(_is_inside(reading.box(one.numbers, one.size), one.size) for one in rows)
+        agreeing = sum(_agrees(reading.box(one.numbers, one.size), one) for one in telling)
+        return cls(name, inside / len(rows), agreeing / len(telling) if telling else 0.0)
+
+
+def _is_inside(box: Box, size: Size) -> bool:
+    x, y, width, height = box
+    within = x >= -_SLACK and y >= -_SLACK and x + width <= size[0] + _SLACK and y + height <= size[1] + _SLACK
+    return within and width > 0 < height
+
+
+def _agrees(box: Box, one: BoxEvidence) -> bool:
+    """Whether a box is that of the outline; without an outline, whether it has the area."""
+    if one.outline is not None:
+        slack = max(_SLACK, _SHARE * max(one.outline[2:]))
+        return all(abs(side - own) <= slack for side, own in zip(box, one.outline, strict=True))
+    assert one.area is not None, "only such boxes are asked"
+    return min(box[2:]) > 0 and abs(box[2] * box[3] - one.area) <= _AREA * one.area + _SLACK
+
+
+def turn_of(annotation: Mapping[str, Any]) -> float:
+    """Degrees by which an annotation's box is turned beside its bbox, as CVAT exports it; 0 for an upright one.
+
+    A box that already encloses its outline is not turned, whatever CVAT kept beside it.
+    """
+    attributes, box = annotation.get("attributes"), annotation.get("bbox")
+    angle = attributes.get("rotation") if isinstance(attributes, dict) else None
+    if not is_number(angle) or min(angle % 180, -angle % 180) < _LEAST_ANGLE:
+        return 0.0
+    outline = outline_bounds(annotation.get("segmentation"))
+    if outline is not None and isinstance(box, list) and len(box) == 4:
+        upright = _agrees((box[0], box[1], box[2], box[3]), BoxEvidence(outline, (0, 0), outline=outline))
+        return 0.0 if upright else float(angle)
+    return float(angle)
+
+
+def outline_bounds(segmentation: object) -> Box | None:
+    """x, y, width, height around COCO polygons, [[x1, y1, …], …] or one flat list; None if it is anything else."""
+    if not isinstance(segmentation, list) or not segmentation:
+        return None
+    polygons = segmentation if all(isinstance(one, list) for one in segmentation) else [segmentation]
+    if not all(_is_polygon(one) for one in polygons):
+        return None
+    return _bounds([x for one in polygons for x in one[::2]], [y for one in polygons for y in one[1::2]])
+
+
+def _is_polygon(value: object) -> bool:
+    numbers = isinstance(value, list) and all(is_number(one) for one in value)
+    return numbers and isinstance(value, list) and len(value) >= 6 and len(value) % 2 == 0
+
+
+def _bounds(xs: Iterable[float], ys: Iterable[float]) -> Box:
+    xs, ys = list(xs), list(ys)
+    return min(xs), min(ys), max(xs) - min(xs), max(ys) - min(ys)

@@ -1,0 +1,38 @@
+"""Bytes of an annotation file become text, or one sentence that says what they are instead."""
+
+from __future__ import annotations
+
+__all__ = ["text_of"]
+
+_LFS = b"version https://git-lfs"
+_ARCHIVE = b"PK\x03\x04"
+_MARKS = {b"\xff\xfe\x00\x00": "UTF-32", b"\x00\x00\xfe\xff": "UTF-32", b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
+
+
+def text_of(content: bytes) -> str:
+    """UTF-8 text, with or without a byte order mark.
+
+    Args:
+        content: of a file.
+
+    Raises:
+        ValueError: it is none; the message says what it is, and what to do.
+    """
+    if not content.strip():
+        raise ValueError("the file is empty")
+    if content.startswith(_LFS):
+        raise ValueError("this is a Git LFS pointer, not the file itself; run: git lfs pull")
+    if content.startswith(_ARCHIVE):
+        raise ValueError("this is a ZIP archive; unzip it")
+    encoding = next((name for mark, name in _MARKS.items() if content.startswith(mark)), None)
+    if encoding is None and content[:64].count(0) >= len(content[:64]) // 4 > 0:
+        encoding = "UTF-16"  # without a mark, every second byte of plain text is 0
+    if encoding:
+        raise ValueError(f"the text is {encoding}; save it as UTF-8")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"the text is not UTF-8 (byte {error.start} is 0x{content[error.start]:02x}; perhaps it is "
+            "Windows-1252); save it as UTF-8"
+        ) from error
