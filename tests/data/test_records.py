@@ -232,6 +232,9 @@ def test_real_data_is_read(real_data, name, pictures, classes):
     assert all(np.isfinite(picture.boxes).all() for picture in folder.splits["train"].pictures)
 
 
-def test_a_real_missing_picture_is_found(real_data):
-    with pytest.raises(DataError, match=r"11_31_07.*missing"):
-        read_folder(real_data / "fish_tiny")
+def test_a_real_picture_in_another_folder_is_found(real_data):
+    """Its JSON names a file that lies in ``images/`` alone."""
+    split = read_folder(real_data / "fish_tiny").splits["train"]
+    places = {record.path.parent.name for record in split.pictures}
+    assert places == {"train", "images"}
+    assert [len(record.boxes) for record in split.pictures if record.path.parent.name == "images"] == [3]

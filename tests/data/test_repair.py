@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from boxwright.data import ANNOTATIONS, CODES, inspect_folder, read_folder
+from boxwright.data.documents import null_for_nan
 from boxwright.data.repair import REPAIRS, repair, turn_box, turn_polygons
 from boxwright.runtime import ConfigError, DataError, decode
 from support.broken import clean_document, draw, write_data
@@ -166,7 +167,7 @@ def check_that_nothing_else_changed(root, out, done):
     files = {finding.file for finding in done}
     pictures = {one.get("id") for one in before["images"] if one.get("file_name", "").strip("./") in files}
     kept = {json.dumps(one, sort_keys=True) for one in after["annotations"]}
-    for annotation in before["annotations"]:
+    for annotation in null_for_nan(before["annotations"]):
         if annotation.get("id") not in named and annotation.get("image_id") not in pictures:
             assert json.dumps(annotation, sort_keys=True) in kept, annotation
 
@@ -183,7 +184,12 @@ def test_what_a_repair_does_is_what_it_says(clean, tmp_path, name):
     try:
         done = repair(before, tmp_path / "out")
     except DataError:
-        assert {one.code for one in before.findings} & {"json-broken", "json-incomplete", "picture-unreadable"}
+        assert {one.code for one in before.findings} & {
+            "json-broken",
+            "json-incomplete",
+            "picture-unreadable",
+            "pictures-absent",
+        }
         return
     after = Counter(finding.code for finding in inspect_folder(tmp_path / "out").findings if finding.level != "note")
     before_codes = Counter(finding.code for finding in before.findings if finding.level != "note")

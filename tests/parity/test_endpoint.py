@@ -3,7 +3,6 @@
 import json
 import shutil
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -11,9 +10,9 @@ import boxwright
 from boxwright.archiving import write_archive
 from boxwright.evaluation.results import SplitResults
 from boxwright.inputs import Predictor
-from boxwright.parity import endpoint
+from boxwright.parity import endpoint, pictures
 from boxwright.parity.endpoint import tolerance_of
-from boxwright.runtime import ContractError, ModelSpec, OutOfTolerance, PicturePredictor, ServingError, open_bundle
+from boxwright.runtime import ContractError, ModelSpec, OutOfTolerance, ServingError, open_bundle
 from boxwright.serving.engine import load_models
 from boxwright.serving.server import background_server
 from support.command_line import boxwright as command
@@ -66,14 +65,9 @@ def test_an_older_archive_is_run_here_as_well(base, mar, demo_data, tmp_path):
 def test_the_model_runs_here_once_and_its_archive_is_opened_once(base, mar, demo_data, monkeypatch):
     """Only a split of which the archive holds no figures needs the model here."""
     opened, prepared = [], []
-    open_once, prepare = endpoint.open_bundle, PicturePredictor.prepare
-
-    def count(predictor, picture, *limits):
-        prepared.extend([picture] if isinstance(picture, Path) else [])  # the server gets bytes
-        return prepare(predictor, picture, *limits)
-
+    open_once, prepare = endpoint.open_bundle, pictures.preprocess
     monkeypatch.setattr(endpoint, "open_bundle", lambda path: opened.append(path) or open_once(path))
-    monkeypatch.setattr(PicturePredictor, "prepare", count)
+    monkeypatch.setattr(pictures, "preprocess", lambda path, *rest: prepared.append(path) or prepare(path, *rest))
     boxwright.evaluate_endpoint(mar, demo_data, "test", url=base)
     assert (len(opened), sorted(prepared)) == (1, sorted((demo_data / "test").glob("*.jpg")))
     boxwright.evaluate_endpoint(mar, demo_data, url=base)

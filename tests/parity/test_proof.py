@@ -60,12 +60,13 @@ def test_another_model_is_refused_and_the_worst_picture_named(run, exports):
     trained = reference.results
     counts = [len(one.filter_by_score(0.05)) for one in trained.detections]
     backend = Elsewhere(open_backend(exports.bundle, execution))
-    (proof,) = prove(reference, [PicturePredictor(exports.bundle, execution, backend=backend)])
+    elsewhere = PicturePredictor(exports.bundle, execution, backend=backend)
+    (proof,) = prove(reference, [lambda: elsewhere])
     assert proof.worst.name == trained.file_names[int(np.argmax(counts))]
     with pytest.raises(OutOfTolerance, match=proof.worst.name):
         proof.require()
     assert proof.matched == 0
-    (wide,) = prove(reference, [PicturePredictor(exports.bundle, execution, backend=backend)], tolerance=1.0)
+    (wide,) = prove(reference, [lambda: elsewhere], tolerance=1.0)
     wide.require()
 
 

@@ -3,7 +3,6 @@
 import shutil
 from dataclasses import replace
 from importlib import import_module
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +13,7 @@ from boxwright.evaluation.evaluate import detect_split
 from boxwright.evaluation.operating import measured_spec
 from boxwright.evaluation.results import RESULTS, SplitResults
 from boxwright.metrics.objective import Objective
+from boxwright.parity import pictures
 from boxwright.parity.reference import Reference
 from boxwright.release import ReleaseOptions, release
 from boxwright.release.releasing import check_archive
@@ -203,13 +203,8 @@ def test_what_the_gate_needs_is_named(small, demo_data, tmp_path):
 def test_pictures_are_decoded_once_and_the_archive_is_verified_once(small, demo_data, tmp_path, monkeypatch):
     """For four executions and the gate, which serves the one that was fastest in the proofs."""
     decoded, verified, timed = [], [], []
-    prepare, open_archive, time_one = PicturePredictor.prepare, bundle._open_archive, choice._time
-
-    def count(predictor, picture, *limits):
-        decoded.extend([picture] if isinstance(picture, Path) else [])  # the server gets bytes
-        return prepare(predictor, picture, *limits)
-
-    monkeypatch.setattr(PicturePredictor, "prepare", count)
+    prepare, open_archive, time_one = pictures.preprocess, bundle._open_archive, choice._time
+    monkeypatch.setattr(pictures, "preprocess", lambda path, *rest: decoded.append(path) or prepare(path, *rest))
     monkeypatch.setattr(bundle, "_open_archive", lambda path: verified.append(path) or open_archive(path))
     monkeypatch.setattr(choice, "_time", lambda *one: timed.append(one) or time_one(*one))
     options = ReleaseOptions(store=tmp_path, precisions=("fp32", "bf16"), data=demo_data, tolerance=1.0, gate=True)

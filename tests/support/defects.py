@@ -71,6 +71,18 @@ def yolo_folder(broken):
     (broken.folder / "labels" / "0.txt").write_text("0 .5 .5 .1 .1")
 
 
+@defect("test-unannotated", split="test", file=ANNOTATIONS)
+def pictures_to_predict(broken):
+    content = json.loads((broken.root / "test" / ANNOTATIONS).read_text())
+    del content["annotations"]
+    (broken.root / "test" / ANNOTATIONS).write_text(json.dumps(content))
+
+
+@defect("picture-format")
+def a_phones_picture(broken):
+    (broken.folder / "IMG_1.HEIC").write_bytes(b"ftypheic")
+
+
 @defect("picture-unlisted", file="more.jpg")
 def unlisted(broken):
     broken.picture("more.jpg", draw("more"))
@@ -127,9 +139,17 @@ def picture_without_name(broken):
     del broken.images[3]["file_name"]
 
 
-@defect("picture-key", file="3.jpg")
-def wrong_width(broken):
-    broken.images[3]["width"] = "64"
+@defect("size-missing", file="3.jpg")
+def width_in_words(broken):
+    broken.images[3]["width"] = "wide"
+
+
+@defect("id-text", file=ANNOTATIONS)
+def ids_as_text(broken):
+    for entry in broken.images:
+        entry["id"] = f"picture {entry['id']}"
+    for entry in broken.annotations:
+        entry["image_id"] = f"picture {entry['image_id']}"
 
 
 @defect("picture-id-twice")
@@ -160,6 +180,29 @@ def absolute_path(broken):
     broken.images[3]["file_name"] = "/etc/3.jpg"
 
 
+@defect("file-name-guessed", file="sub/A b.JPG")
+def other_spelling(broken):
+    (broken.folder / "sub").mkdir()
+    (broken.folder / "3.jpg").rename(broken.folder / "sub" / "A b.JPG")
+    broken.images[3]["file_name"] = r"C:\data\sub\a%20b.jpg"
+
+
+@defect("file-name-unclear", "stray-folder", file="z.jpg")
+def two_candidates(broken):
+    for folder in ("one", "two"):
+        (broken.folder / folder).mkdir()
+    (broken.folder / "3.jpg").rename(broken.folder / "one" / "z.jpg")
+    (broken.folder / "4.jpg").rename(broken.folder / "two" / "z.jpg")
+    broken.images[3]["file_name"] = "z.jpg"
+    broken.images[4]["file_name"] = "one/../two/z.jpg"
+
+
+@defect("pictures-absent")
+def most_pictures_elsewhere(broken):
+    for number in range(16):
+        (broken.folder / f"{number}.jpg").unlink()
+
+
 @defect("picture-missing", file="3.jpg")
 def missing(broken):
     (broken.folder / "3.jpg").unlink()
@@ -182,7 +225,13 @@ def a_text(broken):
 
 @defect("picture-too-large", file="3.jpg")
 def a_bomb(broken):
-    broken.picture("3.jpg", Image.new("L", (8000, 7000)), format="PNG")
+    broken.picture("3.jpg", Image.new("1", (11_000, 10_000)), format="PNG")
+
+
+@defect("picture-end", file="3.jpg")
+def no_end_marker(broken):
+    whole = (broken.folder / "3.jpg").read_bytes()
+    (broken.folder / "3.jpg").write_bytes(whole.removesuffix(b"\xff\xd9"))
 
 
 @defect("picture-broken", file="3.jpg")
@@ -243,14 +292,28 @@ def without_objects(broken):
     del broken.annotations[5]
 
 
-@defect("same-picture", file="3.jpg")
+@defect("same-picture", "same-picture-boxes", file="3.jpg")
 def copied_inside(broken):
     shutil.copyfile(broken.folder / "3.jpg", broken.folder / "4.jpg")
 
 
-@defect("leak", file="3.jpg")
+@defect("same-picture-boxes", "same-picture", file="3.jpg")
+def annotated_twice(broken):
+    shutil.copyfile(broken.folder / "3.jpg", broken.folder / "5.jpg")
+    broken.annotations[5]["bbox"] = [30, 4, 20, 20]
+
+
+@defect("leak", "same-picture-boxes", file="3.jpg")
 def copied_across(broken):
     shutil.copyfile(broken.folder / "3.jpg", broken.root / "test" / "4.jpg")
+
+
+@defect("copies")
+def roboflow_augmented(broken):
+    for number in (3, 4):
+        name = f"a.rf.{number}{'0' * 31}.jpg"
+        (broken.folder / f"{number}.jpg").rename(broken.folder / name)
+        broken.images[number]["file_name"] = name
 
 
 @defect("similar-pictures", file="3.jpg")
@@ -322,6 +385,24 @@ def endless(broken):
 @defect("box-invalid", annotation=4, file="3.jpg")
 def three_sides(broken):
     broken.box(1, 2, 3)
+
+
+@defect("boxes-reading", "box-outside")
+def corners(broken):
+    for annotation in broken.annotations:
+        x, y, width, height = annotation["bbox"]
+        annotation |= {"bbox": [x + 20, y + 20, x + 20 + width, y + 20 + height], "area": width * height}
+
+
+@defect("boxes-reading", "box-tiny")
+def shares(broken):
+    for annotation in broken.annotations:
+        annotation["bbox"] = [0.1, 0.1, 0.3, 0.4]
+
+
+@defect("boxes-turned", annotation=4)
+def turned_box(broken):
+    broken.annotations[3]["attributes"] = {"occluded": False, "rotation": 30.5}
 
 
 @defect("box-empty", annotation=4, file="3.jpg")
@@ -520,7 +601,7 @@ def copied_annotation_in_other_digits(broken):
     broken.annotations.append({**broken.annotations[3], "id": 99, "bbox": box})
 
 
-@defect("leak", "leak-similar", file="3.jpg")
+@defect("leak", "leak-similar", "same-picture-boxes", file="3.jpg")
 def a_copy_and_a_look_alike(broken):
     shutil.copyfile(broken.folder / "3.jpg", broken.root / "test" / "4.jpg")
     Image.open(broken.folder / "3.jpg").save(broken.root / "valid" / "8.jpg", quality=60)

@@ -11,6 +11,7 @@ import typer
 
 import boxwright
 from boxwright.host.console import make_console, progress
+from boxwright.runtime.picture import DATA_PIXELS, LARGEST_PIXELS
 
 from .options import JsonOption, require_file_names, write_json
 
@@ -33,6 +34,9 @@ def check(
     json_file: JsonOption = None,
     html: Annotated[Path | None, typer.Option(help="Also write a page with charts and pictures.")] = None,
     fix: Annotated[Path | None, typer.Option(metavar="OUT", help="Write a repaired copy to this new folder.")] = None,
+    max_pixels: Annotated[
+        int, typer.Option(min=1, max=LARGEST_PIXELS, help="Largest accepted width x height of a picture.")
+    ] = DATA_PIXELS,
     strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 for warnings, too.")] = False,
     show_augmented: Annotated[
         int | None, typer.Option(min=1, max=64, metavar="N", help="Draw N pictures as training would see them.")
@@ -52,7 +56,7 @@ def check(
         canvas = _sheet_canvas(sheet, image_size, augmentation)
     console = make_console()
     with progress(console, "check") as advance:
-        inspection = boxwright.check(data, advance=advance)
+        inspection = boxwright.check(data, max_pixels=max_pixels, advance=advance)
     written = []  # files come before the printed lines, whose reader may stop reading
     if json_file:
         write_json(json_file, inspection.to_document())
@@ -68,7 +72,7 @@ def check(
     if fix:
         with progress(console, "copy") as advance:
             repaired = boxwright.repair(inspection, fix, advance=advance)
-        left = boxwright.check(fix)
+        left = boxwright.check(fix, max_pixels=max_pixels)
     if show_augmented and left.of("error"):
         written.append(f"{sheet} was not drawn: training would not start with these errors.")
     elif show_augmented:

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from boxwright.host.files import write_text
 from boxwright.runtime import ConfigError
 from boxwright.runtime.bundle import NAME_PATTERN
+from boxwright.runtime.picture import DATA_PIXELS, LARGEST_PIXELS
 
 __all__ = ["ALIASES", "CONFIG_FILE", "TrainConfig", "data_of_run", "load_config", "parse_assignment", "save_config"]
 
@@ -47,6 +48,7 @@ class TrainConfig(BaseModel):
         data: folder with ``train/``, ``valid/`` and optionally ``test/``.
         check: before training, ``full`` decodes every picture once; ``headers`` reads their sizes only, and does
             not find broken pixels, copies and look-alikes.
+        max_pixels: largest accepted width x height of a picture; a server accepts 50 million.
         model: key of the catalogue (``boxwright models``).
         weights: ``auto`` (ImageNet's if they are here or can be downloaded, else none, with a warning), ``none``,
             ``imagenet``, ``coco``, or a .pth, .safetensors or .ckpt file.
@@ -94,6 +96,7 @@ class TrainConfig(BaseModel):
 
     data: Path
     check: Literal["full", "headers"] = "full"
+    max_pixels: int = Field(default=DATA_PIXELS, ge=1, le=LARGEST_PIXELS)
     model: str = "fasterrcnn_resnet50_fpn"
     weights: str = "auto"
     epochs: int = Field(default=12, ge=1)

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from boxwright.runtime import InputSpec, Placement, preprocess
+from boxwright.runtime.picture import LARGEST_PIXELS
 from boxwright.runtime.preprocess import placement
 
 from .augment import Augmentation, Picture, another_index, sample_seed
@@ -185,7 +186,7 @@ class PictureDataset(Dataset[Sample]):
         record = self._records[index]
         if self._cache is not None and self._cache.read(index, canvas):
             return placement(record.width, record.height, self._spec)
-        placed = preprocess(record.path, self._spec, out=canvas.numpy())[1]
+        placed = preprocess(record.path, self._spec, LARGEST_PIXELS, canvas.numpy())[1]
         if self._cache is not None:
             self._cache.write(index, canvas, record.path)
         return placed

@@ -30,6 +30,7 @@ __all__ = [
     "clip",
     "is_list_of_objects",
     "is_number",
+    "json_text",
     "name_of",
     "null_for_nan",
     "read_document",
@@ -80,7 +81,7 @@ class AnnotationEntry:
     """One entry of ``annotations``.
 
     Attributes:
-        id: as in the JSON, of any type.
+        id: as in the JSON, of any type; None also for NaN.
         image_id: of its picture, which may be missing.
         category_id: of its category, which may be missing.
         box: x, y, width, height in pixels, finite.
@@ -165,12 +166,17 @@ def read_document(path: Path, split: str, findings: list[Finding]) -> Document |
 def _load(path: Path, split: str, findings: list[Finding]) -> Entry | None:
     """The JSON document, if it has the three lists."""
     try:
-        document = json.loads(text_of(path.read_bytes()))
-    except (ValueError, RecursionError) as error:
-        findings.append(Finding("json-broken", f"broken JSON: {error}", split, path.name))
+        text = text_of(path.read_bytes())
+    except ValueError as error:
+        findings.append(Finding("json-broken", str(error), split, path.name))
         return None
     except OSError as error:
         findings.append(Finding("json-broken", f"cannot be read: {error.strerror}", split, path.name))
+        return None
+    try:
+        document = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        findings.append(Finding("json-broken", f"broken JSON: {error}", split, path.name))
         return None
     if not isinstance(document, dict):
         findings.append(Finding("json-incomplete", "is not a COCO document, a JSON object", split, path.name))
@@ -270,7 +276,9 @@ def _annotations(
             findings.append(finding)
             continue
         area = float(entry["area"]) if is_number(entry.get("area")) and entry["area"] > 0 else None
-        yield AnnotationEntry(entry.get("id"), picture, category, box, bool(entry.get("iscrowd")), area, position)
+        yield AnnotationEntry(
+            null_for_nan(entry.get("id")), picture, category, box, bool(entry.get("iscrowd")), area, position
+        )
 
 
 def _annotation_problem(entry: Entry, ids: _Ids) -> tuple[str, str]:
@@ -335,6 +343,18 @@ def side_of(value: Any) -> int | None:
     """
     side = int(value) if isinstance(value, str) and _DIGITS.fullmatch(value.strip()) else whole(value)
     return side if side is not None and side > 0 else None
+
+
+def json_text(document: Any, **options: Any) -> str:
+    """A document as JSON, with null for what JSON has not; see ``null_for_nan``.
+
+    Raises:
+        RecursionError: it is nested too deep.
+    """
+    try:
+        return json.dumps(document, allow_nan=False, **options)
+    except ValueError:  # NaN or infinity
+        return json.dumps(null_for_nan(document), **options)
 
 
 def null_for_nan(value: Any) -> Any:

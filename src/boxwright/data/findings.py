@@ -7,11 +7,12 @@ one function in ``repair.REPAIRS``.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-__all__ = ["CODES", "FEW_BOXES", "IMBALANCE", "LEVELS", "Code", "Finding", "Level", "some_pictures"]
+__all__ = ["CODES", "FEW_BOXES", "IMBALANCE", "LEVELS", "Code", "Finding", "Level", "by_kind", "some_pictures"]
 
 Level = Literal["error", "warning", "note"]
 LEVELS: tuple[Level, ...] = ("error", "warning", "note")
@@ -120,9 +121,7 @@ CODES: dict[str, Code] = {
         "Make it smaller, or raise max_pixels.",
     ),
     "picture-broken": Code("error", "a picture is truncated or cannot be decoded", "Replace it.", _REMOVED),
-    "picture-end": Code(
-        "warning", "a JPEG lacks its end marker; all of its pixels are there", "Save it again.", "copied as it is"
-    ),
+    "picture-end": Code("warning", "a JPEG lacks its end marker; all of its pixels are there", "Save it again."),
     "picture-unreadable": Code("error", "a picture's file cannot be read", "Make it readable."),
     "picture-size": Code(
         "error",
@@ -217,7 +216,11 @@ CODES: dict[str, Code] = {
         "two category names differ in case or spaces only",
         "Merge them, or give them names that differ clearly.",
     ),
-    "categories-differ": Code("error", "a split's categories are not those of train", "Export all splits together."),
+    "categories-differ": Code(
+        "error",
+        "a split's categories are not those of train",
+        "Join them by name: boxwright convert DATA OUT --from coco.",
+    ),
     "category-unlisted": Code(
         "warning", "a class of train is not listed in another split", "Export all splits together."
     ),
@@ -286,6 +289,14 @@ class Finding:
         """As ``boxwright check --json`` writes it."""
         keys = ("code", "level", "split", "file", "image_id", "annotation_id", "message", "remedy")
         return {key: getattr(self, key) for key in keys}
+
+
+def by_kind(findings: Sequence[Finding]) -> list[str]:
+    """One sentence per code: its first finding, and how many more there are."""
+    counts = Counter(finding.code for finding in findings)
+    first = {finding.code: finding for finding in reversed(findings)}
+    more = {code: f" (and {count - 1} more like it)" if count > 1 else "" for code, count in counts.items()}
+    return [f"{first[code]}{more[code]}" for code in counts]
 
 
 def some_pictures(names: Sequence[str]) -> str:

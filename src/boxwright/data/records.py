@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from boxwright.runtime import ClassEntry
+from boxwright.runtime.picture import DATA_PIXELS, LARGEST_PIXELS
 
 from .checks import Inspection, inspect_folder
 from .checks.scan import PictureFacts
@@ -87,18 +88,25 @@ class DataFolder:
     inspection: Inspection
 
 
-def read_folder(root: Path, *, pixels: bool = True, advance: Callable[[int, int], object] | None = None) -> DataFolder:
+def read_folder(
+    root: Path,
+    *,
+    pixels: bool = True,
+    max_pixels: int = DATA_PIXELS,
+    advance: Callable[[int, int], object] | None = None,
+) -> DataFolder:
     """Check and read a data set: ``train`` and ``valid`` must exist, ``test`` may.
 
     Args:
         root: the folder.
         pixels: decode every picture while checking; else only their headers are read.
+        max_pixels: largest accepted width x height of a picture.
         advance: called with (pictures checked, pictures in all).
 
     Raises:
         DataError: the data check reports an error; file and annotation id are named.
     """
-    return folder_of(inspect_folder(root, pixels=pixels, advance=advance))
+    return folder_of(inspect_folder(root, pixels=pixels, max_pixels=max_pixels, advance=advance))
 
 
 def folder_of(inspection: Inspection) -> DataFolder:
@@ -119,7 +127,7 @@ def read_split(root: Path, name: str, classes: Sequence[ClassEntry]) -> Split:
         ContractError: a class of the split is not the model's.
         DataError: see ``read_folder``.
     """
-    inspection = inspect_folder(root, (name,), pixels=False)
+    inspection = inspect_folder(root, (name,), pixels=False, max_pixels=LARGEST_PIXELS)
     if name in inspection.documents:
         require_classes(inspection.documents[name], classes, str(root / name / ANNOTATIONS))
     inspection.require_no_errors()

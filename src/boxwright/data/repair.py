@@ -5,7 +5,6 @@ To add a repair: one function, one row of ``REPAIRS``, and a text in the row of 
 
 from __future__ import annotations
 
-import json
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -18,7 +17,7 @@ from boxwright.runtime.picture import SIDEWAYS
 from .box_readings import outline_bounds, turn_of
 from .checks import Inspection
 from .checks.scan import PictureFacts, boxes_size, is_size_certain
-from .documents import ANNOTATIONS, Box, Document, Entry, ImageEntry, clip, null_for_nan, side_of, whole_id
+from .documents import ANNOTATIONS, Box, Document, Entry, ImageEntry, clip, json_text, side_of, whole_id
 from .file_names import is_file_name, stays_inside
 from .findings import Finding
 
@@ -278,7 +277,6 @@ REPAIRS: dict[str, Callable[[_Draft, Finding], bool]] = {
     "annotation-id-zero": _renumber,
     "size-missing": _fill_size,
     "symbolic-link": _by_copying,
-    "picture-end": _by_copying,
     "picture-unlisted": _by_copying,
     "picture-format": _by_copying,
     "stray-folder": _by_copying,
@@ -302,7 +300,7 @@ def _write(raw: Entry, source: Path, target: Path, advance: Progress | None) -> 
         if advance:
             advance(number, len(names))
     try:
-        (target / ANNOTATIONS).write_text(json.dumps(null_for_nan(raw), indent=1), encoding="utf-8")
+        (target / ANNOTATIONS).write_text(json_text(raw, indent=1), encoding="utf-8")
     except RecursionError:
         raise DataError(f"{source / ANNOTATIONS}: nested too deeply to be written.", "Export the file again.") from None
 

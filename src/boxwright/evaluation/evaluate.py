@@ -23,6 +23,7 @@ from boxwright.runtime import (
     PicturePredictor,
     open_bundle,
 )
+from boxwright.runtime.picture import LARGEST_PIXELS
 
 from .operating import interval_document
 from .results import SplitResults
@@ -118,7 +119,7 @@ def detect_split(
     records = read_split(Path(data), split, predictor.spec.classes)
     detections: list[Detections] = []
     for number, record in enumerate(records.pictures, start=1):
-        detections.extend(predictor.detect([predictor.prepare(record.path)]))
+        detections.extend(predictor.detect([predictor.prepare(record.path, LARGEST_PIXELS)]))
         if progress:
             progress(number, len(records.pictures))
     return SplitResults.of(records, Path(data) / split, predictor.spec.class_names, detections), predictor.spec

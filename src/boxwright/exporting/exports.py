@@ -30,6 +30,7 @@ from boxwright.runtime import (
     preprocess,
 )
 from boxwright.runtime.backends.graph import ONNX, ONNX_INT8
+from boxwright.runtime.picture import LARGEST_PIXELS
 
 __all__ = ["CALIBRATION_PICTURES", "Exports", "Progress", "executions_of", "graph_files", "make_exports"]
 
@@ -174,4 +175,4 @@ def _quantized(run: Path, pictures: Sequence[Path]) -> bytes:
     from .quantize import quantize
 
     space = open_bundle(run).spec.input
-    return quantize(_exported(run), [preprocess(picture, space)[0][None] for picture in pictures])
+    return quantize(_exported(run), [preprocess(picture, space, LARGEST_PIXELS)[0][None] for picture in pictures])

@@ -19,6 +19,7 @@ import numpy as np
 
 from boxwright.host.machine import cores
 from boxwright.runtime import Detections, Execution, ModelSpec, PicturePredictor, Placement, preprocess
+from boxwright.runtime.picture import LARGEST_PIXELS
 
 __all__ = ["Advance", "Detected", "detect_pictures"]
 
@@ -83,7 +84,7 @@ def detect_pictures(
             return detections
 
     def start(path: Path) -> list[Future[Detections]]:
-        picture = decoder.submit(preprocess, path, spec.input)
+        picture = decoder.submit(preprocess, path, spec.input, LARGEST_PIXELS)
         return [thread.submit(detect, number, picture) for number, thread in enumerate(threads)]
 
     try:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from boxwright.data import CODES, Finding, Inspection
 from boxwright.data.documents import AnnotationEntry
 from boxwright.runtime import PictureError, decode
+from boxwright.runtime.picture import LARGEST_PIXELS
 
 from .page import write_page
 from .pictures import Marked, data_uri, heat_map, thumbnail
@@ -125,7 +126,7 @@ def _drawn(finding: Finding, inspection: Inspection) -> str | None:
     if facts is None or facts.error is not None or not owners:
         return None
     try:
-        image = decode(path)
+        image = decode(path, LARGEST_PIXELS)
     except PictureError:  # only its header had been read
         return None
     boxes = [entry for entry in document.annotations if entry.image_id in owners]

@@ -20,6 +20,7 @@ from boxwright.evaluation.analysis import Analysis
 from boxwright.evaluation.results import SplitResults
 from boxwright.metrics import Matches
 from boxwright.runtime import PictureError, decode
+from boxwright.runtime.picture import LARGEST_PIXELS
 
 from .pictures import data_uri, shrunk
 
@@ -128,7 +129,7 @@ def _encoded(folder: Path, name: str) -> tuple[str, Image.Image] | None:
     if place.is_absolute() or ".." in place.parts:
         return None
     try:
-        small = shrunk(decode(folder / place), _SIDE)
+        small = shrunk(decode(folder / place, LARGEST_PIXELS), _SIDE)
     except (PictureError, ValueError):  # a name with a null character is a ValueError
         return None
     return data_uri(small), small

@@ -12,6 +12,7 @@ from PIL import Image, UnidentifiedImageError
 from .errors import PictureError, PictureTooLarge, UnsupportedPicture
 
 __all__ = [
+    "DATA_PIXELS",
     "FORMATS",
     "LARGEST_PIXELS",
     "MAX_PIXELS",
@@ -34,8 +35,11 @@ SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 MAX_PIXELS = 50_000_000
 """Largest width x height that is accepted from anybody; read from the header before any pixel is decoded."""
 
+DATA_PIXELS = 100_000_000
+"""Largest width x height in a data set, unless the setting ``max_pixels`` says otherwise: phones take 50 million."""
+
 LARGEST_PIXELS = 178_956_970
-"""Largest width x height of pictures of one's own; Pillow opens no larger ones."""
+"""Largest width x height of any picture: Pillow opens no larger ones."""
 
 PictureSource = Union[str, "os.PathLike[str]", bytes, bytearray, memoryview, Image.Image, np.ndarray]
 

@@ -15,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from boxwright.data import Split
 from boxwright.metrics import Figures
 from boxwright.runtime import Detections, PictureError, decode
+from boxwright.runtime.picture import LARGEST_PIXELS
 from boxwright.tracking.loggers import GuardedLogger
 from boxwright.tracking.media import Gallery, TrackedPicture, choose_pictures, shown_after
 
@@ -169,5 +170,5 @@ class TrackPictures(Callback):
 
     def _tracked(self, index: int, detections: Detections) -> TrackedPicture:
         record = self._records[index]
-        image = decode(record.path)
+        image = decode(record.path, LARGEST_PIXELS)
         return TrackedPicture(index, record.path.name, image, record.boxes, record.labels, detections).shrunk()

@@ -18,6 +18,7 @@ from rich.console import Console
 
 from boxwright.config import CONFIG_FILE, TrainConfig, save_config
 from boxwright.data import DataFolder, fingerprint, read_folder
+from boxwright.data.findings import by_kind
 from boxwright.evaluation import ground_truth_of
 from boxwright.host.console import make_console, progress
 from boxwright.host.processes import start_server
@@ -39,8 +40,6 @@ from .settings import make_folders, new_run_folder, resolve_settings, usable_gpu
 from .verbs import MakeTrainer, RunResult
 
 __all__ = ["TrainingRun"]
-
-_MOST_WARNINGS = 10
 
 
 class TrainingRun:
@@ -225,12 +224,16 @@ def _read_data(config: TrainConfig, console: Console) -> DataFolder:
     if config.workers:
         start_server()  # its imports go on while the data is read
     with progress(console, "check") as advance:
-        folder = read_folder(config.data, pixels=config.check == "full", advance=advance)
-    findings = folder.inspection.of("warning")
-    for finding in findings[:_MOST_WARNINGS]:
-        console.print(f"Warning: {finding}. {finding.remedy}")
-    if len(findings) > _MOST_WARNINGS:
-        console.print(f"… and {len(findings) - _MOST_WARNINGS} more warnings: boxwright check {config.data}")
+        pixels = config.check == "full"
+        folder = read_folder(config.data, pixels=pixels, max_pixels=config.max_pixels, advance=advance)
+    warnings = folder.inspection.of("warning")
+    for sentence in by_kind(warnings):
+        console.print(f"Warning: {sentence}.")
+    guesses = [one for one in folder.inspection.of("note") if one.code == "file-name-guessed"]
+    for sentence in by_kind(guesses):
+        console.print(f"Note: {sentence}.")
+    if warnings or guesses:
+        console.print(f"What to do about them: boxwright check {shlex.quote(str(config.data))}")
     return folder
 
 

@@ -19,7 +19,7 @@ import numpy as np
 from boxwright.host.machine import Machine, describe_machine
 from boxwright.runtime import ConfigError, Execution, InputSpec, PictureError, open_bundle, preprocess
 from boxwright.runtime.backends import candidates, usable_executions
-from boxwright.runtime.picture import SUFFIXES
+from boxwright.runtime.picture import LARGEST_PIXELS, SUFFIXES
 
 from .store import MAX_SESSIONS, Stored, best_run, write_entry
 
@@ -283,7 +283,7 @@ def _prepared(files: list[Path], folder: Path, spec: InputSpec) -> Pictures:
     for path in files:
         started = time.perf_counter()
         try:
-            canvas, _ = preprocess(path, spec)
+            canvas, _ = preprocess(path, spec, LARGEST_PIXELS)
         except PictureError as error:
             unusable.append(str(error))
             continue

@@ -15,8 +15,9 @@ from zipfile import is_zipfile
 
 from boxwright.data.contract import class_contract
 from boxwright.data.documents import ANNOTATIONS, SPLITS, Document, read_document
-from boxwright.data.findings import CODES, LEVELS, Finding, Level
+from boxwright.data.findings import CODES, LEVELS, Finding, Level, by_kind
 from boxwright.runtime import ClassEntry, DataError
+from boxwright.runtime.picture import DATA_PIXELS
 
 from .annotations import (
     boxes_by_class,
@@ -49,7 +50,7 @@ FOLDER_CHECKS: tuple[Callable[[FolderContents], Iterator[Finding]], ...] = (
 )
 
 SCHEMA = 1
-_MOST_ERRORS = 3  # in one sentence
+_MOST_KINDS = 5  # in one sentence
 _ORDER = {code: position for position, code in enumerate(CODES)}
 _REQUIRED = ("train", "valid")
 _OTHER_NAMES = {"train": ("training",), "valid": ("val", "validation"), "test": ()}
@@ -103,8 +104,9 @@ class Inspection:
             return
         if len(errors) == 1:
             raise DataError(f"{self.root}: {errors[0]}.", errors[0].remedy)
-        first = "; ".join(str(finding) for finding in errors[:_MOST_ERRORS])
-        rest = f"; and {len(errors) - _MOST_ERRORS} more" if len(errors) > _MOST_ERRORS else ""
+        kinds = by_kind(errors)
+        first = "; ".join(kinds[:_MOST_KINDS])
+        rest = f"; and {len(kinds) - _MOST_KINDS} more kinds" if len(kinds) > _MOST_KINDS else ""
         raise DataError(f"{self.root}: {len(errors)} errors: {first}{rest}.", f"See: boxwright check {self.root}")
 
 
@@ -118,17 +120,20 @@ def _statistics(document: Document, by_class: Mapping[str, int]) -> dict[str, An
     }
 
 
-def check(data: str | Path, *, advance: Callable[[int, int], object] | None = None) -> Inspection:
+def check(
+    data: str | Path, *, max_pixels: int = DATA_PIXELS, advance: Callable[[int, int], object] | None = None
+) -> Inspection:
     """Check a data set: read every split, open every picture, report every finding.
 
     Args:
         data: folder with ``train/``, ``valid/`` and optionally ``test/``.
+        max_pixels: largest accepted width x height of a picture.
         advance: called with (pictures done, pictures in all).
 
     Raises:
         DataError: the folder does not exist, or nothing in it can be checked.
     """
-    return inspect_folder(Path(data), advance=advance)
+    return inspect_folder(Path(data), max_pixels=max_pixels, advance=advance)
 
 
 def inspect_folder(
@@ -136,6 +141,7 @@ def inspect_folder(
     splits: Sequence[str] | None = None,
     *,
     pixels: bool = True,
+    max_pixels: int = DATA_PIXELS,
     workers: int | None = None,
     advance: Callable[[int, int], object] | None = None,
 ) -> Inspection:
@@ -145,6 +151,7 @@ def inspect_folder(
         root: holds ``train/``, ``valid/`` and optionally ``test/``.
         splits: check only these; all by default.
         pixels: decode every picture and look for equal and similar ones; else only headers are read.
+        max_pixels: largest accepted width x height of a picture.
         workers: threads; one per processor by default.
         advance: called with (pictures done, pictures in all).
 
@@ -161,7 +168,7 @@ def inspect_folder(
         if name in listings[split].files
     ]
     paths = [os.path.join(root, split, name) for split, name in keys]  # noqa: PTH118  # see scan.py
-    scanned = scan_pictures(paths, pixels=pixels, workers=workers, advance=advance)
+    scanned = scan_pictures(paths, pixels=pixels, max_pixels=max_pixels, workers=workers, advance=advance)
     facts: dict[str, dict[str, PictureFacts]] = {split: {} for split in documents}
     for (split, name), picture in zip(keys, scanned, strict=True):
         facts[split][name] = picture
