@@ -52,6 +52,14 @@ def real_data() -> Path:
 
 
 @pytest.fixture(scope="session")
+def cases() -> Path:
+    """The folder of small cases made after public reports; its absence is a failure, not a skip."""
+    folder = Path(os.environ.get("BOXWRIGHT_CASES", REPOSITORY.parent / "shared" / "cases"))
+    assert (folder / "data").is_dir(), f"{folder} holds no data; set BOXWRIGHT_CASES"
+    return folder
+
+
+@pytest.fixture(scope="session")
 def demo_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small drawn data set."""
     from boxwright.data import draw_demo_data

@@ -16,7 +16,7 @@ from boxwright.data import ANNOTATIONS, convert, folder_of, inspect_folder, repa
 from boxwright.data.dataset import PictureDataset, collate
 from boxwright.models.detector import Detector
 from boxwright.runtime import BoxwrightError, DataError, InputSpec
-from support.mutations import MUTATIONS, UNDECIDED, sound_folder
+from support.mutations import LAST, MUTATIONS, UNDECIDED, sound_folder
 from support.networks import spec_of
 
 FOLDERS = int(os.environ.get("BOXWRIGHT_FOLDERS", "120"))
@@ -30,7 +30,7 @@ def mutated(root, seed):
     names = generator.sample(sorted(MUTATIONS), generator.randrange(1, 4))
     while len(UNDECIDED.intersection(names)) > 1:
         names = generator.sample(sorted(MUTATIONS), len(names))
-    for name in sorted(names, key="a_broken_picture".__eq__):
+    for name in sorted(names, key=lambda name: LAST.index(name) if name in LAST else -1):
         for split in generator.choice([("train",), ("valid",), ("train", "valid")]):
             MUTATIONS[name](folder, split, generator)
     folder.save()

@@ -83,6 +83,9 @@ def _annotation(number: int, picture: int, generator: random.Random) -> dict[str
 UNDECIDED = {"exif_ignored_by_the_tool", "exif_turned", "swapped_sizes", "unknown_sizes"}
 """Two of these together, and nobody can say from the folder where its boxes lie."""
 
+LAST = ("zeros_behind", "no_end_markers", "a_broken_picture")
+"""What is done to the files themselves comes after what writes them anew."""
+
 Mutation = Callable[[Folder, str, random.Random], None]
 MUTATIONS: dict[str, Mutation] = {}
 """Ways in which a sound folder may look; every box stays right."""
