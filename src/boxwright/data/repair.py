@@ -75,6 +75,7 @@ class _Draft:
         for entry in document.annotations:
             self.of_picture[entry.image_id].append(entry.position)
         self.owned = Counter(whole_id(annotation.get("image_id")) for annotation in document.raw["annotations"])
+        self.listed = Counter(whole_id(image.get("id")) for image in document.raw["images"])
         used = Counter(entry.id for entry in document.images)
         self.by_id = {entry.id: entry for entry in document.images if used[entry.id] == 1}
         ids = (annotation.get("id") for annotation in document.raw["annotations"])
@@ -138,9 +139,9 @@ def _position(finding: Finding) -> int:
 def _drop_picture(draft: _Draft, finding: Finding) -> bool:
     """Remove the entry; its annotations too, unless another picture has the same id."""
     draft.images[_position(finding)] = None
-    entry = draft.by_id.get(finding.image_id) if finding.image_id is not None else None
-    for position in draft.of_picture[entry.id] if entry else ():
-        draft.annotations[position] = None
+    if finding.image_id is not None and draft.listed[finding.image_id] == 1:
+        for position in draft.of_picture[finding.image_id]:
+            draft.annotations[position] = None
     return True
 
 

@@ -4,6 +4,7 @@ import copy
 import io
 import json
 import random
+from collections import Counter
 
 import pytest
 from rich.console import Console
@@ -54,6 +55,10 @@ def spoil(text, generator):
     return bytes(data[: generator.randrange(1, len(data))]) if generator.random() < 0.2 else bytes(data)
 
 
+def errors(inspection):
+    return Counter(finding.code for finding in inspection.of("error"))
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     return write_data(tmp_path_factory.mktemp("fuzz"), train=clean_document(), valid=clean_document())
@@ -79,6 +84,8 @@ def test_a_hundred_mutated_files_give_findings_or_one_clear_error(folder, batch,
             if number % 10 == 0:
                 write_check_page(inspection, tmp_path / "page.html")
                 repair(inspection, tmp_path / str(number))
+                new = errors(inspect_folder(tmp_path / str(number))) - errors(inspection)
+                assert not new, (batch, number, new)
         except BoxwrightError as error:
             assert str(error)
             odd += 1
