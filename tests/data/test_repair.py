@@ -165,7 +165,8 @@ def check_that_nothing_else_changed(root, out, done):
     after = json.loads((out / "train" / ANNOTATIONS).read_text())
     named = {finding.annotation_id for finding in done}
     files = {finding.file for finding in done}
-    pictures = {one.get("id") for one in before["images"] if one.get("file_name", "").strip("./") in files}
+    names = ((one.get("id"), one.get("file_name", "")) for one in before["images"])
+    pictures = {number for number, name in names if files & {name, name.strip("./")}}
     kept = {json.dumps(one, sort_keys=True) for one in after["annotations"]}
     for annotation in null_for_nan(before["annotations"]):
         if annotation.get("id") not in named and annotation.get("image_id") not in pictures:
