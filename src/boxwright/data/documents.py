@@ -315,7 +315,7 @@ def _category_problem(number: int | None, name: str | None) -> str | None:
 
 def name_of(value: object) -> str | None:
     """A category's name: a text, or a number, whose digits are the name; None if it is anything else."""
-    return value if isinstance(value, str) else str(value) if type(value) in (int, float) else None
+    return value if isinstance(value, str) else str(value) if is_number(value) else None
 
 
 def _names(entries: list[Entry], ids: _Ids) -> dict[Any, str]:

@@ -137,9 +137,10 @@ def _position(finding: Finding) -> int:
 
 
 def _drop_picture(draft: _Draft, finding: Finding) -> bool:
-    """Remove the entry; its annotations too, unless another picture has the same id."""
+    """Remove the entry; its annotations too, unless another picture that stays has the same id."""
     draft.images[_position(finding)] = None
-    if finding.image_id is not None and draft.listed[finding.image_id] == 1:
+    draft.listed[finding.image_id] -= 1
+    if finding.image_id is not None and draft.listed[finding.image_id] == 0:
         for position in draft.of_picture[finding.image_id]:
             draft.annotations[position] = None
     return True
