@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from boxwright.runtime import PictureError, PictureTooLarge, UnsupportedPicture, decode
+from boxwright.runtime.picture import lacks_only_its_end
 
 ORIENTATION = 0x0112
 
@@ -152,3 +153,43 @@ def test_what_is_no_picture_is_told_what_to_be(source, said):
 def test_bytes_are_called_what_the_caller_calls_them():
     with pytest.raises(UnsupportedPicture, match=r"^Picture #3 is not a JPEG"):
         decode(b"hello", name="#3")
+
+
+def noisy_jpeg(progressive):
+    pixels = np.random.default_rng(3).integers(0, 256, (48, 64, 3), dtype=np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(pixels).resize((320, 240)).save(file, "JPEG", quality=90, progressive=progressive)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+def test_a_jpeg_that_lacks_its_end_marker_is_whole(progressive):
+    whole = noisy_jpeg(progressive)
+    for cut in (1, 2):
+        assert lacks_only_its_end(whole[:-cut])
+        assert decode(whole[:-cut]).tobytes() == decode(whole).tobytes()
+    assert not lacks_only_its_end(whole)
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+@pytest.mark.parametrize("cut", [8, 30, 200, 3000])
+def test_a_jpeg_that_lacks_pixels_is_broken(progressive, cut):
+    """The decoder would fill them with grey."""
+    encoded = noisy_jpeg(progressive)[:-cut]
+    assert not lacks_only_its_end(encoded)
+    with pytest.raises(PictureError, match="truncated"):
+        decode(encoded)
+
+
+def test_bytes_behind_the_end_are_nothing():
+    whole = noisy_jpeg(False)
+    assert decode(whole + bytes(500) + b"text").tobytes() == decode(whole).tobytes()
+
+
+@pytest.mark.parametrize("orientation", [0, 9, 255])
+def test_an_orientation_that_means_nothing_turns_nothing(orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    file = io.BytesIO()
+    Image.new("RGB", (64, 48)).save(file, "JPEG", exif=exif)
+    assert decode(file.getvalue()).size == (64, 48)
