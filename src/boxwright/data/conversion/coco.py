@@ -81,6 +81,11 @@ def read_coco(source: Path, boxes: str | None = None, pictures: Path | None = No
     if not places:
         raise DataError(" ".join(empty), "Give a document with annotations.")
     notes += empty
+    notes += [
+        f"{place.path}: lists no annotation; its {len(place.document['images'])} pictures count as without objects."
+        for place in places
+        if not place.document["annotations"]
+    ]
     classes = Classes()
     found: list[SourcePicture] = []
     for place in places:

@@ -329,7 +329,11 @@ def _folder(place: Place, count: int, hits: Hits, tree: FolderNames) -> str:
         folders = [folder for folder in exact if exact[folder] == most]
     else:
         folders = _of_most(_of_most(list(somehow), somehow.__getitem__), exact.__getitem__)
-        folders = [one for one in folders if not any(other != one and one in _above(posixpath.join(other, "x")) for other in folders)]
+        folders = [
+            one
+            for one in folders
+            if not any(other != one and one in _above(posixpath.join(other, "x")) for other in folders)
+        ]
     folders = _of_most(folders, lambda folder: _likeliness(place, folder))
     if len(folders) > 1:
         listed = ", ".join(str(tree.folder / folder) for folder in sorted(folders))

@@ -209,7 +209,7 @@ def _write(
                     advance(copied, total)
             ids = [picture.id if keep_ids else None for picture in pictures]
             content = {**_EMPTY_DOCUMENT, **document, **_lists(pictures, names, ids), "categories": list(categories)}
-            (folder / name / ANNOTATIONS).write_text(_json(content), encoding="ascii")
+            (folder / name / ANNOTATIONS).write_text(_json(content, name, notes), encoding="ascii")
 
 
 def _can_keep_ids(splits: SplitPictures, notes: list[str]) -> bool:
@@ -282,8 +282,16 @@ def _annotation(number: int, picture: int, item: SourceObject) -> dict[str, Any]
     }
 
 
-def _json(document: Mapping[str, Any]) -> str:
+def _json(document: Mapping[str, Any], split: str, notes: list[str]) -> str:
     try:
-        return json.dumps(null_for_nan(document), separators=(",", ":"), allow_nan=False) + "\n"
+        try:
+            return _dumped(document)
+        except ValueError:  # JSON has no NaN and no infinity
+            notes.append(f"{split}: values that are NaN or infinite were written as null.")
+            return _dumped(null_for_nan(document))
     except RecursionError as error:
         raise DataError("The source's JSON is nested too deep to be written.", "Remove the nested part.") from error
+
+
+def _dumped(document: Any) -> str:
+    return json.dumps(document, separators=(",", ":"), allow_nan=False) + "\n"
