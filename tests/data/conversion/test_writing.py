@@ -123,7 +123,7 @@ def test_bad_arguments_are_named(ds, tmp_path):
         convert(ds, tmp_path / "out", "yolo", boxes="xyxy")
     with pytest.raises(ConfigError, match="boxes 'xyxy' does not fit format 'yolo'"):
         convert(ds, tmp_path / "out", boxes="xyxy")
-    with pytest.raises(ConfigError, match="pictures '.*' does not fit format 'yolo'"):
+    with pytest.raises(ConfigError, match=r"pictures '.*' does not fit format 'yolo'"):
         convert(ds, tmp_path / "out", "yolo", pictures=tmp_path)
     with pytest.raises(ConfigError, match="nowhere: no such folder"):
         convert(ds, tmp_path / "out", "coco", pictures=tmp_path / "nowhere")
