@@ -465,6 +465,44 @@ def test_a_picture_of_another_split_is_not_taken_for_a_missing_one(lay, tmp_path
         convert(root, tmp_path / "out")
 
 
+def test_both_splits_may_share_the_folder_of_one(lay, tmp_path, written):
+    lay("annotations/train.json", "train_images", DOCUMENT)
+    root = lay("annotations/val.json", "train_images", other(7))
+    assert convert(root, tmp_path / "out").notes == ()
+    assert list(written(tmp_path / "out")["valid"]) == ["7a.jpg", "7b.jpg"]
+
+
+def test_the_folder_of_masks_is_not_that_of_the_pictures(lay, tmp_path):
+    lay("train.json", "masks/train", DOCUMENT)
+    lay("val.json", "masks/val", other(7))
+    lay("train.json", "images/train", DOCUMENT)
+    root = lay("val.json", "images/val", other(7))
+    convert(root, tmp_path / "out")
+    for split, name, folder in (("train", "a.jpg", "train"), ("valid", "7a.jpg", "val")):
+        copied = (tmp_path / "out" / split / name).read_bytes()
+        assert copied == (root / "images" / folder / name).read_bytes()
+
+
+def test_an_absolute_path_into_its_own_folder_is_that_file(lay, tmp_path, written):
+    document = copy.deepcopy(DOCUMENT)
+    root = lay("train/ann.json", "train", document)
+    lay("valid/ann.json", "valid", other(7))
+    document["images"][0]["file_name"] = str(root / "train/a.jpg")
+    (root / "train/ann.json").write_text(json.dumps(document))
+    (note,) = convert(root, tmp_path / "out").notes
+    assert note.endswith(f"{str(root / 'train/a.jpg')!r} as 'a.jpg'.")
+    assert list(written(tmp_path / "out")["train"]) == ["a.jpg", "b.jpg"]
+
+
+def test_an_absolute_path_to_another_file_of_this_machine_is_refused(lay, tmp_path, picture):
+    document = copy.deepcopy(DOCUMENT)
+    root = lay("train/ann.json", "train", document)
+    document["images"][0]["file_name"] = str(picture(tmp_path / "elsewhere/a.jpg"))
+    (root / "train/ann.json").write_text(json.dumps(document))
+    with pytest.raises(DataError, match=r"'.*elsewhere/a\.jpg' lies outside"):
+        convert(root / "train/ann.json", tmp_path / "out")
+
+
 def test_equal_names_in_several_folders_are_not_guessed(lay, tmp_path):
     lay("all.json", "one", DOCUMENT)
     root = lay("all.json", "two", DOCUMENT)

@@ -302,6 +302,8 @@ def _fullest(place: Place, names: Sequence[str], pictures: Path | None) -> tuple
 
 def _hits(tree: FolderNames, names: Sequence[str]) -> Hits:
     """By name the files that it may mean; names that mean nothing are left out."""
+    if all(file.lower().endswith(".json") for file in tree.files):
+        return {}  # the usual annotations/
     found = {name: tree.find(name) for name in names}
     files = {name: [one.name] if one.name is not None else list(one.candidates) for name, one in found.items()}
     return {name: some for name, some in files.items() if some}

@@ -1,7 +1,7 @@
 """Converts a data set of another layout to the Roboflow layout, and writes it whole or not at all.
 
-To add a format: one module with a reader (``Path`` -> ``Source``), one row of ``READERS``, one section of
-``docs/convert.md``. Splitting and writing work on every ``Source``.
+To add a format: one module with a reader (``Path`` -> ``Source``), one row of ``READERS``, one sign in
+``recognise.py``, one section of ``docs/convert.md``. Splitting and writing work on every ``Source``.
 """
 
 from __future__ import annotations
