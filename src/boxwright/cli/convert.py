@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 
 import boxwright
-from boxwright.host.console import make_console, progress
+from boxwright.host.console import make_console, stages
 
 if TYPE_CHECKING:
     from boxwright.data.conversion.voc import VocOrigin
@@ -20,19 +20,40 @@ __all__ = ["convert"]
 def convert(
     source: Annotated[Path, typer.Argument(metavar="SRC", help="Folder to convert.")],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="New folder.")],
-    form: Annotated[str, typer.Option("--from", help="yolo, voc or coco.")],
+    form: Annotated[
+        str | None, typer.Option("--from", help="yolo, voc, coco, …; may be left out where the files tell.")
+    ] = None,
     split: Annotated[
         str | None, typer.Option(help="Split anew: shares of train,valid[,test], as in 0.8,0.1,0.1.")
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Decides a new split.")] = 0,
     voc_origin: Annotated[str, typer.Option(help="Where VOC counts pixels from: auto, 0 or 1.")] = "auto",
+    boxes: Annotated[
+        str | None,
+        typer.Option(
+            help="What COCO's boxes are: xywh, xyxy, cxcywh, yxhw or yxyx; with n (xyxyn) as shares of the sides."
+        ),
+    ] = None,
+    pictures: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Where the pictures of COCO documents are.")
+    ] = None,
 ) -> None:
-    """Convert YOLO, Pascal VOC or another COCO layout to the folder that train takes."""
+    """Convert YOLO, Pascal VOC, another COCO layout and more to the folder that train takes."""
     console = make_console()
     shares = _shares(split)
     origin = cast("VocOrigin", int(voc_origin) if voc_origin in ("0", "1") else voc_origin)
-    with progress(console, "copy") as advance:
-        done = boxwright.convert(source, out, form.lower(), split=shares, seed=seed, voc_origin=origin, advance=advance)
+    with stages(console) as advance:
+        done = boxwright.convert(
+            source,
+            out,
+            form and form.lower(),
+            split=shares,
+            seed=seed,
+            voc_origin=origin,
+            boxes=boxes,
+            pictures=pictures,
+            advance=advance,
+        )
     for name, counts in done.splits.items():
         console.print(f"{name:>6}: pictures {counts.pictures}, boxes {counts.boxes}")
     for note in done.notes:

@@ -110,9 +110,11 @@ def fitting_reading(evidence: Sequence[BoxEvidence]) -> str:
     relative = all(max(one.numbers) <= 1.0 + _AREA for one in rows) and any(
         number % 1 for one in rows for number in one.numbers
     )
-    names = [name for name, reading in READINGS.items() if reading.relative == relative]
     telling = [one for one in rows if one.outline is not None or one.area is not None]
     usual = _Fit.of("xywh", rows, telling)
+    if not relative and usual.inside > 1 - _FEW and (usual.agreeing > _FEW or not telling):
+        return "xywh"  # it explains too much for any other to be taken; large files are not judged five times
+    names = [name for name, reading in READINGS.items() if reading.relative == relative]
     fits = [_Fit.of(name, rows, telling) for name in names]
     best = max(fits, key=lambda one: (one.agreeing, one.inside))  # of equals, the first in READINGS
     if relative:

@@ -27,6 +27,7 @@ __all__ = [
     "Document",
     "Entry",
     "ImageEntry",
+    "category_fault",
     "clip",
     "is_list_of_objects",
     "is_number",
@@ -305,6 +306,11 @@ def _categories(entries: list[Entry], ids: _Ids, split: str, findings: list[Find
 def _category_problem(number: int | None, name: str | None) -> str | None:
     if number is None:
         return "its id is not a whole number"
+    return category_fault(name)
+
+
+def category_fault(name: str | None) -> str | None:
+    """Why a category cannot have this name, or None."""
     if name is None or not name.strip():
         return "has no name"
     if name == _RESERVED:

@@ -74,8 +74,12 @@ def test_nothing_to_check_is_one_clear_error(tmp_path):
         inspect_folder(tmp_path / "nothing")
     with pytest.raises(DataError, match="missing"):
         inspect_folder(tmp_path)
-    (tmp_path / "annotations").mkdir()
-    with pytest.raises(DataError, match="boxwright convert"):
+    for name in ("images", "labels"):
+        (tmp_path / name).mkdir()
+    Image.new("RGB", (64, 48)).save(tmp_path / "images/a.jpg")
+    (tmp_path / "labels/a.txt").write_text("0 0.5 0.5 0.5 0.5")
+    (tmp_path / "data.yaml").write_text("train: images\nnames: [x]")
+    with pytest.raises(DataError, match=r"this looks like a YOLO export.* boxwright convert .* --from yolo"):
         inspect_folder(tmp_path)
 
 

@@ -81,14 +81,25 @@ LAYOUTS = [
     ("my_{}_set.json", "data", "train", "val"),
     ("{}/_annotations.coco.json", "{}", "train", "valid"),
     ("{}/_annotations.coco.json", "{}", "train", "val"),
+    ("annotations/custom_{}.json", "{}2017", "train", "val"),
+    ("annotations/instances_{}.json", "{}2017", "train", "val"),
+    ("{}_annotations.json", "{}_images", "train", "val"),
+    ("annotations/{}_coco.json", "{}_images", "train", "val"),
+    ("{}/annotations.json", "{}", "train", "val"),
+    ("{}/labels.json", "{}/data", "train", "validation"),
+    ("annotations/{0}/{0}.json", "images/{0}", "train", "val"),
+    ("{}/{}_COCO.json", "{}", "train", "val"),
+    ("deep/er/{}/annotations/all.json", "deep/er/{}/images/a/b", "train", "valid"),
+    ("coco/annotations/{}COCO.json", "pictures/of/{}", "train", "val"),
+    ("annotations/instances_{}2017.json", "JPEGImages", "train", "val"),
 ]
 
 
 @pytest.mark.parametrize(("file", "folder", "train", "valid"), LAYOUTS)
 def test_everything_in_the_documents_survives(lay, tmp_path, file, folder, train, valid):
-    lay(file.format(train), folder.format(train), DOCUMENT)
-    root = lay(file.format(valid), folder.format(valid), other(7))
-    result = convert(root, tmp_path / "out", "coco")
+    lay(file.format(train, train), folder.format(train), DOCUMENT)
+    root = lay(file.format(valid, valid), folder.format(valid), other(7))
+    result = convert(root, tmp_path / "out")
     for split, document in (("train", DOCUMENT), ("valid", other(7))):
         found = json.loads((tmp_path / "out" / split / "_annotations.coco.json").read_text())
         expected = copy.deepcopy(document)
@@ -171,7 +182,7 @@ def test_what_is_left_out_of_a_document_is_filled_in(lay, tmp_path, written):
 
 
 def test_categories_of_the_splits_are_joined(lay, tmp_path, categories):
-    lay("train.json", "train", DOCUMENT)
+    train = lay("train.json", "train", DOCUMENT) / "train.json"
     second = other(7)
     second["categories"][1]["supercategory"] = "human"
     second["categories"].append({"id": 2, "name": "bicycle"})
@@ -179,23 +190,47 @@ def test_categories_of_the_splits_are_joined(lay, tmp_path, categories):
     result = convert(root, tmp_path / "out", "coco")
     assert categories(tmp_path / "out", "train") == {90: "toothbrush", 1: "person", 2: "bicycle"}
     assert categories(tmp_path / "out", "valid") == categories(tmp_path / "out", "train")
-    assert len(result.notes) == 1
-    assert "category 1 differs" in result.notes[0]
+    valid = root / "val.json"
+    assert result.notes == (
+        f"{valid}: category 1 differs from the first split's; the first split's was kept.",
+        f"{valid}: 1 classes are not in {train}; they were added for all splits: 'bicycle'.",
+    )
 
 
-def test_two_classes_of_one_name_are_named_with_files_and_ids(lay, tmp_path):
-    train = lay("train.json", "train", DOCUMENT) / "train.json"
-    second = other(7)
-    second["categories"][0]["id"] = second["annotations"][0]["category_id"] = 91
+def test_classes_of_other_ids_or_order_are_joined_by_name(lay, tmp_path, categories, written):
+    """The objects keep their class: permuted ids, and a name in the other Unicode form."""
+    first, second = copy.deepcopy(DOCUMENT), other(7)
+    first["categories"][0]["name"] = "caf\u00e9"
+    second["categories"] = [{"id": 1, "name": "cafe\u0301"}, {"id": 90, "name": "person"}, {"id": 2, "name": "brush"}]
+    second["annotations"][0]["category_id"], second["annotations"][1]["category_id"] = 1, 2
+    train = lay("train.json", "train", first) / "train.json"
     root = lay("val.json", "val", second)
-    with pytest.raises(DataError) as caught:
-        convert(root, tmp_path / "out", "coco")
-    said = f"{root / 'val.json'}: category 91 is 'toothbrush', and so is 90 in {train}. Give the class one id"
-    assert said in str(caught.value)
-    for path in (train, root / "val.json"):
-        path.unlink()
-    lay("all.json", "images", {**DOCUMENT, "categories": [*DOCUMENT["categories"], {"id": 2, "name": "toothbrush"}]})
-    with pytest.raises(DataError, match=r"all\.json: category 2 is 'toothbrush', and so is 90 in .*all\.json"):
+    result = convert(root, tmp_path / "out", "coco")
+    names = {90: "caf\u00e9", 1: "person", 2: "brush"}
+    assert categories(tmp_path / "out", "train") == categories(tmp_path / "out", "valid") == names
+    _, rows = written(tmp_path / "out")["valid"]["7b.jpg"]
+    assert [one["category_id"] for one in rows] == [90, 2]
+    said = f"val.json: 2 classes have other ids than in {train}; they were joined by name: "
+    assert any(said + "'cafe\u0301' 90, not 1, 'person' 1, not 90." in note for note in result.notes)
+    assert any("1 classes are not in" in note and "'brush'" in note for note in result.notes)
+    assert inspect_folder(tmp_path / "out").of("error") == []
+
+
+def test_an_id_that_another_class_has_is_not_taken(lay, tmp_path, categories, written):
+    second = other(7)
+    second["categories"][0]["name"] = "brush"
+    lay("train.json", "train", DOCUMENT)
+    root = lay("val.json", "val", second)
+    convert(root, tmp_path / "out", "coco")
+    assert categories(tmp_path / "out", "valid") == {90: "toothbrush", 1: "person", 91: "brush"}
+    _, rows = written(tmp_path / "out")["valid"]["7b.jpg"]
+    assert [one["category_id"] for one in rows] == [91, 1]
+
+
+def test_two_classes_of_one_name_in_a_document_are_named_with_file_and_ids(lay, tmp_path):
+    document = {**DOCUMENT, "categories": [*DOCUMENT["categories"], {"id": 2, "name": "toothbrush"}]}
+    root = lay("all.json", "images", document)
+    with pytest.raises(DataError, match=r"all\.json: category 2 is 'toothbrush', and so is 90\. Give the class one id"):
         convert(root, tmp_path / "out", "coco")
     assert not (tmp_path / "out").exists()
 
@@ -293,15 +328,22 @@ def change(document, path, value):
         (["images"], {}, ["'images' is missing"]),
         (["images"], [], ["lists no picture"]),
         (["annotations"], [1], ["'annotations' is missing"]),
-        (["images", 0, "id"], "a", ["picture 'a.jpg'", "id = 'a'"]),
+        (["images", 0, "id"], None, ["picture 'a.jpg'", "id = None"]),
+        (["images", 0, "id"], "37777", ["picture id 37777 is used twice"]),
+        (["images", 0, "id"], 2**63, ["picture 'a.jpg'", "id = 9223372036854775808"]),
         (["images", 0, "id"], 37777, ["picture id 37777 is used twice"]),
-        (["images", 0, "file_name"], 5, ["picture id 397133 has no file_name"]),
-        (["images", 0, "file_name"], "../a.jpg", ["'../a.jpg' lies outside"]),
-        (["images", 0, "file_name"], "x\\..\\..\\a.jpg", ["lies outside"]),
+        (["images", 0, "file_name"], 5, ["picture id 397133: file_name = 5 is not a file name"]),
+        (["images", 0, "file_name"], "", ["picture id 397133: has no file_name"]),
+        (["images", 0, "file_name"], "../z.jpg", ["'../z.jpg' lies outside"]),
+        (["images", 0, "file_name"], "x\\..\\..\\z.jpg", ["lies outside"]),
         (["images", 0, "file_name"], "/etc/passwd", ["'/etc/passwd' lies outside"]),
-        (["images", 0, "file_name"], "c.jpg", ["'c.jpg' is missing in"]),
-        (["images", 0, "file_name"], "\ud800", ["is missing in"]),
-        (["images", 0, "file_name"], "a\0.jpg", ["is missing in"]),
+        (
+            ["images", 0, "file_name"],
+            "c.jpg",
+            ["'c.jpg' is missing in", "1 of 2 listed pictures are found", "holds 2."],
+        ),
+        (["images", 0, "file_name"], "\ud800", ["is not a file name"]),
+        (["images", 0, "file_name"], "a\0.jpg", ["is not a file name"]),
         (["images", 0, "file_name"], "a" * 5000, ["is missing in"]),
         (["images", 0, "width"], 48, ["picture id 397133", "64 x 48", "48 x 48"]),
         (["annotations", 0, "image_id"], 5, ["annotation id 1768", "picture id 5"]),
@@ -315,7 +357,8 @@ def change(document, path, value):
         (["annotations", 0, "area"], "big", ["annotation id 1768", "area = 'big'"]),
         (["categories", 0, "id"], None, ["category 'toothbrush'", "id = None"]),
         (["categories", 0, "id"], 1, ["category id 1 is used twice"]),
-        (["categories", 0, "name"], None, ["category 90 is None"]),
+        (["categories", 0, "name"], None, ["category 90 has no name: None"]),
+        (["annotations", 0, "bbox"], "text", ["annotation id 1768", "bbox = 'text' is not four finite numbers"]),
     ],
 )
 def test_a_bad_document_is_named(lay, tmp_path, text, path, value, culprits):
@@ -337,22 +380,18 @@ def test_broken_json_is_one_error(lay, tmp_path, text, content):
         convert(root, tmp_path / "out", "coco")
 
 
-def test_splits_that_cannot_be_told_apart_are_named(lay, tmp_path):
-    (tmp_path / "ds").mkdir()
-    with pytest.raises(DataError, match="no COCO document"):
+def test_splits_that_cannot_be_told_apart_are_named(lay, tmp_path, text):
+    text(tmp_path / "ds/results.json", "[1]")
+    text(tmp_path / "ds/package.json", '{"images": 1}')
+    with pytest.raises(DataError, match=r"no COCO document; 2 JSON files are none: package\.json, results\.json"):
         convert(tmp_path / "ds", tmp_path / "out", "coco")
     lay("annotations/instances_train2014.json", "images", DOCUMENT)
-    root = lay("annotations/instances_train2017.json", "images", DOCUMENT)
-    with pytest.raises(DataError, match=r"train2014\.json is 'train' too"):
+    root = lay("annotations/instances_train2017.json", "images", {**DOCUMENT, "info": {}})
+    said = r"2 documents are 'train': .*instances_train2014\.json, .*instances_train2017\.json\. Give one of them"
+    with pytest.raises(DataError, match=said):
         convert(root, tmp_path / "out", "coco")
     (root / "annotations/instances_train2014.json").rename(root / "annotations/instances_minival.json")
-    with pytest.raises(DataError, match=r"instances_minival\.json: its name does not say"):
-        convert(root, tmp_path / "out", "coco")
-    clash = other(7)
-    clash["categories"][0]["name"] = "brush"
-    (root / "annotations/instances_minival.json").unlink()
-    lay("annotations/instances_val2017.json", "images", clash)
-    with pytest.raises(DataError, match=r"category 90 is 'brush'; in another split it is 'toothbrush'"):
+    with pytest.raises(DataError, match=r"instances_minival\.json: no name says which split it is"):
         convert(root, tmp_path / "out", "coco")
 
 
@@ -391,3 +430,178 @@ def test_a_real_set_comes_back_as_it_was(real_data, tmp_path):
         assert after == before
         first = before["images"][0]["file_name"]
         assert (tmp_path / "out" / split / first).read_bytes() == (real_data / "chess" / split / first).read_bytes()
+
+
+def test_pictures_may_be_apart_from_their_document(lay, tmp_path, written, picture):
+    root = lay("annotations/custom_train.json", "../store/train2017", DOCUMENT)
+    lay("annotations/custom_val.json", "../store/val2017", other(7))
+    with pytest.raises(DataError, match=r"0 of 2 listed pictures are found.* holds no pictures.*--pictures FOLDER"):
+        convert(root, tmp_path / "out")
+    convert(root, tmp_path / "out", pictures=tmp_path / "store")
+    assert {name: list(content) for name, content in written(tmp_path / "out").items()} == {
+        "train": ["a.jpg", "b.jpg"],
+        "valid": ["7a.jpg", "7b.jpg"],
+    }
+    convert(root / "annotations/custom_train.json", tmp_path / "one", pictures=tmp_path / "store/train2017")
+    assert sum(len(content) for content in written(tmp_path / "one").values()) == 2
+
+
+def test_what_is_not_found_is_counted(lay, tmp_path, picture):
+    root = lay("annotations/train.json", "train2017", DOCUMENT)
+    for name in ("a.jpg", "b.jpg"):
+        (root / "train2017" / name).rename(root / "train2017" / f"x{name}")
+    picture(root / "train2017/xc.jpg")
+    said = r"0 of 2 listed pictures are found, the first is 'a\.jpg'; .*train2017 holds 3 pictures, as 'xa\.jpg'"
+    with pytest.raises(DataError, match=said):
+        convert(root, tmp_path / "out")
+
+
+def test_a_picture_of_another_split_is_not_taken_for_a_missing_one(lay, tmp_path):
+    """Both splits number their pictures alike: taken from the other split, it would be another picture."""
+    lay("annotations/train.json", "train", DOCUMENT)
+    root = lay("annotations/val.json", "val", {**DOCUMENT, "info": {}})
+    (root / "val/b.jpg").unlink()
+    with pytest.raises(DataError, match=r"val\.json: picture 'b\.jpg' is missing in .*val: 1 of 2 .* holds 1\."):
+        convert(root, tmp_path / "out")
+
+
+def test_both_splits_may_share_the_folder_of_one(lay, tmp_path, written):
+    lay("annotations/train.json", "train_images", DOCUMENT)
+    root = lay("annotations/val.json", "train_images", other(7))
+    assert convert(root, tmp_path / "out").notes == ()
+    assert list(written(tmp_path / "out")["valid"]) == ["7a.jpg", "7b.jpg"]
+
+
+def test_the_folder_of_masks_is_not_that_of_the_pictures(lay, tmp_path):
+    lay("train.json", "masks/train", DOCUMENT)
+    lay("val.json", "masks/val", other(7))
+    lay("train.json", "images/train", DOCUMENT)
+    root = lay("val.json", "images/val", other(7))
+    convert(root, tmp_path / "out")
+    for split, name, folder in (("train", "a.jpg", "train"), ("valid", "7a.jpg", "val")):
+        copied = (tmp_path / "out" / split / name).read_bytes()
+        assert copied == (root / "images" / folder / name).read_bytes()
+
+
+def test_an_absolute_path_into_its_own_folder_is_that_file(lay, tmp_path, written):
+    document = copy.deepcopy(DOCUMENT)
+    root = lay("train/ann.json", "train", document)
+    lay("valid/ann.json", "valid", other(7))
+    document["images"][0]["file_name"] = str(root / "train/a.jpg")
+    (root / "train/ann.json").write_text(json.dumps(document))
+    (note,) = convert(root, tmp_path / "out").notes
+    assert note.endswith(f"{str(root / 'train/a.jpg')!r} as 'a.jpg'.")
+    assert list(written(tmp_path / "out")["train"]) == ["a.jpg", "b.jpg"]
+
+
+def test_an_absolute_path_to_another_file_of_this_machine_is_refused(lay, tmp_path, picture):
+    document = copy.deepcopy(DOCUMENT)
+    root = lay("train/ann.json", "train", document)
+    document["images"][0]["file_name"] = str(picture(tmp_path / "elsewhere/a.jpg"))
+    (root / "train/ann.json").write_text(json.dumps(document))
+    with pytest.raises(DataError, match=r"'.*elsewhere/a\.jpg' lies outside"):
+        convert(root / "train/ann.json", tmp_path / "out")
+
+
+def test_equal_names_in_several_folders_are_not_guessed(lay, tmp_path):
+    lay("all.json", "one", DOCUMENT)
+    root = lay("all.json", "two", DOCUMENT)
+    with pytest.raises(DataError, match=r"may be in several folders: .*one, .*two\. Give the right one: --pictures"):
+        convert(root, tmp_path / "out")
+    lay("all.json", "images", DOCUMENT)
+    assert convert(root, tmp_path / "out").notes[-1].startswith("The source has one split")
+
+
+SPELLINGS = {
+    "images\\a.jpg": "images/a.jpg",
+    "images/b%20c.jpg": "images/b c.jpg",
+    "images/e\u0301.jpg": "images/\u00e9.jpg",
+    "A.JPG": "images/a.jpg",
+    "/content/ds/images/a.jpg": "images/a.jpg",
+    "..\\..\\media\\upload\\4\\a.jpg": "images/a.jpg",
+    "C:\\data\\a.jpg": "images/a.jpg",
+    "more/images/a.jpg": "images/a.jpg",
+    "http://host/x/a.jpg?key=1": "images/a.jpg",
+}
+
+
+@pytest.mark.parametrize("spelled", SPELLINGS)
+def test_a_name_may_be_spelled_in_another_way(lay, tmp_path, picture, text, written, spelled):
+    file = SPELLINGS[spelled]
+    document = copy.deepcopy(DOCUMENT)
+    document["images"][0]["file_name"] = file.removeprefix("images/")
+    root = lay("all.json", "images", document)
+    document["images"][0]["file_name"] = spelled
+    text(root / "all.json", json.dumps(document))
+    result = convert(root, tmp_path / "out")
+    names = {name for content in written(tmp_path / "out").values() for name in content}
+    assert names == {file.removeprefix("images/"), "b.jpg"}
+    (note,) = [note for note in result.notes if "not there as written" in note]
+    assert note.startswith(f"{root / 'all.json'}: 1 file names are not there as written; the one file that fits")
+    assert f"{spelled!r} as " in note
+
+
+def test_two_files_that_fit_a_name_are_both_named(lay, tmp_path, picture):
+    root = lay("all.json", "images", DOCUMENT)
+    (root / "images/a.jpg").unlink()
+    for folder in ("p", "q"):
+        picture(root / "images" / folder / "a.jpg")
+    with pytest.raises(
+        DataError, match=r"file_name 'a\.jpg' is not in .*images, and may mean 'p/a\.jpg' and 'q/a\.jpg'"
+    ):
+        convert(root, tmp_path / "out")
+
+
+def test_hidden_files_are_no_documents_and_no_pictures(lay, tmp_path, text):
+    root = lay("train/_annotations.coco.json", "train", DOCUMENT)
+    lay("valid/_annotations.coco.json", "valid", other(7))
+    for name in ("train/._a.jpg", "train/._annotations.coco.json", "__MACOSX/train/_annotations.coco.json"):
+        text(root / name, "Mac OS X")
+    assert convert(root, tmp_path / "out").notes == ()
+
+
+@pytest.mark.parametrize("rank", ["keypoints", "no objects", "same"])
+def test_of_two_documents_the_one_that_serves_is_taken(lay, tmp_path, rank):
+    """Its own folder's only document is the split's; of several, the one with objects; of equal ones, the first."""
+    root = lay("train/ann.json", "train", DOCUMENT)
+    lay("valid/ann.json", "valid", other(7))
+    second = {
+        "keypoints": ("train/person_keypoints_x.json", other(9)),
+        "no objects": ("train/a_captions.json", {**DOCUMENT, "annotations": [{"image_id": 37777, "caption": "x"}]}),
+        "same": ("train/b.json", DOCUMENT),
+    }
+    file, document = second[rank]
+    (root / file).write_text(json.dumps(document))
+    result = convert(root, tmp_path / "out")
+    assert result.splits == {"train": SplitCounts(2, 2), "valid": SplitCounts(2, 2)}
+    left = () if rank == "keypoints" else (f"{root / file}: left out; ann.json was taken.",)
+    assert result.notes == left
+
+
+@pytest.mark.parametrize("key", ["absent", "empty"])
+def test_a_test_split_without_annotations_is_left_out_with_a_note(lay, tmp_path, key):
+    lay("annotations/instances_train.json", "train", DOCUMENT)
+    lay("annotations/instances_val.json", "val", other(7))
+    document = {one: value for one, value in other(9).items() if one != "annotations"}
+    root = lay("annotations/image_info_test.json", "test", document)
+    result = convert(root, tmp_path / "out")
+    assert list(result.splits) == ["train", "valid"]
+    said = "image_info_test.json: lists 2 pictures but no annotations; the split was left out."
+    assert [note for note in result.notes if said in note] == list(result.notes)
+    (root / "annotations/image_info_test.json").rename(root / "annotations/instances_test.json")
+    if key == "empty":
+        lay("annotations/instances_test.json", "test", {**document, "annotations": []})
+        result = convert(root, tmp_path / "again")
+        assert list(result.splits) == ["train", "valid", "test"]
+        assert any("instances_test.json: lists no annotation" in note for note in result.notes)
+
+
+def test_broken_json_beside_the_documents_is_said(lay, tmp_path, text):
+    root = lay("train/ann.json", "train", DOCUMENT)
+    lay("valid/ann.json", "valid", other(7))
+    text(root / "settings.json", "// no JSON")
+    (note,) = convert(root, tmp_path / "out").notes
+    assert note.startswith(f"Not read: {root / 'settings.json'}: broken JSON")
+    text(root / "valid/ann.json", "{")
+    with pytest.raises(DataError, match=r"valid/ann\.json: broken JSON"):
+        convert(root, tmp_path / "again")

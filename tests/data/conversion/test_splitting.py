@@ -1,10 +1,14 @@
+import json
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
+from boxwright.data import inspect_folder
 from boxwright.data.conversion import convert
 from boxwright.data.conversion.coco import read_coco
 from boxwright.data.conversion.source import SourcePicture
@@ -122,6 +126,68 @@ def test_groups_of_copies_are_a_partition_and_closed(tmp_path_factory, names):
             same = one.path.read_bytes() == other.path.read_bytes()
             if same or one.path.name.split(".rf.")[0] == other.path.name.split(".rf.")[0]:
                 assert group_of[i] == group_of[j]
+
+
+@pytest.fixture
+def scenes(tmp_path):
+    """Four frames each of twelve scenes; a frame is its scene with a little noise. One file is there twice, and two
+    pictures that do not look alike are Roboflow's copies of one."""
+    generator = np.random.default_rng(5)
+    names = []
+    for scene in range(12):
+        blocks = generator.integers(0, 256, (6, 8, 3)).repeat(20, 0).repeat(20, 1)
+        for frame in range(4):
+            noisy = (blocks + generator.integers(-6, 7, blocks.shape)).clip(0, 255).astype(np.uint8)
+            names.append(f"{scene}_{frame}.png" if frame else f"dog{scene // 2}_jpg.rf.{scene}.png")
+            Image.fromarray(noisy).save(tmp_path / names[-1])
+    (tmp_path / "copy.png").write_bytes((tmp_path / names[0]).read_bytes())
+    document = {
+        "images": [{"id": number, "file_name": name} for number, name in enumerate([*names, "copy.png"])],
+        "annotations": [{"image_id": number, "category_id": 1, "bbox": [1, 2, 9, 9]} for number in range(len(names))],
+        "categories": [{"id": 1, "name": "x"}],
+    }
+    (tmp_path / "all.json").write_text(json.dumps(document))
+    return tmp_path
+
+
+@pytest.mark.parametrize("shares", [None, (0.5, 0.5), (0.6, 0.2, 0.2)])
+@pytest.mark.parametrize("seed", [0, 1])
+def test_the_check_finds_no_leak_in_a_new_split(scenes, tmp_path_factory, shares, seed):
+    out = tmp_path_factory.mktemp("out") / "ds"
+    result = convert(scenes, out, "coco", split=shares, seed=seed)
+    codes = {finding.code for finding in inspect_folder(out).findings}
+    assert codes.isdisjoint({"leak", "leak-similar", "leak-source"})
+    assert codes >= {"similar-pictures", "same-picture"}  # they are there, within a split
+    assert sum(counts.pictures for counts in result.splits.values()) == 49
+    assert any(note.startswith("49 pictures are copies of others, look like others") for note in result.notes)
+
+
+def test_look_alikes_are_grouped_as_the_check_groups_them(scenes):
+    pictures = read_coco(scenes).pictures
+    groups = {frozenset(pictures[index].path.name for index in group) for group in group_copies(pictures)}
+    expected = set()
+    for dog in range(6):
+        pair = {f"{2 * dog + one}_{frame}.png" for one in (0, 1) for frame in (1, 2, 3)}
+        copies = {f"dog{dog}_jpg.rf.{2 * dog + one}.png" for one in (0, 1)}
+        expected.add(frozenset(pair | copies | ({"copy.png"} if dog == 0 else set())))
+    assert groups == expected
+
+
+def test_shares_that_a_large_group_prevents_are_said(tmp_path, scenes):
+    """Of a fixed camera's pictures, nearly all are one group."""
+    out = tmp_path.with_name(f"{tmp_path.name}_out")
+    notes = convert(scenes, out, "coco", split=(0.05, 0.95)).notes
+    assert any(note.startswith("The splits have 0.") and "group of copies or look-alikes has" in note for note in notes)
+
+
+def test_pictures_that_all_look_alike_cannot_be_split(tmp_path, picture, text):
+    picture(tmp_path / "ds/images/0.jpg")
+    for number in range(1, 5):
+        (tmp_path / f"ds/images/{number}.jpg").write_bytes((tmp_path / "ds/images/0.jpg").read_bytes())
+        text(tmp_path / f"ds/labels/{number}.txt", "0 0.5 0.5 0.5 0.5")
+    text(tmp_path / "ds/data.yaml", "train: images", "names: [a]")
+    with pytest.raises(DataError, match=r"5 pictures in 1 groups of copies or look-alikes cannot make 2 splits"):
+        convert(tmp_path / "ds", tmp_path / "out", "yolo")
 
 
 def test_no_copy_is_parted_from_its_source(real_data, tmp_path, written):

@@ -1,5 +1,9 @@
+import json
+import zipfile
+
 import pytest
 
+from boxwright.data import inspect_folder
 from boxwright.data.conversion import READERS, convert
 from boxwright.data.conversion.convert import _json
 from boxwright.runtime import ConfigError, DataError
@@ -38,8 +42,11 @@ def test_names_that_windows_would_take_for_paths_are_changed(ds, tmp_path, pictu
 
 def test_progress_is_told_for_each_picture(ds, tmp_path):
     calls = []
-    convert(ds, tmp_path / "out", "yolo", advance=lambda done, total: calls.append((done, total)))
-    assert calls == [(number, 6) for number in range(1, 7)]
+    convert(ds, tmp_path / "out", "yolo", advance=lambda *told: calls.append(told))
+    assert calls == [("copy", number, 6) for number in range(1, 7)]
+    calls.clear()
+    convert(ds, tmp_path / "anew", "yolo", split=(0.5, 0.5), advance=lambda *told: calls.append(told))
+    assert calls == [("compare", 6, 6), *(("copy", number, 6) for number in range(1, 7))]
 
 
 def test_an_empty_folder_is_used_and_a_missing_parent_made(ds, tmp_path):
@@ -73,7 +80,7 @@ def test_nothing_is_overwritten(ds, tmp_path, text):
 
 
 def test_a_failure_in_the_middle_leaves_nothing(ds, tmp_path):
-    def vanish(done, total):
+    def vanish(text, done, total):
         if done == 2:
             (ds / "images/train/y/z/A.jpg").unlink()
 
@@ -84,7 +91,7 @@ def test_a_failure_in_the_middle_leaves_nothing(ds, tmp_path):
 
 
 def test_an_interruption_leaves_nothing(ds, tmp_path):
-    def interrupt(done, total):
+    def interrupt(text, done, total):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -110,9 +117,46 @@ def test_an_empty_folder_keeps_its_rights(ds, tmp_path):
 def test_bad_arguments_are_named(ds, tmp_path):
     with pytest.raises(ConfigError, match=r"'tfrecord' is unknown\. Use one of yolo, voc, coco"):
         convert(ds, tmp_path / "out", "tfrecord")
+    with pytest.raises(ConfigError, match=r"boxes 'xxyy' is unknown\. Use one of xywh, xyxy, cxcywh"):
+        convert(ds, tmp_path / "out", "coco", boxes="xxyy")
+    with pytest.raises(ConfigError, match="boxes 'xyxy' does not fit format 'yolo'"):
+        convert(ds, tmp_path / "out", "yolo", boxes="xyxy")
+    with pytest.raises(ConfigError, match="boxes 'xyxy' does not fit format 'yolo'"):
+        convert(ds, tmp_path / "out", boxes="xyxy")
+    with pytest.raises(ConfigError, match=r"pictures '.*' does not fit format 'yolo'"):
+        convert(ds, tmp_path / "out", "yolo", pictures=tmp_path)
+    with pytest.raises(ConfigError, match="nowhere: no such folder"):
+        convert(ds, tmp_path / "out", "coco", pictures=tmp_path / "nowhere")
     for name in READERS:
         with pytest.raises(DataError, match="no such file or folder"):
             convert(tmp_path / "nothing", tmp_path / "out", name)
+
+
+@pytest.mark.parametrize(
+    ("name", "fault"),
+    [("score", "is named 'score'"), (" ", "has no name"), ("a\tb", "control character"), ("a\u2028b", "control")],
+)
+def test_names_that_the_check_refuses_are_not_written(ds, tmp_path, text, name, fault):
+    text(ds / "data.yaml", "train: images/train", "val: images/val", f"names: [{json.dumps(name)}]")
+    with pytest.raises(DataError, match=f"category 1: .*{fault}.*Rename it in the source"):
+        convert(ds, tmp_path / "out", "yolo")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("name", ["नेपा\u200dल", "a\u00a0b", "🐟", "7"])
+def test_other_names_are_names(ds, tmp_path, text, categories, name):
+    text(ds / "data.yaml", "train: images/train", "val: images/val", f"names: ['{name}']")
+    convert(ds, tmp_path / "out", "yolo")
+    assert categories(tmp_path / "out") == {1: name}
+    assert [one.name for one in inspect_folder(tmp_path / "out").classes] == [name]
+
+
+def test_a_zip_archive_is_named(tmp_path):
+    with zipfile.ZipFile(tmp_path / "export.zip", "w") as archive:
+        archive.writestr("train/_annotations.coco.json", "{}")
+    for form in (None, *READERS):
+        with pytest.raises(DataError, match=r"export\.zip: this is a ZIP archive\. Unzip it: unzip "):
+            convert(tmp_path / "export.zip", tmp_path / "out", form)
 
 
 def test_json_nested_too_deep_is_refused():
@@ -120,4 +164,4 @@ def test_json_nested_too_deep_is_refused():
     for _ in range(100_000):
         deep = [deep]
     with pytest.raises(DataError, match="nested too deep"):
-        _json({"info": deep})
+        _json({"info": deep}, "train", [])

@@ -53,6 +53,7 @@ SCHEMA = 1
 _MOST_KINDS = 5  # in one sentence
 _ORDER = {code: position for position, code in enumerate(CODES)}
 _REQUIRED = ("train", "valid")
+_FORMATS = {"yolo": "a YOLO export", "voc": "Pascal VOC", "coco": "COCO in another layout"}
 _OTHER_NAMES = {"train": ("training",), "valid": ("val", "validation"), "test": ()}
 
 
@@ -208,21 +209,26 @@ def _splits_of(root: Path, splits: Sequence[str] | None) -> list[str]:
 
 
 def _not_a_data_set(root: Path, split: str) -> DataError:
-    """The most helpful error for a folder without annotation files."""
+    """The most helpful error for a folder without annotation files; a conversion is only named if it can be read."""
+    from boxwright.data.conversion import READERS  # this package is what conversion is made of
+    from boxwright.data.conversion.recognise import recognised, seen
+
     path = root / split / ANNOTATIONS
     if (root / ANNOTATIONS).is_file():
         return DataError(f"{root} is one split, not the whole data set.", f"Give the folder above: {root.parent}.")
-    if (root / "data.yaml").is_file() or any((root / part / "labels").is_dir() for part in ("", split)):
-        return DataError(
-            f"{path}: missing; this looks like a YOLO export.", f"Convert it: boxwright convert {root} OUT --from yolo"
-        )
     inside = sorted(path.parent.parent.name for path in root.glob(f"*/train/{ANNOTATIONS}"))
     if inside:
         return DataError(f"{root} holds several data sets: {', '.join(inside)}.", f"Give one: {root / inside[0]}.")
-    if any((root / name).is_dir() for name in ("annotations", "Annotations")):
-        remedy = f"Convert it: boxwright convert {root} OUT --from coco (or voc)"
-        return DataError(f"{path}: missing; this looks like COCO's or Pascal VOC's own layout.", remedy)
-    return DataError(f"{path}: missing.", "Export the data set from Roboflow in the format 'COCO'.")
+    try:
+        form = recognised(root)
+        if form in READERS:
+            READERS[form](root)
+            remedy = f"Convert it: boxwright convert {root} OUT --from {form}"
+            return DataError(f"{path}: missing; this looks like {_FORMATS.get(form, form)}.", remedy)
+    except DataError as error:
+        return DataError(f"{path}: missing; to convert it: {error.message}", error.remedy)
+    held = f"this looks like {form}, which is not read" if form else f"{root} holds {seen(root)}"
+    return DataError(f"{path}: missing; {held}.", "Export the data set from Roboflow in the format 'COCO'.")
 
 
 def _read(root: Path, names: Sequence[str], findings: list[Finding]) -> dict[str, Document]:

@@ -19,7 +19,7 @@ from boxwright.runtime.picture import SIDEWAYS
 
 from .scan import GREYS_SIDE, FolderContents, PictureFacts, SplitContents, parents, picture_folders
 
-__all__ = ["ListedPicture", "check_likeness", "check_listing", "check_pictures", "compare_pictures"]
+__all__ = ["ListedPicture", "check_likeness", "check_listing", "check_pictures", "compare_pictures", "related_pictures"]
 
 _HASH_SIDE = GREYS_SIDE - 1
 _MOST_BITS = 10  # of the 128 of a row and column difference hash
@@ -188,9 +188,7 @@ def compare_pictures(pictures: list[ListedPicture]) -> Iterator[Finding]:
     Args:
         pictures: with digests.
     """
-    same = _groups((picture.facts.digest, picture) for picture in pictures)
-    alike = _look_alikes(_first_of_each(pictures))
-    copies = _groups((source, picture) for picture in pictures if (source := copied_from(picture.name)))
+    same, alike, copies = related_pictures(pictures)
     yield from (_finding(group, "same-picture", "leak", "is the same file as") for group in same)
     yield from (_finding(group, "similar-pictures", "leak-similar", "looks like") for group in alike)
     reported = [{(picture.split, picture.name) for picture in group} for group in (*same, *alike)]
@@ -198,6 +196,18 @@ def compare_pictures(pictures: list[ListedPicture]) -> Iterator[Finding]:
         members = {(picture.split, picture.name) for picture in group}
         if len({split for split, _ in members}) > 1 and not any(members <= larger for larger in reported):
             yield _finding(group, "leak-source", "leak-source", "was made from the same picture as")
+
+
+def related_pictures(pictures: list[ListedPicture]) -> tuple[list[list[ListedPicture]], ...]:
+    """Groups of the same file, of look-alikes, and of copies of one source; see ``compare_pictures``.
+
+    Args:
+        pictures: with digests.
+    """
+    same = _groups((picture.facts.digest, picture) for picture in pictures)
+    alike = _look_alikes(_first_of_each(pictures))
+    copies = _groups((source, picture) for picture in pictures if (source := copied_from(picture.name)))
+    return same, alike, copies
 
 
 def _groups(keyed: Iterable[tuple[Hashable, ListedPicture]]) -> list[list[ListedPicture]]:

@@ -1,298 +1,238 @@
-"""Reads COCO documents in any layout: finds them and their pictures, and keeps all that they hold."""
+"""Reads COCO documents in any layout, with all that they hold; what a tool wrote in another way is made COCO's."""
 
 from __future__ import annotations
 
-import json
-import re
-from collections.abc import Iterator, Mapping, Sequence, Set
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from boxwright.data.contract import parent_ids
-from boxwright.data.documents import ANNOTATIONS, LISTS, CategoryEntry, Entry, is_list_of_objects, is_number, whole
-from boxwright.data.file_names import split_of
+from boxwright.data.documents import LISTS, Box, Entry, is_number, side_of
+from boxwright.data.file_names import is_file_name
 from boxwright.runtime import DataError
+from boxwright.runtime.picture import LARGEST_PIXELS, SIDEWAYS, open_picture, orientation
 
-from .files import decodable, entry_path, in_folder, is_file, is_folder, measure, read_text, require_size
+from .coco_boxes import (
+    BoxNotes,
+    box_of,
+    box_sentences,
+    numbers_of,
+    require_mask_size,
+    require_reading,
+    swapped_by_mistake,
+)
+from .coco_classes import Classes, Key, key_of, text_ids
+from .coco_files import Place, find_documents, find_pictures, left_out
+from .files import decodable, measure, require_size
 from .source import Source, SourceObject, SourcePicture
 
 __all__ = ["read_coco"]
 
 _IMAGE_KEYS = ("id", "file_name", "width", "height")
 _ANNOTATION_KEYS = ("id", "image_id", "category_id", "bbox", "segmentation", "iscrowd", "area")
-_OTHER_TASKS = ("person_keypoints_", "captions_", "stuff_", "panoptic_", "image_info_")
-_PICTURE_FOLDERS = ("images", "JPEGImages", "data")
-_YEAR = re.compile(r"\d+$")
+
+Size = tuple[int, int]
 
 
-@dataclass(frozen=True)
-class _Place:
-    """Where one document is.
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """One annotation.
 
     Attributes:
-        path: of the JSON file.
-        root: folder of the data set.
-        split: boxwright's name; None if the file's name does not tell.
-        part: the data set's own name of the split, as in ``instances_PART.json``.
+        entry: as written.
+        picture: key of its picture.
+        category: id in the joined classes.
+        numbers: of its box, as written; None if its outline is to give the box.
+        where: for errors.
     """
 
-    path: Path
-    root: Path
-    split: str | None
-    part: str
+    entry: Entry
+    picture: Key
+    category: int
+    numbers: Box | None
+    where: str
 
 
-Documents = list[tuple[_Place, Entry]]
+def read_coco(source: Path, boxes: str | None = None, pictures: Path | None = None) -> Source:
+    """Read a data set; whole picture and category ids, and keys unknown to boxwright, stay as they are.
 
-
-def read_coco(source: Path) -> Source:
-    """Read a data set; category and picture ids, and keys unknown to boxwright, stay as they are.
-
-    Documents without pictures, and pictures in formats that boxwright does not decode, are left out.
-    A file that a document lists several times is one picture, with the objects of all its entries.
+    Documents without pictures, test documents without annotations, and pictures in formats that boxwright does not
+    decode, are left out. A file that a document lists several times is one picture, with the objects of all its
+    entries. Classes of several documents are joined by name.
 
     Args:
-        source: one JSON file; a folder with ``train/``, ``valid/``, ``test/`` in the Roboflow layout;
-            or one with JSON files in it or in its ``annotations/``; ``instances_*`` are preferred.
+        source: one JSON file, or a folder that holds documents at any depth.
+        boxes: what the four numbers of a box are, a key of ``READINGS``; None for x, y, width, height, unless they
+            cannot be that.
+        pictures: folder of the pictures; None looks for them around the documents.
 
     Raises:
         DataError: no document, a broken one, several whose splits cannot be told apart, a missing picture, an unknown
-            id, a box that is not four numbers, sizes that differ, splits whose categories differ, two classes of one
-            name; file and id are named.
+            id, a box that is not four numbers or means something else, sizes that differ, two classes of one name;
+            file and id are named.
     """
     notes: list[str] = []
-    documents = [(place, _load(place.path)) for place in _find_documents(source)]
-    _require_pictures(documents, notes)
-    categories: dict[int, Entry] = {}
-    for place, document in documents:
-        _collect(document["categories"], categories, place.path, notes)
-    pictures = [picture for place, document in documents for picture in _pictures(place, document, categories, notes)]
-    used = {item.category for picture in pictures for item in picture.objects}
-    _require_own_names(categories, used, documents)
-    others = {
-        place.split or "train": {key: value for key, value in document.items() if key not in LISTS}
-        for place, document in documents
-    }
-    return Source(tuple(pictures), tuple(categories.values()), others, tuple(notes))
-
-
-def _find_documents(source: Path) -> list[_Place]:
-    """Documents of a data set, one for each split."""
-    if is_file(source):
-        root = source.parent.parent if source.parent.name == "annotations" else source.parent
-        return [_place(source, root)]
-    places = _roboflow(source) or _annotation_files(source)
+    places = find_documents(source, notes)
+    if not any(place.document["images"] for place in places):
+        raise DataError(f"{places[0].path}: lists no picture.", "Put pictures into it.")
+    empty = [sentence for place in places if (sentence := left_out(place))]
+    places = [place for place in places if not left_out(place)]
     if not places:
-        raise DataError(f"{source}: no COCO document.", f"Give the JSON file, or a folder with train/{ANNOTATIONS}.")
-    if len(places) > 1:
-        _require_one_per_split(places)
-    return places
-
-
-def _roboflow(source: Path) -> list[_Place]:
-    folders = [folder for folder in in_folder(source) if is_file(folder / ANNOTATIONS)]
-    places = [_Place(folder / ANNOTATIONS, source, split_of(folder.name), folder.name) for folder in folders]
-    return places or ([_Place(source / ANNOTATIONS, source, None, "")] if is_file(source / ANNOTATIONS) else [])
-
-
-def _annotation_files(source: Path) -> list[_Place]:
-    folder = source / "annotations" if is_folder(source / "annotations") else source
-    paths = sorted(path for path in folder.glob("*.json") if not path.name.startswith("."))
-    chosen = [path for path in paths if path.stem.startswith("instances_")]
-    chosen = chosen or [path for path in paths if not path.stem.startswith(_OTHER_TASKS)]
-    return [_place(path, source) for path in chosen]
-
-
-def _place(path: Path, root: Path) -> _Place:
-    part = path.stem.removeprefix("instances_").removeprefix("_annotations.coco")
-    tokens = [_YEAR.sub("", token) for token in re.split(r"[^0-9A-Za-z]+", part)]
-    splits = {split for token in tokens if (split := split_of(token))}
-    return _Place(path, root, splits.pop() if len(splits) == 1 else None, part)
-
-
-def _require_one_per_split(places: Sequence[_Place]) -> None:
-    seen: dict[str | None, Path] = {}
+        raise DataError(" ".join(empty), "Give a document with annotations.")
+    notes += empty
+    notes += [
+        f"{place.path}: lists no annotation; its {len(place.document['images'])} pictures count as without objects."
+        for place in places
+        if not place.document["annotations"]
+    ]
+    classes = Classes()
+    found: list[SourcePicture] = []
     for place in places:
-        if place.split is None:
-            raise DataError(
-                f"{place.path}: its name does not say which split it is.", "Give that one file, or rename it."
-            )
-        if place.split in seen:
-            raise DataError(
-                f"{place.path}: {seen[place.split]} is {place.split!r} too.", "Give one file, or move one away."
-            )
-        seen[place.split] = place.path
-
-
-def _picture_folder(place: _Place, names: Sequence[str]) -> Path:
-    """The first folder that holds all pictures of a document.
-
-    Raises:
-        DataError: no folder does; a missing picture is named. A name leads out of its folder.
-    """
-    for name in names:
-        entry_path(place.path.parent, name, str(place.path))
-    folders = list(dict.fromkeys(folder for folder in _possible_folders(place) if is_folder(folder)))
-    counts: list[tuple[int, int, str]] = []
-    for folder in folders:
-        missing = next((name for name in names if not is_file(folder / name)), None)
-        if missing is None:
-            return folder
-        counts.append((-sum(is_file(folder / name) for name in names), len(counts), missing))
-    _, number, missing = min(counts)
-    raise DataError(f"{place.path}: picture {missing!r} is missing in {folders[number]}.", "Put it there.")
-
-
-def _possible_folders(place: _Place) -> Iterator[Path]:
-    if place.path.name == ANNOTATIONS:
-        yield place.path.parent
-    parts = [part for part in (place.part, place.split, "val" if place.split == "valid" else None) if part]
-    for part in parts:
-        yield place.root / part
-        yield place.root / part / "images"
-        for folder in _PICTURE_FOLDERS:
-            yield place.root / folder / part
-    yield from (place.root / folder for folder in _PICTURE_FOLDERS)
-    yield place.path.parent
-    yield place.root
-
-
-def _load(path: Path) -> Entry:
-    try:
-        document = json.loads(read_text(path))
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{path}: broken JSON: {error}.", "Export the file again.") from error
-    if not isinstance(document, dict):
-        raise DataError(f"{path}: not a COCO document.", f"It must hold {', '.join(LISTS)}.")
-    for key in LISTS:
-        if not is_list_of_objects(document.get(key)):
-            raise DataError(f"{path}: {key!r} is missing or not a list of objects.", "Export the file again.")
-    return document
-
-
-def _require_pictures(documents: Documents, notes: list[str]) -> None:
-    empty = [place.path for place, document in documents if not document["images"]]
-    if len(empty) == len(documents):
-        raise DataError(f"{empty[0]}: lists no picture.", "Put pictures into it.")
-    notes += [f"{path}: lists no picture; the split was left out." for path in empty]
-
-
-def _collect(entries: list[Entry], categories: dict[int, Entry], path: Path, notes: list[str]) -> None:
-    """Add a document's categories to those of the other documents."""
-    own: set[int] = set()
-    for entry in entries:
-        number = _integer(entry, "id", f"{path}: category {entry.get('name')!r}")
-        known = categories.setdefault(number, entry)
-        if number in own:
-            raise DataError(f"{path}: category id {number} is used twice.", "Keep one.")
-        if not isinstance(entry.get("name"), str) or known["name"] != entry["name"]:
-            reason = f"in another split it is {known['name']!r}" if known is not entry else "a name must be text"
-            raise DataError(
-                f"{path}: category {number} is {entry.get('name')!r}; {reason}.", "Export all splits again."
-            )
-        if known != entry:
-            notes.append(f"{path}: category {number} differs from the first split's; the first split's was kept.")
-        own.add(number)
-
-
-def _require_own_names(categories: Mapping[int, Entry], used: Set[int], documents: Documents) -> None:
-    """Refuse two classes of one name; an unused parent, which is not a class, may have its child's name."""
-    paths = {
-        int(entry["id"]): place.path for place, document in reversed(documents) for entry in document["categories"]
+        ids = classes.join(place.path, place.document, notes)
+        found += _Reader(place, ids, notes).pictures(boxes, pictures)
+    others = {
+        place.split or "train": {key: value for key, value in place.document.items() if key not in LISTS}
+        for place in places
     }
-    parents = parent_ids(CategoryEntry(number, one["name"], _parent(one)) for number, one in categories.items())
-    first: dict[str, int] = {}
-    for number, entry in categories.items():
-        if number in parents - used:
-            continue
-        other = first.setdefault(entry["name"], number)
-        if other != number:
-            raise DataError(
-                f"{paths[number]}: category {number} is {entry['name']!r}, and so is {other} in {paths[other]}.",
-                "Give the class one id in all documents, or rename one.",
+    return Source(tuple(found), tuple(classes.entries.values()), others, tuple(notes))
+
+
+class _Reader:
+    """Reads the pictures of one document."""
+
+    def __init__(self, place: Place, categories: Mapping[Key, int], notes: list[str]) -> None:
+        self._place = place
+        self._path = place.path
+        self._categories = categories
+        self._notes = notes
+        self._images = self._listed()
+        texts = text_ids(place.document)
+        self._numbered = any(isinstance(entry["id"], str) for entry in self._images.values())
+        if texts:
+            notes.append(f"{self._path}: {len(texts)} ids are text, as {texts[0]!r}; they became whole numbers.")
+
+    def pictures(self, boxes: str | None, folder: Path | None) -> list[SourcePicture]:
+        """All pictures that can be read; see ``read_coco``."""
+        rows = [self._row(entry) for entry in self._place.document["annotations"]]
+        paths = self._paths(folder)
+        sizes = {key: measure(path) for key, (path, _) in paths.items()}
+        rows = [row for row in rows if row.picture in paths]
+        if boxes is None:
+            numbers = [(row.entry, row.numbers) for row in rows]
+            require_reading(self._path, numbers, [sizes[row.picture] for row in rows])
+        made = BoxNotes()
+        objects: dict[Key, list[SourceObject]] = {key: [] for key in paths}
+        for row in rows:
+            objects[row.picture].append(_object(row, boxes or "xywh", sizes[row.picture], made))
+        self._require_sizes(paths, sizes, objects)
+        self._notes += box_sentences(self._path, made, boxes or "xywh")
+        found = [self._picture(key, *paths[key], sizes[key], objects[key]) for key in paths]
+        return _joined(found, self._path, self._notes)
+
+    def _listed(self) -> dict[Key, Entry]:
+        images: dict[Key, Entry] = {}
+        for entry in self._place.document["images"]:
+            key = key_of(entry, "id", f"{self._path}: picture {entry.get('file_name')!r}")
+            if key in images:
+                raise DataError(f"{self._path}: picture id {key!r} is used twice.", "Give each picture its own id.")
+            name = entry.get("file_name")
+            if not is_file_name(name):
+                what = "has no file_name" if not name else f"file_name = {name!r} is not a file name"
+                raise DataError(f"{self._path}: picture id {key!r}: {what}.", "Export the file again.")
+            images[key] = entry
+        return images
+
+    def _row(self, entry: Entry) -> _Row:
+        where = f"{self._path}: annotation id {entry.get('id')!r}"
+        picture, category = (key_of(entry, key, where) for key in ("image_id", "category_id"))
+        if picture not in self._images:
+            raise DataError(f"{where}: picture id {picture!r} does not exist.", "Remove it, or list the picture.")
+        if category not in self._categories:
+            known = sorted(self._categories, key=lambda key: (isinstance(key, str), key))
+            raise DataError(f"{where}: category id {category!r} does not exist.", f"Known ids: {known}.")
+        crowd, area = entry.get("iscrowd"), entry.get("area")
+        if crowd not in (0, 1, None):
+            raise DataError(f"{where}: iscrowd = {crowd!r} is neither 0 nor 1.", "Export the file again.")
+        if area is not None and not is_number(area) and not _is_nan(area):
+            raise DataError(f"{where}: area = {area!r} is not a number.", "Export the file again.")
+        return _Row(entry, picture, self._categories[category], numbers_of(entry, where), where)
+
+    def _paths(self, folder: Path | None) -> dict[Key, tuple[Path, str]]:
+        """Of the pictures that can be decoded: the file, and its name relative to the folder of all."""
+        names = {key: entry["file_name"] for key, entry in self._images.items()}
+        usable = set(decodable([Path(name) for name in names.values()], self._path, self._notes))
+        names = {key: name for key, name in names.items() if Path(name) in usable}
+        if not names:
+            return {}
+        found, read = find_pictures(self._place, list(names.values()), folder, self._notes)
+        return {key: (found / read[name], read[name]) for key, name in names.items()}
+
+    def _require_sizes(
+        self,
+        paths: Mapping[Key, tuple[Path, str]],
+        sizes: Mapping[Key, Size],
+        objects: Mapping[Key, Sequence[SourceObject]],
+    ) -> None:
+        """Refuse sizes that are not the pictures'; sides swapped by mistake are told by the boxes."""
+        stated = {key: _stated(self._images[key], size) for key, size in sizes.items()}
+        wrong = [key for key, size in sizes.items() if stated[key] != size]
+        swapped = [key for key in wrong if stated[key] == sizes[key][::-1] and not _is_sideways(paths[key][0])]
+        if swapped and swapped_by_mistake([(one.bbox, sizes[key]) for key in swapped for one in objects[key]]):
+            self._notes.append(
+                f"{self._path}: width and height of {len(swapped)} pictures are swapped, as of "
+                f"{paths[swapped[0]][1]!r}; all boxes fit the pictures, whose own sizes were written."
             )
+            wrong = [key for key in wrong if key not in swapped]
+        for key in wrong:
+            require_size(paths[key][0], sizes[key], stated[key], f"{self._path}: picture id {key!r}")
+
+    def _picture(self, key: Key, path: Path, name: str, size: Size, objects: Sequence[SourceObject]) -> SourcePicture:
+        extra = {one: value for one, value in self._images[key].items() if one not in _IMAGE_KEYS}
+        number = None if self._numbered or isinstance(key, str) else key
+        return SourcePicture(path, name, *size, tuple(objects), self._place.split or "train", number, extra)
 
 
-def _parent(entry: Entry) -> str | None:
-    parent = entry.get("supercategory")
-    return parent if isinstance(parent, str) else None
+def _is_nan(value: Any) -> bool:
+    return isinstance(value, float) and not math.isfinite(value)
 
 
-def _pictures(place: _Place, document: Entry, categories: Mapping[int, Entry], notes: list[str]) -> list[SourcePicture]:
-    images: dict[int, Entry] = {}
-    for entry in document["images"]:
-        number = _integer(entry, "id", f"{place.path}: picture {entry.get('file_name')!r}")
-        if number in images:
-            raise DataError(f"{place.path}: picture id {number} is used twice.", "Give each picture its own id.")
-        if not isinstance(entry.get("file_name"), str) or not entry["file_name"]:
-            raise DataError(f"{place.path}: picture id {number} has no file_name.", "Export the file again.")
-        images[number] = entry
-    objects: dict[int, list[SourceObject]] = {number: [] for number in images}
-    for entry in document["annotations"]:
-        picture, item = _object(entry, images, categories, place.path)
-        objects[picture].append(item)
-    paths = {number: Path(entry["file_name"]) for number, entry in images.items()}
-    usable = set(decodable(list(paths.values()), place.path, notes))
-    kept = [number for number, path in paths.items() if path in usable]
-    folder = _picture_folder(place, [images[number]["file_name"] for number in kept])
-    pictures = [_picture(number, images[number], folder, place, objects[number]) for number in kept]
-    return _joined(pictures, place, notes)
+def _stated(entry: Entry, size: Size) -> Size:
+    """The size that a document gives; a side that it does not tell is the picture's own."""
+    width, height = side_of(entry.get("width")), side_of(entry.get("height"))
+    return width or size[0], height or size[1]
 
 
-def _joined(pictures: Sequence[SourcePicture], place: _Place, notes: list[str]) -> list[SourcePicture]:
+def _is_sideways(path: Path) -> bool:
+    with path.open("rb") as file:
+        return orientation(open_picture(file, repr(path), LARGEST_PIXELS)) in SIDEWAYS
+
+
+def _object(row: _Row, reading: str, size: Size, made: BoxNotes) -> SourceObject:
+    if row.numbers is None:
+        require_mask_size(row.entry, size, row.where)
+    box, entry = box_of(row.entry, row.numbers, reading, size, made)
+    extra = {key: value for key, value in entry.items() if key not in _ANNOTATION_KEYS}
+    area = entry.get("area")
+    mask = entry.get("segmentation") or []
+    return SourceObject(
+        row.category, box, mask, int(entry.get("iscrowd") or 0), area if is_number(area) else None, extra
+    )
+
+
+def _joined(pictures: Sequence[SourcePicture], path: Path, notes: list[str]) -> list[SourcePicture]:
     """Each file once: two pictures of one file would have half of the objects each."""
     by_path: dict[Path, SourcePicture] = {}
+    repeated: list[str] = []
     for picture in pictures:
         known = by_path.setdefault(picture.path, picture)
         if known is not picture:
+            repeated.append(picture.name)
             more = tuple(item for item in picture.objects if item not in known.objects)
             by_path[picture.path] = replace(known, objects=known.objects + more)
-    repeated = [picture.name for picture in pictures if by_path[picture.path].id != picture.id]
     if repeated:
         notes.append(
-            f"{place.path}: pictures listed again: {len(repeated)}, the first {repeated[0]!r}. "
+            f"{path}: pictures listed again: {len(repeated)}, the first {repeated[0]!r}. "
             "The objects of all entries were joined, equal ones taken once."
         )
     return list(by_path.values())
-
-
-def _picture(number: int, entry: Entry, folder: Path, place: _Place, objects: list[SourceObject]) -> SourcePicture:
-    path = folder / entry["file_name"]
-    size = measure(path)
-    stated = (entry.get("width"), entry.get("height"))
-    if None not in stated:
-        require_size(path, size, stated, f"{place.path}: picture id {number}")
-    extra = {key: value for key, value in entry.items() if key not in _IMAGE_KEYS}
-    name = path.relative_to(folder).as_posix()
-    return SourcePicture(path, name, *size, tuple(objects), place.split or "train", number, extra)
-
-
-def _object(
-    entry: Entry, images: Mapping[int, Entry], categories: Mapping[int, Entry], path: Path
-) -> tuple[int, SourceObject]:
-    """The id of an annotation's picture, and the object."""
-    where = f"{path}: annotation id {entry.get('id')!r}"
-    picture, category = (_integer(entry, key, where) for key in ("image_id", "category_id"))
-    if picture not in images:
-        raise DataError(f"{where}: picture id {picture} does not exist.", "Remove it, or list the picture.")
-    if category not in categories:
-        raise DataError(f"{where}: category id {category} does not exist.", f"Known ids: {sorted(categories)}.")
-    crowd, box, area = entry.get("iscrowd"), entry.get("bbox"), entry.get("area")
-    if crowd not in (0, 1, None):
-        raise DataError(f"{where}: iscrowd = {crowd!r} is neither 0 nor 1.", "Export the file again.")
-    if not isinstance(box, list) or len(box) != 4 or not all(is_number(side) for side in box):
-        raise DataError(f"{where}: bbox = {box!r} is not four finite numbers.", "Write [x, y, width, height].")
-    if area is not None and not is_number(area):
-        raise DataError(f"{where}: area = {area!r} is not a number.", "Export the file again.")
-    extra = {key: value for key, value in entry.items() if key not in _ANNOTATION_KEYS}
-    x, y, w, h = box
-    mask = entry.get("segmentation") or []
-    return picture, SourceObject(category, (x, y, w, h), mask, int(crowd or 0), area, extra)
-
-
-def _integer(entry: Mapping[str, Any], key: str, where: str) -> int:
-    number = whole(entry.get(key))
-    if number is None:
-        raise DataError(f"{where}: {key} = {entry.get(key)!r} is not a whole number.", "Export the file again.")
-    return number

@@ -1,7 +1,7 @@
 """Converts a data set of another layout to the Roboflow layout, and writes it whole or not at all.
 
-To add a format: one module with a reader (``Path`` -> ``Source``), one row of ``READERS``, one section of
-``docs/convert.md``. Splitting and writing work on every ``Source``.
+To add a format: one module with a reader (``Path`` -> ``Source``), one row of ``READERS``, one sign in
+``recognise.py``, one section of ``docs/convert.md``. Splitting and writing work on every ``Source``.
 """
 
 from __future__ import annotations
@@ -11,15 +11,19 @@ import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PureWindowsPath
 from typing import Any
+from zipfile import is_zipfile
 
-from boxwright.data.documents import ANNOTATIONS
+from boxwright.data.box_readings import READINGS
+from boxwright.data.documents import ANNOTATIONS, category_fault, null_for_nan
 from boxwright.host.files import new_folder, require_new_folder
 from boxwright.runtime import ConfigError, DataError
 
 from .coco import read_coco
 from .files import READABLE, is_file, is_folder
+from .recognise import recognised, seen
 from .source import Source, SourceObject, SourcePicture
 from .splitting import SplitPictures, arrange, require_shares
 from .voc import VocOrigin, read_voc
@@ -65,12 +69,14 @@ class Conversion:
 def convert(
     source: str | Path,
     out: str | Path,
-    format: str,  # noqa: A002  # the name users know
+    format: str | None = None,  # noqa: A002  # the name users know
     *,
     split: tuple[float, ...] | None = None,
     seed: int = 0,
     voc_origin: VocOrigin = "auto",
-    advance: Callable[[int, int], object] | None = None,
+    boxes: str | None = None,
+    pictures: str | Path | None = None,
+    advance: Callable[[str, int, int], object] | None = None,
 ) -> Conversion:
     """Write a data set in the Roboflow layout: ``OUT/{train,valid,test}`` with ``_annotations.coco.json``.
 
@@ -79,29 +85,44 @@ def convert(
     Args:
         source: folder of the data set, or its ``data.yaml`` or JSON file.
         out: a new or empty folder; after an error nothing is left of it.
-        format: ``yolo``, ``voc`` or ``coco``.
+        format: a key of ``READERS``; None for the one that the files are of.
         split: shares of train, valid and optionally test, sum 1: all pictures are split anew, by
             iterative stratification. None keeps the source's splits; a single split becomes 0.8 and 0.2.
         seed: of a new split.
         voc_origin: where VOC counts pixels from, see ``read_voc``.
-        advance: called with (pictures copied, pictures in all).
+        boxes: what the four numbers of COCO's boxes are, a key of ``READINGS``; None for x, y, width, height, unless
+            they cannot be that.
+        pictures: folder that holds the pictures of COCO documents, if they are not around the documents.
+        advance: called with (what is being done, pictures done, pictures in all).
 
     Raises:
-        ConfigError: an unknown format, shares that do not fit, a folder that cannot be written.
-        DataError: the source cannot be read; file and line, object or id are named.
+        ConfigError: an unknown format, settings that do not fit it, a folder that cannot be written.
+        DataError: the source cannot be read, or no format or two formats fit; file and line, object or id are named.
     """
     source, out = Path(source), Path(out)
-    _require_settings(format, split, voc_origin)
+    folder = None if pictures is None else Path(pictures)
+    if format is not None:
+        _require_settings(format, voc_origin, boxes, folder)
+    if split is not None:
+        require_shares(split)
     require_new_folder(out, source)
     if not is_file(source) and not is_folder(source):
         raise DataError(f"{source}: no such file or folder.", "Give the folder of the data set.")
-    read = read_voc(source, voc_origin) if format == "voc" else READERS[format](source)
+    if is_file(source) and is_zipfile(source):
+        raise DataError(
+            f"{source}: this is a ZIP archive.", f"Unzip it: unzip {source} -d FOLDER, then give that folder."
+        )
+    if format is None:
+        format = _format_of(source)  # noqa: A001
+        _require_settings(format, voc_origin, boxes, folder)
+    read = _read(source, format, voc_origin, boxes, folder)
     notes = list(read.notes)
     if not read.pictures:
         reason = " ".join([f"{source}: no picture is left.", *notes])
         raise DataError(reason, f"Give annotated pictures that are {READABLE}.")
-    splits = arrange(read, split, seed, notes)
-    _write(out, splits, read.categories, notes, advance)
+    _require_names(source, read.categories)
+    splits = arrange(read, split, seed, notes, None if advance is None else partial(advance, "compare"))
+    _write(out, splits, read.categories, notes, None if advance is None else partial(advance, "copy"))
     counts = {
         name: SplitCounts(len(part), sum(len(picture.objects) for picture in part))
         for name, (part, _) in splits.items()
@@ -109,15 +130,61 @@ def convert(
     return Conversion(out, counts, tuple(notes))
 
 
-def _require_settings(format: str, split: tuple[float, ...] | None, voc_origin: VocOrigin) -> None:  # noqa: A002
-    if format not in READERS:
-        raise ConfigError(f"Format {format!r} is unknown.", f"Use one of {', '.join(READERS)}.")
-    if split is not None:
-        require_shares(split)
+def _format_of(source: Path) -> str:
+    """The format that the files are of.
+
+    Raises:
+        DataError: of none that is known, or of two.
+    """
+    form = recognised(source)
+    if form in READERS:
+        return form
+    known = ", ".join(READERS)
+    if form is not None:
+        raise DataError(f"{source}: looks like {form}, which cannot be converted.", f"Known are {known}.")
+    held = f"holds {seen(source)}" if is_folder(source) else "one file"
+    raise DataError(
+        f"{source}: {held}; no annotations of a known format are in it.", f"Say which it is: --from, one of {known}."
+    )
+
+
+def _read(source: Path, form: str, voc_origin: VocOrigin, boxes: str | None, pictures: Path | None) -> Source:
+    if form == "voc":
+        return read_voc(source, voc_origin)
+    if form == "coco":
+        return read_coco(source, boxes, pictures)
+    return READERS[form](source)
+
+
+def _require_settings(form: str, voc_origin: VocOrigin, boxes: str | None, pictures: Path | None) -> None:
+    if form not in READERS:
+        raise ConfigError(f"Format {form!r} is unknown.", f"Use one of {', '.join(READERS)}.")
     if voc_origin not in ("auto", 0, 1):
         raise ConfigError(f"VOC origin {voc_origin!r} is unknown.", "Use 'auto', 0 or 1.")
-    if voc_origin != "auto" and format != "voc":
-        raise ConfigError(f"VOC origin {voc_origin!r} does not fit format {format!r}.", "Leave it out.")
+    if boxes is not None and boxes not in READINGS:
+        raise ConfigError(f"boxes {boxes!r} is unknown.", f"Use one of {', '.join(READINGS)}.")
+    if pictures is not None and not is_folder(pictures):
+        raise ConfigError(f"{pictures}: no such folder.", "Give the folder that holds the pictures.")
+    given = {
+        f"VOC origin {voc_origin!r}": ("voc", voc_origin != "auto"),
+        f"boxes {boxes!r}": ("coco", boxes is not None),
+        f"pictures {str(pictures)!r}": ("coco", pictures is not None),
+    }
+    for setting, (fits, is_given) in given.items():
+        if is_given and form != fits:
+            raise ConfigError(f"{setting} does not fit format {form!r}.", "Leave it out.")
+
+
+def _require_names(source: Path, categories: Sequence[Mapping[str, Any]]) -> None:
+    """Refuse class names that the data check would refuse.
+
+    Raises:
+        DataError: the class is named.
+    """
+    for entry in categories:
+        fault = category_fault(entry["name"])
+        if fault:
+            raise DataError(f"{source}: category {entry['id']}: {fault}.", "Rename it in the source.")
 
 
 def _write(
@@ -142,7 +209,7 @@ def _write(
                     advance(copied, total)
             ids = [picture.id if keep_ids else None for picture in pictures]
             content = {**_EMPTY_DOCUMENT, **document, **_lists(pictures, names, ids), "categories": list(categories)}
-            (folder / name / ANNOTATIONS).write_text(_json(content), encoding="ascii")
+            (folder / name / ANNOTATIONS).write_text(_json(content, name, notes), encoding="ascii")
 
 
 def _can_keep_ids(splits: SplitPictures, notes: list[str]) -> bool:
@@ -215,8 +282,16 @@ def _annotation(number: int, picture: int, item: SourceObject) -> dict[str, Any]
     }
 
 
-def _json(document: Mapping[str, Any]) -> str:
+def _json(document: Mapping[str, Any], split: str, notes: list[str]) -> str:
     try:
-        return json.dumps(document, separators=(",", ":")) + "\n"
+        try:
+            return _dumped(document)
+        except ValueError:  # JSON has no NaN and no infinity
+            notes.append(f"{split}: values that are NaN or infinite were written as null.")
+            return _dumped(null_for_nan(document))
     except RecursionError as error:
         raise DataError("The source's JSON is nested too deep to be written.", "Remove the nested part.") from error
+
+
+def _dumped(document: Any) -> str:
+    return json.dumps(document, separators=(",", ":"), allow_nan=False) + "\n"

@@ -1,6 +1,7 @@
 """Decides which picture goes into which split: as in the source, or anew with a fair share of each class.
 
-Copies of one picture stay together, for what is learnt on one copy would be measured on the other.
+Copies of one picture and look-alikes stay together, for what is learnt on one would be measured on the other. What is
+alike is decided as the data check decides it, which would report a leak.
 """
 
 from __future__ import annotations
@@ -9,12 +10,14 @@ import hashlib
 import math
 import random
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from boxwright.data.checks.pictures import ListedPicture, related_pictures
+from boxwright.data.checks.scan import scan_pictures
 from boxwright.data.documents import SPLITS
-from boxwright.data.file_names import copied_from
 from boxwright.runtime import ConfigError, DataError
 
 from .source import Source, SourcePicture
@@ -23,6 +26,9 @@ __all__ = ["SplitPictures", "arrange", "group_copies", "require_shares", "strati
 
 _DEFAULT_SHARES = (0.8, 0.2)
 _ROUNDING = 1e-9
+_FAR_OFF = 0.05  # of all pictures, between the share asked for and the share got
+
+Progress = Callable[[int, int], object]
 
 SplitPictures = dict[str, tuple[list[SourcePicture], Mapping[str, Any]]]
 """By split, in the order of ``SPLITS``: its pictures, and the other keys of its document."""
@@ -43,7 +49,13 @@ def require_shares(shares: Sequence[float]) -> None:
         raise ConfigError(f"Split {text!r} does not fit:", "give shares of train, valid and optionally test, sum 1.")
 
 
-def arrange(source: Source, shares: Sequence[float] | None, seed: int, notes: list[str]) -> SplitPictures:
+def arrange(
+    source: Source,
+    shares: Sequence[float] | None,
+    seed: int,
+    notes: list[str],
+    advance: Progress | None = None,
+) -> SplitPictures:
     """Keep the source's splits, or split its pictures anew.
 
     Args:
@@ -52,6 +64,7 @@ def arrange(source: Source, shares: Sequence[float] | None, seed: int, notes: li
             into 0.8 and 0.2.
         seed: of the new split.
         notes: gets sentences about the splits for the user.
+        advance: called with (pictures looked at, pictures in all) for new splits.
 
     Raises:
         DataError: too few pictures for so many splits.
@@ -62,7 +75,7 @@ def arrange(source: Source, shares: Sequence[float] | None, seed: int, notes: li
     if shares is None:
         notes.append("The source has one split; its pictures were split 0.8 train, 0.2 valid.")
     pictures = _distinct(source.pictures, notes)
-    parts = _new_splits(pictures, shares or _DEFAULT_SHARES, seed, notes)
+    parts = _new_splits(pictures, shares or _DEFAULT_SHARES, seed, notes, advance)
     document = _merged(source.documents, notes)
     return {name: (part, document) for name, part in zip(SPLITS, parts, strict=False)}
 
@@ -92,24 +105,44 @@ def _distinct(pictures: Sequence[SourcePicture], notes: list[str]) -> list[Sourc
 
 
 def _new_splits(
-    pictures: Sequence[SourcePicture], shares: Sequence[float], seed: int, notes: list[str]
+    pictures: Sequence[SourcePicture],
+    shares: Sequence[float],
+    seed: int,
+    notes: list[str],
+    advance: Progress | None,
 ) -> list[list[SourcePicture]]:
-    groups = group_copies(pictures)
+    groups = group_copies(pictures, advance)
     if len(groups) < len(shares):
         raise DataError(
-            f"{len(pictures)} pictures in {len(groups)} groups of copies cannot make {len(shares)} splits.",
-            "Copies of one picture stay together; add pictures.",
+            f"{len(pictures)} pictures in {len(groups)} groups of copies or look-alikes cannot make {len(shares)} "
+            "splits.",
+            "Those of one group stay together; add pictures, or lay out train/ and valid/ yourself.",
         )
     copies = sum(len(group) for group in groups if len(group) > 1)
     if copies:
-        notes.append(f"{copies} pictures are copies of others or share their source; copies went into the same split.")
+        notes.append(
+            f"{copies} pictures are copies of others, look like others or share their source; those that do went into "
+            "the same split."
+        )
     labels = [Counter(label for index in group for label in _labels(pictures[index])) for group in groups]
     chosen = stratify(labels, [len(group) for group in groups], shares, seed)
     split_by_index = {index: split for group, split in zip(groups, chosen, strict=True) for index in group}
-    return [
+    parts = [
         [picture for index, picture in enumerate(pictures) if split_by_index[index] == split]
         for split in range(len(shares))
     ]
+    largest = max(map(len, groups))
+    sizes = [len(part) / len(pictures) for part in parts]
+    if largest > 1 and max(abs(size - share) for size, share in zip(sizes, shares, strict=True)) > _FAR_OFF:
+        notes.append(
+            f"The splits have {_listed(sizes)} of the pictures, not {_listed(shares)}: the largest group of copies or "
+            f"look-alikes has {largest} of {len(pictures)}."
+        )
+    return parts
+
+
+def _listed(shares: Sequence[float]) -> str:
+    return ", ".join(f"{share:.2g}" for share in shares)
 
 
 def _labels(picture: SourcePicture) -> set[Label]:
@@ -131,41 +164,38 @@ def _merged(documents: Mapping[str, Mapping[str, Any]], notes: list[str]) -> dic
     return merged
 
 
-def group_copies(pictures: Sequence[SourcePicture]) -> list[list[int]]:
+def group_copies(pictures: Sequence[SourcePicture], advance: Progress | None = None) -> list[list[int]]:
     """Groups of pictures that must be in the same split, as indices; each index once.
 
-    These are files of the same content (SHA-256) and copies of one source picture by their names, see
-    ``file_names.copied_from``. Groups are in the order of their first picture. Only files of equal size are read.
+    These are files of the same content, copies of one source picture by their names, and look-alikes, see
+    ``checks.pictures.compare_pictures``. Groups are in the order of their first picture. Every picture is decoded once.
+
+    Args:
+        pictures: existing files.
+        advance: called with (pictures looked at, pictures in all).
 
     Raises:
         DataError: a file cannot be read.
     """
-    first: dict[str, int] = {}
-    keys = enumerate(_shared_keys(pictures))
-    return _connected(len(pictures), [(first.setdefault(key, index), index) for index, own in keys for key in own])
+    facts = scan_pictures([str(picture.path) for picture in pictures], pixels=True, advance=advance)
+    unreadable = next((one.error for one in facts if one.error is not None and not one.readable), None)
+    if unreadable is not None:
+        raise DataError(unreadable.message, "Make it readable.")
+    # a picture that cannot be decoded has no likeness; its copies are found by its bytes
+    digests = [one.digest or _digest(picture.path) for one, picture in zip(facts, pictures, strict=True)]
+    listed = [
+        ListedPicture(str(index), picture.path.name, replace(one, digest=digest))
+        for index, (picture, one, digest) in enumerate(zip(pictures, facts, digests, strict=True))
+    ]
+    groups = (group for kind in related_pictures(listed) for group in kind)
+    return _connected(
+        len(pictures), [(int(group[0].split), int(other.split)) for group in groups for other in group[1:]]
+    )
 
 
-def _shared_keys(pictures: Sequence[SourcePicture]) -> list[list[str]]:
-    """What each picture has in common with its copies."""
-    try:
-        sizes = [picture.path.stat().st_size for picture in pictures]
-        frequency = Counter(sizes)
-        return [
-            [*_source_key(picture.path), *([_content_key(picture.path)] if frequency[size] > 1 else [])]
-            for picture, size in zip(pictures, sizes, strict=True)
-        ]
-    except OSError as error:
-        raise DataError(f"{error.filename}: cannot be read: {error.strerror}.") from error
-
-
-def _source_key(path: Path) -> list[str]:
-    source = copied_from(path.name)
-    return [f"name {source}"] if source else []
-
-
-def _content_key(path: Path) -> str:
+def _digest(path: Path) -> bytes:
     with path.open("rb") as file:
-        return f"content {hashlib.file_digest(file, 'sha256').hexdigest()}"
+        return hashlib.file_digest(file, "sha256").digest()
 
 
 def _connected(count: int, pairs: Iterable[tuple[int, int]]) -> list[list[int]]:

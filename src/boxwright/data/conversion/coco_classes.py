@@ -1,0 +1,160 @@
+"""The classes of several COCO documents, joined by name; ids become whole numbers."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from boxwright.data.contract import parent_ids
+from boxwright.data.documents import CategoryEntry, Entry, name_of, whole_id
+from boxwright.runtime import DataError
+
+__all__ = ["Classes", "Key", "key_of", "text_ids"]
+
+Key = int | str
+"""An id: a whole number, or a text that spells none."""
+
+Role = tuple[str, bool]  # a class's name in one Unicode form, and whether it is a super-category beside that class
+
+_SPELLED = re.compile(r"0|-?[1-9][0-9]{0,17}", re.ASCII)
+_MOST_SHOWN = 5
+
+
+def key_of(entry: Mapping[str, Any], key: str, where: str) -> Key:
+    """The id under a key; the text of a whole number is that number.
+
+    Raises:
+        DataError: it is neither a whole number of 64 bits nor a text.
+    """
+    value = entry.get(key)
+    if isinstance(value, str) and value.strip():
+        text = value.strip()
+        return int(text) if _SPELLED.fullmatch(text) else text
+    number = whole_id(value)
+    if number is None:
+        raise DataError(f"{where}: {key} = {value!r} is neither a whole number nor a text.", "Export the file again.")
+    return number
+
+
+def text_ids(document: Entry) -> list[str]:
+    """Those ids of pictures, categories and annotations that are text."""
+    keys = {"images": ("id",), "categories": ("id",), "annotations": ("id", "image_id", "category_id")}
+    rows = ((entry, names) for part, names in keys.items() for entry in document[part])
+    return [value for entry, names in rows for name in names if isinstance(value := entry.get(name), str)]
+
+
+class Classes:
+    """The categories of all documents that were joined so far.
+
+    Attributes:
+        entries: COCO entries by id, in order; an id is that of the first document which has the name.
+    """
+
+    def __init__(self) -> None:
+        self.entries: dict[int, Entry] = {}
+        self._ids: dict[Role, int] = {}
+        self._first: Path | None = None
+
+    def join(self, path: Path, document: Entry, notes: list[str]) -> Mapping[Key, int]:
+        """Add a document's categories.
+
+        Args:
+            path: of the document.
+            document: with its lists.
+            notes: gets sentences about what differs from the documents before it.
+
+        Returns:
+            The id in ``entries`` by the document's own.
+
+        Raises:
+            DataError: an id or a name is missing or used twice; only a super-category without objects may have the
+                name of its class.
+        """
+        keys = [_key(entry, path) for entry in document["categories"]]
+        _require_once(keys, path)
+        numbered = any(isinstance(entry["id"], str) for entry in document["categories"])
+        numbers = [position if numbered else int(key) for position, key in enumerate(keys, start=1)]
+        roles = list(_roles(path, document, keys))
+        joined: dict[Key, int] = {}
+        moved: list[str] = []
+        added: list[str] = []
+        for key, number, role, entry in zip(keys, numbers, roles, document["categories"], strict=True):
+            name = str(name_of(entry["name"]))
+            if role not in self._ids:
+                added.append(name)
+                self._add(role, number, {**entry, "name": name}, numbers)
+            elif self._ids[role] != number and not numbered:
+                moved.append(f"{name!r} {self._ids[role]}, not {number}")
+            joined[key] = self._ids[role]
+            notes += self._difference(path, joined[key], entry)
+        if self._first is None:
+            self._first = path
+        else:
+            notes += self._sentences(path, moved, added)
+        return joined
+
+    def _add(self, role: Role, number: int, entry: Entry, own: Sequence[int]) -> None:
+        free = number if number not in self.entries else max(*self.entries, *own) + 1
+        self._ids[role] = free
+        self.entries[free] = {**entry, "id": free}
+
+    def _difference(self, path: Path, number: int, entry: Entry) -> Iterator[str]:
+        known = self.entries[number]
+        if any(known.get(key) != entry.get(key) for key in (known.keys() | entry.keys()) - {"id", "name"}):
+            yield f"{path}: category {number} differs from the first split's; the first split's was kept."
+
+    def _sentences(self, path: Path, moved: Sequence[str], added: Sequence[str]) -> Iterator[str]:
+        if moved:
+            yield (
+                f"{path}: {len(moved)} classes have other ids than in {self._first}; they were joined by name: "
+                f"{_some(moved)}."
+            )
+        if added:
+            names = _some([repr(name) for name in added])
+            yield f"{path}: {len(added)} classes are not in {self._first}; they were added for all splits: {names}."
+
+
+def _some(texts: Sequence[str]) -> str:
+    return ", ".join(texts[:_MOST_SHOWN]) + (", …" if len(texts) > _MOST_SHOWN else "")
+
+
+def _key(entry: Entry, path: Path) -> Key:
+    key = key_of(entry, "id", f"{path}: category {entry.get('name')!r}")
+    if name_of(entry.get("name")) is None:
+        raise DataError(f"{path}: category {key!r} has no name: {entry.get('name')!r}.", "Give it one.")
+    return key
+
+
+def _require_once(keys: Sequence[Key], path: Path) -> None:
+    twice = [key for key, count in Counter(keys).items() if count > 1]
+    if twice:
+        raise DataError(f"{path}: category id {twice[0]!r} is used twice.", "Keep one.")
+
+
+def _roles(path: Path, document: Entry, keys: Sequence[Key]) -> Iterator[Role]:
+    """Of each category its name, and whether it is an unused super-category of a class of that name."""
+    names = [unicodedata.normalize("NFC", str(name_of(entry["name"]))) for entry in document["categories"]]
+    used = {key_of(one, "category_id", f"{path}: annotation id {one.get('id')!r}") for one in document["annotations"]}
+    entries = zip(names, document["categories"], strict=True)
+    rows = [CategoryEntry(number, name, _parent(entry)) for number, (name, entry) in enumerate(entries)]
+    parents = {keys[number] for number in parent_ids(rows)} - used
+    count = Counter(names)
+    first: dict[Role, Key] = {}
+    for key, name in zip(keys, names, strict=True):
+        role = (name, count[name] > 1 and key in parents)
+        other = first.setdefault(role, key)
+        if other != key:
+            raise DataError(
+                f"{path}: category {key!r} is {name!r}, and so is {other!r}.",
+                "Give the class one id in all documents, or rename one.",
+            )
+        yield role
+
+
+def _parent(entry: Entry) -> str | None:
+    parent = entry.get("supercategory")
+    return unicodedata.normalize("NFC", parent) if isinstance(parent, str) else None
