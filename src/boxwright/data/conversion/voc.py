@@ -104,7 +104,7 @@ def read_voc(source: Path, origin: VocOrigin = "auto") -> Source:
     names = sorted({item.name for item in objects})
     ids = {name: number for number, name in enumerate(names, start=1)}
     pictures = tuple(_picture(file, picture, split, ids, first) for split, file, picture in files)
-    return Source(pictures, plain_categories(names), notes=tuple(notes))
+    return Source(pictures, plain_categories(names, source), notes=tuple(notes))
 
 
 def _origin(objects: Sequence[VocObject], origin: VocOrigin, notes: list[str]) -> int:
