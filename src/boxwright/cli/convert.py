@@ -20,7 +20,7 @@ __all__ = ["convert"]
 def convert(
     source: Annotated[Path, typer.Argument(metavar="SRC", help="Folder to convert.")],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="New folder.")],
-    form: Annotated[str, typer.Option("--from", help="yolo, voc or coco.")],
+    form: Annotated[str, typer.Option("--from", help="yolo, voc, coco, labelme or via.")],
     split: Annotated[
         str | None, typer.Option(help="Split anew: shares of train,valid[,test], as in 0.8,0.1,0.1.")
     ] = None,
