@@ -99,7 +99,8 @@ def _not_read(sources: Sequence[str]) -> Iterator[str]:
     for folder in (one for one in folders if os.access(one, os.R_OK)):
         from boxwright.data.file_names import is_hidden, is_other_picture_name
 
-        names = sorted(name for name in os.listdir(folder) if is_other_picture_name(name) and not is_hidden(name))
+        found = (path.name for path in Path(folder).iterdir())
+        names = sorted(name for name in found if is_other_picture_name(name) and not is_hidden(name))
         if names:
             counts = Counter(Path(name).suffix.lower() for name in names)
             kinds = ", ".join(f"{count} {suffix}" for suffix, count in sorted(counts.items()))
