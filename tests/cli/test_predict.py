@@ -209,3 +209,18 @@ def test_wrong_input_to_predict_gives_one_clear_error(mar, place, arguments, cul
     assert culprit in done.stderr
     assert "Traceback" not in done.stderr
     assert sorted(place.iterdir()) == before
+
+
+def test_pictures_of_a_folder_that_are_not_read_are_counted_and_named(mar, pictures, tmp_path):
+    shutil.copy(pictures[0], tmp_path / "a.jpg")
+    for name in ("b.HEIC", "c.heic", "d.gif", "._e.heic", "notes.txt"):
+        (tmp_path / name).write_bytes(b"not read")
+    done = boxwright("predict", mar, tmp_path, *ASKED)
+    assert done.returncode == 0, done.stderr
+    said = "left out: 1 .gif, 2 .heic; the first is 'b.HEIC'. Save them as JPEG."
+    assert [line for line in done.stderr.splitlines() if line.startswith("Note:") and said in line]
+    (tmp_path / "a.jpg").unlink()
+    done = boxwright("predict", mar, tmp_path, *ASKED)
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert "has no pictures" in done.stderr

@@ -21,7 +21,8 @@ def convert(
     source: Annotated[Path, typer.Argument(metavar="SRC", help="Folder to convert.")],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="New folder.")],
     form: Annotated[
-        str | None, typer.Option("--from", help="yolo, voc, coco, …; may be left out where the files tell.")
+        str | None,
+        typer.Option("--from", help="yolo, voc, coco, labelme or via; may be left out where the files tell."),
     ] = None,
     split: Annotated[
         str | None, typer.Option(help="Split anew: shares of train,valid[,test], as in 0.8,0.1,0.1.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -56,6 +57,8 @@ def predict(
     require_file_names(json=json_file)
     os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # before OpenCV is loaded: errors are reported by us
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+    for note in _not_read(pictures):
+        typer.echo(f"Note: {note}", err=True)
     tasks = _plan(pictures, out, urls, every)
     predictor = _predictor(source, threshold, boxwright.Execution(backend, precision, device))
     typer.echo(f"Backend {predictor.execution.variant}", err=True)
@@ -86,6 +89,25 @@ def _predictor(source: Path, threshold: float | None, asked: Execution) -> Predi
         bundle, threshold=threshold, backend=used.backend, precision=used.precision, device=used.device,
         threads=used.threads,
     )  # fmt: skip
+
+
+def _not_read(sources: Sequence[str]) -> Iterator[str]:
+    """What folders hold besides: pictures in formats that are not read, by folder."""
+    from boxwright.inputs.download import is_url
+
+    folders = [source for source in sources if not is_url(source) and Path(source).is_dir()]
+    for folder in (one for one in folders if os.access(one, os.R_OK)):
+        from boxwright.data.file_names import is_hidden, is_other_picture_name
+
+        found = (path.name for path in Path(folder).iterdir())
+        names = sorted(name for name in found if is_other_picture_name(name) and not is_hidden(name))
+        if names:
+            counts = Counter(Path(name).suffix.lower() for name in names)
+            kinds = ", ".join(f"{count} {suffix}" for suffix, count in sorted(counts.items()))
+            yield (
+                f"{folder}: pictures that are not JPEG, PNG, WebP or BMP were left out: {kinds}; "
+                f"the first is {names[0]!r}. Save them as JPEG."
+            )
 
 
 @dataclass(frozen=True)

@@ -161,6 +161,29 @@ class FolderNames:
             return Found(candidates[0], guessed=True)
         return Found(None, candidates=tuple(candidates), outside=not inside and not candidates)
 
+    def find_folder(self, written: str) -> Found:
+        """Which folder with pictures in it a path means that is not there as it is written.
+
+        Part of a path is worth less here than with files: ``valid/images`` is not ``train/images``, nor ``images``.
+        So one path must be the end of the other, or both must end in two equal parts or in the name of a split.
+        """
+        parts = _parts(written)
+        shared = [(_shared(own, parts), len(own), folder) for own, folder in self._folders.items()]
+        fitting = [entry for entry in shared if _is_same_folder(parts, *entry[:2])]
+        most = max((count for count, _, _ in fitting), default=0)
+        best = [(length == count, folder) for count, length, folder in fitting if count == most]
+        candidates = [folder for whole, folder in best if whole] or [folder for _, folder in best]
+        if len(candidates) == 1:
+            return Found(candidates[0], guessed=True)
+        return Found(None, candidates=tuple(sorted(candidates)))
+
+    @cached_property
+    def _folders(self) -> Mapping[tuple[str, ...], str]:
+        """Folders that hold pictures, at any depth."""
+        pictures = (name for name in self.files if is_picture_name(name) or is_other_picture_name(name))
+        folders = {parent.as_posix() for name in pictures for parent in PurePosixPath(name).parents}
+        return {tuple(_spelled(folder).split("/")): folder for folder in sorted(folders - {"."})}
+
     def holds(self, name: str) -> bool:
         """Whether there is a file at exactly this relative path."""
         parent, base = posixpath.split(name)
@@ -224,6 +247,14 @@ def _shared(own: tuple[str, ...], written: tuple[str, ...]) -> int:
     """How many parts at the end of two paths are equal."""
     pairs = enumerate(zip(reversed(own), reversed(written), strict=False))
     return next((count for count, (one, other) in pairs if one != other), min(len(own), len(written)))
+
+
+def _is_same_folder(written: tuple[str, ...], shared: int, own: int) -> bool:
+    """Whether a folder of ``own`` parts, ``shared`` of which are the end of the written path, may be what it means."""
+    rest = written[: len(written) - shared]
+    if not shared or (rest and split_of(rest[-1])):
+        return False
+    return shared >= 2 or shared in (own, len(written)) or split_of(written[-1]) is not None
 
 
 def _exists(path: Path) -> bool:

@@ -149,7 +149,10 @@ def test_pictures_of_other_kinds_are_left_out_with_their_annotations(devkit, tmp
     assert list(written(tmp_path / "out")["train"]) == ["1.jpg"]
     folder = devkit / "JPEGImages"
     assert result.notes[:2] == (
-        f"{folder}: left out pictures that are not JPEG, PNG, WebP or BMP: 1 .gif.",
+        (
+            f"{folder}: left out pictures that are not JPEG, PNG, WebP or BMP: 1 .gif; the first is '2.gif'. "
+            "Save them as JPEG to keep them and their labels."
+        ),
         f"{folder}: annotation files left out with such pictures: 1.",
     )
     assert not any("without an annotation file" in note for note in result.notes)
@@ -173,7 +176,7 @@ BILLION_LAUGHS = (
 @pytest.mark.parametrize(
     ("content", "culprit"),
     [
-        ("", "broken XML"),
+        ("", "the file is empty"),
         ("<annotation>", "broken XML"),
         ("<annotation>&b;</annotation>", "broken XML"),
         ('<?xml version="1.0" encoding="klingon"?><annotation/>', "broken XML"),

@@ -173,7 +173,10 @@ def test_pictures_of_other_kinds_in_a_list_are_left_out_and_said(pair, tmp_path,
     text(pair / "data.yaml", "train: train.txt", "val: images/val", "names: [cat, dog]")
     result = convert(pair, tmp_path / "out", "yolo")
     assert list(written(tmp_path / "out")["train"]) == ["a.png"]
-    said = f"{pair / 'train.txt'}: left out pictures that are not JPEG, PNG, WebP or BMP: 1 .gif, 1 .tif."
+    said = (
+        f"{pair / 'train.txt'}: left out pictures that are not JPEG, PNG, WebP or BMP: 1 .gif, 1 .tif; "
+        "the first is 'x.gif'. Save them as JPEG to keep them and their labels."
+    )
     assert said in result.notes
 
 
@@ -254,8 +257,9 @@ def test_other_bad_sources_are_named(pair, tmp_path, text):
     with pytest.raises(DataError, match="several YAML files"):
         convert(pair / "images", tmp_path / "out", "yolo")
     (pair / "labels/train/a.txt").write_bytes(b"0 \xff")
-    with pytest.raises(DataError, match=r"a\.txt: not UTF-8"):
+    with pytest.raises(DataError, match=r"a\.txt: the text is not UTF-8"):
         convert(pair, tmp_path / "out", "yolo")
+    text(pair / "labels/train/a.txt", "0 0.5 0.5 0.5 0.5")
     (pair / "images/train/a.png").write_bytes(b"no picture")
     with pytest.raises(DataError, match=r"a\.png"):
         convert(pair, tmp_path / "out", "yolo")

@@ -23,15 +23,23 @@ from boxwright.runtime import ConfigError, DataError
 
 from .coco import read_coco
 from .files import READABLE, is_file, is_folder
+from .labelme import read_labelme
 from .recognise import recognised, seen
 from .source import Source, SourceObject, SourcePicture
 from .splitting import SplitPictures, arrange, require_shares
+from .via import read_via
 from .voc import VocOrigin, read_voc
 from .yolo import read_yolo
 
 __all__ = ["READERS", "Conversion", "SplitCounts", "convert"]
 
-READERS: dict[str, Callable[[Path], Source]] = {"yolo": read_yolo, "voc": read_voc, "coco": read_coco}
+READERS: dict[str, Callable[[Path], Source]] = {
+    "yolo": read_yolo,
+    "voc": read_voc,
+    "coco": read_coco,
+    "labelme": read_labelme,
+    "via": read_via,
+}
 """Readers by the name of their format."""
 
 _EMPTY_DOCUMENT: dict[str, Any] = {"info": {}, "licenses": []}  # pycocotools wants both

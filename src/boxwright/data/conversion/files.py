@@ -9,19 +9,23 @@ from pathlib import Path
 
 from PIL import Image
 
-from boxwright.data.file_names import stays_inside
+from boxwright.data.file_names import is_hidden, is_other_picture_name, is_picture_name, stays_inside
+from boxwright.data.text import text_of
 from boxwright.runtime import DataError, PictureError
-from boxwright.runtime.picture import FORMATS, upright_size
+from boxwright.runtime.picture import FORMATS, LARGEST_PIXELS, upright_size
 
 __all__ = [
     "READABLE",
     "decodable",
     "decodes",
     "entry_path",
+    "files_below",
+    "guess_note",
     "in_folder",
     "is_file",
     "is_folder",
     "measure",
+    "names_a_picture",
     "pictures_in",
     "read_bytes",
     "read_text",
@@ -32,10 +36,43 @@ READABLE = "JPEG, PNG, WebP or BMP"
 """``FORMATS``, as notes and errors write them."""
 
 
+_ARCHIVE = b"PK\x03\x04"
+_BRAND = slice(8, 12)  # of an ISO media file, behind "ftyp"
+_BRANDS = {b"avif": "AVIF", b"avis": "AVIF", b"crx ": "CR3"}
+_STARTS = {
+    b"GIF8": "GIF",
+    b"II*\0": "TIFF or RAW",
+    b"MM\0*": "TIFF or RAW",
+    b"\xff\x0a": "JPEG XL",
+    b"\0\0\0\x0cJXL ": "JPEG XL",
+    b"\0\0\0\x0cjP  ": "JPEG 2000",
+}
+"""How pictures in other formats begin, which phones and tools also save under the names of JPEG files."""
+
+
 @cache
-def _suffixes() -> dict[str, bool]:
-    """Lower-case suffixes of all picture formats, and whether boxwright decodes them."""
-    return {suffix: name in FORMATS for suffix, name in Image.registered_extensions().items() if name != "PDF"}
+def _read_suffixes() -> frozenset[str]:
+    """Lower-case suffixes of the formats that are read, the rare ones (``.jfif``) included."""
+    return frozenset(suffix for suffix, name in Image.registered_extensions().items() if name in FORMATS)
+
+
+def names_a_picture(name: str) -> bool:
+    """Whether a file's name is that of a picture, in a format that is read or in another."""
+    return is_picture_name(name) or is_other_picture_name(name)
+
+
+def files_below(folder: Path, deep: bool = True) -> list[Path]:
+    """Files in a folder, sorted by path, without hidden ones and what lies in hidden folders.
+
+    Args:
+        folder: to look in.
+        deep: also look into sub-folders.
+
+    Raises:
+        DataError: the folder cannot be listed.
+    """
+    paths = sorted(folder.rglob("*")) if deep else in_folder(folder)
+    return [path for path in paths if not is_hidden(path.relative_to(folder).as_posix()) and is_file(path)]
 
 
 def pictures_in(folder: Path, notes: list[str], deep: bool = True) -> list[Path]:
@@ -49,33 +86,61 @@ def pictures_in(folder: Path, notes: list[str], deep: bool = True) -> list[Path]
     Raises:
         DataError: the folder cannot be listed.
     """
-    paths = sorted(folder.rglob("*")) if deep else in_folder(folder)
-    return decodable([path for path in paths if _is_picture(path, folder)], folder, notes)
-
-
-def _is_picture(path: Path, folder: Path) -> bool:
-    hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
-    return path.suffix.lower() in _suffixes() and not hidden and is_file(path)
+    return decodable([path for path in files_below(folder, deep) if names_a_picture(path.name)], folder, notes)
 
 
 def decodes(path: Path) -> bool:
     """Whether boxwright decodes the format that the suffix stands for; True for a suffix of no picture format."""
-    return _suffixes().get(path.suffix.lower(), True)
+    return path.suffix.lower() in _read_suffixes() or not is_other_picture_name(path.name)
 
 
 def decodable(paths: Sequence[Path], where: Path, notes: list[str]) -> list[Path]:
-    """The paths for which ``decodes`` is True.
+    """The paths whose suffix, and whose content where there is a file, are not those of another format.
 
     Args:
         paths: of pictures; need not exist.
         where: their folder or the file that lists them, for the note.
         notes: gets a sentence about the pictures left out.
     """
-    left_out = Counter(path.suffix.lower() for path in paths if not decodes(path))
+    kinds = [(path, _other_kind(path)) for path in paths]
+    left_out = [(path, kind) for path, kind in kinds if kind is not None]
     if left_out:
-        kinds = ", ".join(f"{count} {suffix}" for suffix, count in sorted(left_out.items()))
-        notes.append(f"{where}: left out pictures that are not {READABLE}: {kinds}.")
-    return [path for path in paths if decodes(path)]
+        counts = Counter(kind for _, kind in left_out)
+        listed = ", ".join(f"{count} {kind}" for kind, count in sorted(counts.items()))
+        notes.append(
+            f"{where}: left out pictures that are not {READABLE}: {listed}; the first is {left_out[0][0].name!r}. "
+            "Save them as JPEG to keep them and their labels."
+        )
+    return [path for path, kind in kinds if kind is None]
+
+
+def _other_kind(path: Path) -> str | None:
+    """The suffix of a picture in another format, also what it is if its suffix hides that; None if it may be read."""
+    suffix = path.suffix.lower()
+    if not decodes(path):
+        return suffix
+    try:
+        with path.open("rb") as file:
+            start = file.read(12)
+    except (OSError, ValueError):  # said where it is read
+        return None
+    kind = next((name for mark, name in _STARTS.items() if start.startswith(mark)), None)
+    if kind is None and start[4:8] == b"ftyp":
+        kind = _BRANDS.get(start[_BRAND], "HEIC")
+    return f"{suffix} that is {kind}" if kind else None
+
+
+def guess_note(what: str, guesses: Sequence[tuple[str, str]]) -> list[str]:
+    """One sentence about names that are not there as they are written, with the first as the example; none without any.
+
+    Args:
+        what: the file or folder that has the names, and what they name.
+        guesses: each name as written, and as it was read.
+    """
+    if not guesses:
+        return []
+    written, read = guesses[0]
+    return [f"{what} not there as written: {len(guesses)}; the first, {written!r}, was read as {read!r}."]
 
 
 def in_folder(folder: Path) -> list[Path]:
@@ -86,6 +151,10 @@ def in_folder(folder: Path) -> list[Path]:
     """
     try:
         return sorted(folder.iterdir())
+    except NotADirectoryError as error:
+        if read_bytes(folder).startswith(_ARCHIVE):
+            raise DataError(f"{folder}: this is a ZIP archive; unzip it.", "Give the unzipped folder.") from error
+        raise DataError(f"{folder}: cannot be listed: {error.strerror}.", "Give a folder.") from error
     except OSError as error:
         raise DataError(f"{folder}: cannot be listed: {error.strerror}.", "Give a folder.") from error
 
@@ -124,7 +193,7 @@ def measure(path: Path) -> tuple[int, int]:
         DataError: not a picture that boxwright decodes.
     """
     try:
-        return upright_size(path)
+        return upright_size(path, LARGEST_PIXELS)
     except PictureError as error:
         raise DataError(error.message, "Replace or remove it.") from error
 
@@ -160,13 +229,20 @@ def read_bytes(path: Path) -> bytes:
         raise DataError(f"{path}: cannot be read: {error.strerror}.") from error
 
 
-def read_text(path: Path) -> str:
+def read_text(path: Path, may_be_empty: bool = False) -> str:
     """A file's content, UTF-8 with or without a byte order mark.
 
+    Args:
+        path: of the file.
+        may_be_empty: whether a file without anything in it is sound.
+
     Raises:
-        DataError: it cannot be read, or is not UTF-8.
+        DataError: it cannot be read, is empty, or is not UTF-8; what it is instead is said.
     """
+    content = read_bytes(path)
+    if may_be_empty and not content.strip():
+        return ""
     try:
-        return read_bytes(path).decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: not UTF-8 text (byte {error.start}).", "Save it as UTF-8.") from error
+        return text_of(content)
+    except ValueError as error:
+        raise DataError(f"{path}: {error}.") from error

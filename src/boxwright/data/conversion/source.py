@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Source", "SourceObject", "SourcePicture", "plain_categories"]
+from boxwright.runtime import DataError
+from boxwright.runtime.bundle import class_name_fault
+
+__all__ = ["Source", "SourceObject", "SourcePicture", "outlined", "plain_categories"]
+
+_RESERVED = "score"  # a key of the endpoint's answer, beside the class names
 
 
 @dataclass(frozen=True)
@@ -73,6 +79,48 @@ class Source:
     notes: tuple[str, ...] = ()
 
 
-def plain_categories(names: list[str]) -> tuple[Mapping[str, Any], ...]:
-    """Categories numbered from 1 in the order given, without a parent."""
+def outlined(
+    category: int,
+    polygons: Sequence[Sequence[float]],
+    box: tuple[float, float, float, float] | None = None,
+    extra: Mapping[str, Any] | None = None,
+) -> SourceObject:
+    """An object known by its outline.
+
+    Args:
+        category: category id.
+        polygons: each x1, y1, x2, y2, ... in pixels, at least three points.
+        box: x, y, width, height in pixels where the source has one; else the bounds of the polygons.
+        extra: other keys of the annotation.
+    """
+    xs = [x for one in polygons for x in one[::2]]
+    ys = [y for one in polygons for y in one[1::2]]
+    bounds = (min(xs), min(ys), max(xs) - min(xs), max(ys) - min(ys))
+    area = sum(_area(one) for one in polygons)
+    return SourceObject(category, box or bounds, [list(one) for one in polygons], area=area, extra=extra or {})
+
+
+def _area(polygon: Sequence[float]) -> float:
+    """Square pixels inside, by the shoelace formula."""
+    xs, ys = polygon[::2], polygon[1::2]
+    return abs(sum(xs[i - 1] * ys[i] - xs[i] * ys[i - 1] for i in range(len(xs)))) / 2
+
+
+def plain_categories(names: Sequence[str], where: object) -> tuple[Mapping[str, Any], ...]:
+    """Categories numbered from 1 in the order given, without a parent.
+
+    Args:
+        names: of the classes.
+        where: the file or folder that has them, for errors.
+
+    Raises:
+        DataError: a name that the data check would refuse.
+    """
+    repeated = [name for name, count in Counter(names).items() if count > 1]
+    if repeated:
+        raise DataError(f"{where}: the class name {repeated[0]!r} is used twice.", "Rename one.")
+    for name in names:
+        fault = "is a key of the endpoint's answer" if name == _RESERVED else class_name_fault(name)
+        if fault:
+            raise DataError(f"{where}: the class name {name!r} {fault}.", "Rename the class.")
     return tuple({"id": number, "name": name, "supercategory": ""} for number, name in enumerate(names, start=1))

@@ -3,47 +3,56 @@
 from __future__ import annotations
 
 import math
+import posixpath
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
-from xml.etree.ElementTree import Element, TreeBuilder
-from xml.parsers import expat
+from xml.etree.ElementTree import Element
 
-from boxwright.data.file_names import split_of
+from boxwright.data.file_names import FolderNames, is_file_name, is_hidden, split_of
 from boxwright.runtime import DataError
 
 from .files import (
-    decodes,
-    entry_path,
+    files_below,
+    guess_note,
     in_folder,
     is_file,
     is_folder,
     measure,
-    pictures_in,
+    names_a_picture,
     read_bytes,
     read_text,
     require_size,
 )
-from .source import Source, SourceObject, SourcePicture, plain_categories
+from .own_pictures import OwnPictures
+from .source import Source, SourceObject, SourcePicture, outlined, plain_categories
+from .xml_text import parse_xml
 
 __all__ = ["VocFile", "VocObject", "VocOrigin", "read_voc", "read_voc_file"]
 
 VocOrigin = Literal["auto", 0, 1]
 """Where a data set counts its pixels from: 1, maxima inclusive, or 0, maxima being edges."""
 
-_PICTURE_FOLDERS = ("JPEGImages", "images", "Images")
-_ANNOTATION_FOLDERS = ("Annotations", "annotations")
+_PICTURE_FOLDERS = ("jpegimages", "images")
+_ANNOTATION_FOLDERS = ("annotations",)
+_LISTS = {"train": ("train",), "valid": ("val", "valid", "validation"), "test": ("test",)}
+_LIST_FOLDERS = ("ImageSets/Main", "ImageSets", "ImageSets/Segmentation", "ImageSets/Layout", "")
 _FLAGS = ("-1", "0", "1")
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
+_TURNED = ("cx", "cy", "w", "h", "angle")
 _KEPT = ("pose", "truncated", "occluded", "difficult")
 _KNOWN = {"name", "bndbox", *_KEPT}
 _WHOLE = re.compile(r"[+-]?\d{1,9}", re.ASCII)
 _FRACTION = re.compile(r"[+-]?(\d+\.\d*|\.\d+|\d+(?=[eE]))([eE][+-]?\d{1,2})?", re.ASCII)
+_PAIR = re.compile(r"(?P<picture>.+)\s(?P<annotation>\S.*\.xml)", re.IGNORECASE)
+_MOST_NAMED = 3
+_FULL_TURN = 2 * math.pi
+_MOST = 0.95
+_ROUNDING = 0.5  # of a corner that is written as a whole number
 
-Annotated = list[tuple[str, Path, Path]]
-"""Split, annotation file, picture."""
+Box = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True)
@@ -52,15 +61,20 @@ class VocObject:
 
     Attributes:
         name: of its class.
-        corners: xmin, ymin, xmax, ymax as written, pixels; int if written without a decimal point.
+        corners: xmin, ymin, xmax, ymax as written, pixels; int if written without a decimal point; None if the object
+            has no bndbox.
         extra: pose, truncated, occluded, difficult, as far as given.
         ignored: tags of the object that are not read.
+        outline: x1, y1, x2, y2, ... of its polygon as written, pixels from the picture's edge.
+        turned: centre x, centre y, width, height in pixels and the angle in radians of its robndbox.
     """
 
     name: str
-    corners: tuple[float, float, float, float]
+    corners: Box | None
     extra: dict[str, Any]
     ignored: frozenset[str]
+    outline: tuple[float, ...] | None = None
+    turned: tuple[float, float, float, float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -80,175 +94,270 @@ class VocFile:
     objects: tuple[VocObject, ...]
 
 
+@dataclass(frozen=True)
+class _Part:
+    """Annotation files, and the folder of their pictures.
+
+    Attributes:
+        annotations: folder of the annotation files.
+        pictures: folder of the pictures.
+        files: split and path, in order.
+    """
+
+    annotations: Path
+    pictures: Path
+    files: list[tuple[str, Path]]
+
+
 def read_voc(source: Path, origin: VocOrigin = "auto") -> Source:
     """Read a data set; classes are sorted by name.
 
     The devkit counts pixels from 1 and its maxima belong to the box: x = xmin - 1,
     w = xmax - xmin + 1. Other tools write edges counted from 0: x = xmin, w = xmax - xmin.
+    An object without bndbox gets the box around its polygon or its turned box, both counted from the picture's edge.
 
     Args:
-        source: a folder with ``Annotations/``, with ``train/``, ``valid/``, ``test/``, or with XML files.
-        origin: ``auto`` takes 0 if an xmin or ymin in the data set is below 1, else 1.
+        source: a folder with ``Annotations/``, with ``train/``, ``valid/``, ``test/``, or with XML files; also in
+            sub-folders.
+        origin: ``auto`` takes 0 if an xmin or ymin in the data set is below 1, or if the boxes are the bounds of
+            their polygons, else 1.
 
     Raises:
         DataError: no such layout, a malformed annotation file, a missing or unusable picture.
     """
     notes: list[str] = []
-    annotated = _find(source, notes)
-    files = [(split, read_voc_file(annotation), picture) for split, annotation, picture in annotated]
-    objects = [item for _, file, _ in files for item in file.objects]
+    annotated = [one for part in _find(source, notes) for one in _with_pictures(part, notes)]
+    objects = [item for _, file, _, _ in annotated for item in file.objects]
     first = _origin(objects, origin, notes)
-    ignored = sorted({tag for item in objects for tag in item.ignored})
-    if ignored:
-        notes.append(f"Left out of the objects: {', '.join(ignored)}.")
+    notes += _object_notes(objects)
     names = sorted({item.name for item in objects})
     ids = {name: number for number, name in enumerate(names, start=1)}
-    pictures = tuple(_picture(file, picture, split, ids, first) for split, file, picture in files)
-    return Source(pictures, plain_categories(names), notes=tuple(notes))
+    categories = plain_categories(names, source)
+    pictures = tuple(_picture(file, picture, name, split, ids, first) for split, file, picture, name in annotated)
+    return Source(pictures, categories, notes=tuple(notes))
 
 
 def _origin(objects: Sequence[VocObject], origin: VocOrigin, notes: list[str]) -> int:
+    boxes = [item.corners for item in objects if item.corners is not None]
     if origin != "auto":
         return origin
-    below = sum(min(item.corners[:2]) < 1 for item in objects)
+    if objects and not boxes:
+        return 0
+    below = sum(min(corners[:2]) < 1 for corners in boxes)
     if below:
+        notes.append(f"Boxes were read as edges counted from 0: {below} of {len(boxes)} have an xmin or ymin below 1.")
+        return 0
+    both = [item for item in objects if item.corners is not None and item.outline is not None]
+    if both and sum(map(_bounds_its_outline, both)) >= _MOST * len(both):
         notes.append(
-            f"Boxes were read as edges counted from 0: {below} of {len(objects)} have an xmin or ymin below 1."
+            f"Boxes were read as edges counted from 0: {len(both)} of {len(boxes)} have a polygon, and these are its "
+            "bounds."
         )
         return 0
     notes.append(
         "Boxes were read as the devkit writes them, counted from 1 with inclusive maxima: none of "
-        f"{len(objects)} has an xmin or ymin below 1. If a tool wrote edges counted from 0, use --voc-origin 0."
+        f"{len(boxes)} has an xmin or ymin below 1. If a tool wrote edges counted from 0, use --voc-origin 0."
     )
     return 1
 
 
-def _find(source: Path, notes: list[str]) -> Annotated:
+def _bounds_its_outline(item: VocObject) -> bool:
+    assert item.corners is not None
+    assert item.outline is not None
+    xs, ys = item.outline[::2], item.outline[1::2]
+    bounds = (min(xs), min(ys), max(xs), max(ys))
+    return all(abs(own - bound) <= _ROUNDING for own, bound in zip(item.corners, bounds, strict=True))
+
+
+def _object_notes(objects: Sequence[VocObject]) -> Iterator[str]:
+    outlined_ones = sum(item.corners is None and item.outline is not None for item in objects)
+    if outlined_ones:
+        yield f"Objects without bndbox, which got the box around their polygon: {outlined_ones}."
+    turned = [item.turned for item in objects if item.corners is None and item.outline is None and item.turned]
+    if turned:
+        yield (
+            f"Objects without bndbox, which got the upright box around their turned box (robndbox): {len(turned)}; "
+            "the angle was left out."
+        )
+    ignored = sorted({tag for item in objects for tag in item.ignored})
+    if ignored:
+        yield f"Left out of the objects: {', '.join(ignored)}."
+
+
+def _find(source: Path, notes: list[str]) -> list[_Part]:
     root = _devkit_root(source)
     if root is not None:
-        return _in_devkit(root, notes)
-    folders = [
-        (split, folder) for folder in _folders(source) if (split := split_of(folder.name)) and any(folder.glob("*.xml"))
-    ]
-    if not folders and any(source.glob("*.xml")):
+        return [_in_devkit(root, notes)]
+    folders = [(split, folder) for folder in _folders(source) if (split := split_of(folder.name)) and _has_xml(folder)]
+    if not folders and _has_xml(source):
         folders = [("train", source)]
     if not folders:
         raise DataError(
             f"{source}: no Pascal VOC data set.",
             "Give a folder with Annotations/ and JPEGImages/, or one whose train/ and valid/ hold XML files.",
         )
-    return [
-        pair
-        for split, folder in folders
-        for pair in _pairs([(split, path) for path in sorted(folder.glob("*.xml"))], folder, notes)
-    ]
+    return [_part_of_split(split, folder) for split, folder in folders]
+
+
+def _part_of_split(split: str, folder: Path) -> _Part:
+    annotations = _first_folder(folder, _ANNOTATION_FOLDERS) or folder
+    files = [(split, path) for path in _xml_files(annotations)]
+    return _Part(annotations, _pictures_for(folder, annotations), files)
 
 
 def _folders(source: Path) -> list[Path]:
-    return [path for path in in_folder(source) if is_folder(path)]
+    return [path for path in in_folder(source) if is_folder(path) and not is_hidden(path.name)]
+
+
+def _xml_files(folder: Path) -> list[Path]:
+    return [path for path in files_below(folder) if path.suffix.lower() == ".xml"]
+
+
+def _has_xml(folder: Path) -> bool:
+    return bool(_xml_files(folder))
 
 
 def _devkit_root(source: Path) -> Path | None:
     """The folder that holds the annotations: this one, or the only one in it (``VOCdevkit/VOC2007``)."""
     if _first_folder(source, _ANNOTATION_FOLDERS):
         return source
-    inner = [folder for folder in _folders(source) if _first_folder(folder, _ANNOTATION_FOLDERS)]
+    folders = [folder for folder in _folders(source) if _first_folder(folder, _ANNOTATION_FOLDERS)]
+    inner = [folder for folder in folders if split_of(folder.name) is None]
     if len(inner) > 1:
         names = ", ".join(folder.name for folder in inner)
         raise DataError(f"{source}: holds several data sets: {names}.", "Give one of them.")
-    return inner[0] if inner else None
+    return inner[0] if inner and len(inner) == len(folders) else None
 
 
 def _first_folder(root: Path, names: Sequence[str]) -> Path | None:
-    return next((root / name for name in names if is_folder(root / name)), None)
+    """The folder in another that has the first of these names, in whatever letter case."""
+    folders = {folder.name.casefold(): folder for folder in reversed(_folders(root))}
+    return next((folders[name] for name in names if name in folders), None)
 
 
-def _in_devkit(root: Path, notes: list[str]) -> Annotated:
+def _pictures_for(root: Path, annotations: Path) -> Path:
+    """Where the pictures lie: in a folder of their own, beside the annotation files, or anywhere in the data set."""
+    own = _first_folder(root, _PICTURE_FOLDERS)
+    if own is not None:
+        return own
+    beside = any(names_a_picture(path.name) for path in files_below(annotations))
+    return annotations if beside else root
+
+
+def _in_devkit(root: Path, notes: list[str]) -> _Part:
     folder = _first_folder(root, _ANNOTATION_FOLDERS)
     assert folder is not None
-    annotations = {path.stem: path for path in sorted(folder.glob("*.xml"))}
+    annotations = _xml_files(folder)
     if not annotations:
         raise DataError(f"{folder}: holds no XML file.", "Give a folder with annotations.")
-    pictures = _first_folder(root, _PICTURE_FOLDERS) or folder
-    lists = _lists(root / "ImageSets" / "Main")
+    names = FolderNames(folder)
+    lists = _lists(root)
+    chosen = [entry for split, file in lists for entry in _in_list(split, file, names, notes)]
     if not lists:
-        return _pairs([("train", path) for path in annotations.values()], pictures, notes)
-    chosen = [entry for split, file in lists for entry in _in_list(split, file, annotations, notes)]
-    return _pairs(chosen, pictures, notes)
+        chosen = [(_split_in(path.relative_to(folder), annotations, folder), path) for path in annotations]
+    return _Part(folder, _pictures_for(root, folder), chosen)
 
 
-def _lists(folder: Path) -> list[tuple[str, Path]]:
+def _split_in(path: Path, annotations: Iterable[Path], folder: Path) -> str:
+    """The split of an annotation file without lists: its folder's, if all lie in folders of splits."""
+    firsts = {other.relative_to(folder).parts[0] for other in annotations}
+    return (split_of(path.parts[0]) or "train") if all(map(split_of, firsts)) else "train"
+
+
+def _lists(root: Path) -> list[tuple[str, Path]]:
     """List files by split; trainval is train if there is neither train nor val."""
-    lists = [(split, folder / f"{name}.txt") for name, split in (("train", "train"), ("val", "valid"))]
-    existing = [entry for entry in lists if is_file(entry[1])] or [("train", folder / "trainval.txt")]
-    return [(split, path) for split, path in (*existing, ("test", folder / "test.txt")) if is_file(path)]
+    for place in _LIST_FOLDERS:
+        folder = root / place
+        found = {
+            split: next((folder / f"{name}.txt" for name in names if is_file(folder / f"{name}.txt")), None)
+            for split, names in _LISTS.items()
+        }
+        if found["train"] is None and found["valid"] is None and is_file(folder / "trainval.txt"):
+            found["train"] = folder / "trainval.txt"
+        lists = [(split, file) for split, file in found.items() if file is not None]
+        if lists:
+            return lists
+    return []
 
 
-def _in_list(split: str, file: Path, annotations: Mapping[str, Path], notes: list[str]) -> list[tuple[str, Path]]:
-    lines = [line.strip() for line in read_text(file).splitlines()]
-    names = list(dict.fromkeys(_listed_name(line, annotations) for line in lines if line))
-    missing = [name for name in names if name not in annotations]
-    if missing and len(missing) == len(names):
-        notes.append(f"{file}: none of its {len(names)} pictures is annotated; it was left out.")
+def _in_list(split: str, file: Path, names: FolderNames, notes: list[str]) -> list[tuple[str, Path]]:
+    lines = [line.strip() for line in read_text(file, may_be_empty=True).splitlines()]
+    listed = list(dict.fromkeys(_listed_name(line, names) for line in lines if line))
+    found = names.resolve(name for name in listed if is_file_name(name))
+    missing = [name for name in listed if name not in found or found[name].name is None]
+    if missing and len(missing) == len(listed) and not any(one.candidates for one in found.values()):
+        notes.append(f"{file}: none of its {len(listed)} pictures is annotated; it was left out.")
         return []
     if missing:
-        raise DataError(f"{file}: {missing[0]!r} has no annotation file.", "Annotate it, or remove it from the list.")
-    return [(split, annotations[name]) for name in names]
+        candidates = found[missing[0]].candidates if missing[0] in found else ()
+        name = missing[0].removesuffix(".xml")
+        if candidates:
+            several = " and ".join(candidates[:_MOST_NAMED])
+            raise DataError(f"{file}: {name!r} may mean {several}.", "Write the folder before the name.")
+        raise DataError(f"{file}: {name!r} has no annotation file.", "Annotate it, or remove it from the list.")
+    guesses = [(name, str(found[name].name)) for name in listed if found[name].guessed]
+    notes += guess_note(f"{file}: names", guesses)
+    return [(split, names.folder / str(found[name].name)) for name in listed]
 
 
-def _listed_name(line: str, annotations: Mapping[str, Path]) -> str:
-    """The name on a line, without the flag that may follow it."""
+def _listed_name(line: str, names: FolderNames) -> str:
+    """The annotation file that a line means: a name, a name and a flag, a picture, or a picture and its file."""
+    if names.holds(f"{line}.xml"):
+        return f"{line}.xml"
+    pair = _PAIR.fullmatch(line)
+    if pair and names_a_picture(pair["picture"].strip()):
+        return posixpath.normpath(pair["annotation"]).removeprefix(f"{names.folder.name}/")
     name, _, flag = line.rpartition(" ")
-    return name.rstrip() if line not in annotations and flag in _FLAGS and name else line
+    name = name.rstrip() if flag in _FLAGS and name else line
+    if names.holds(f"{name}.xml"):
+        return f"{name}.xml"
+    if name.lower().endswith(".xml"):
+        return name
+    return f"{name.rpartition('.')[0] if names_a_picture(name) else name}.xml"
 
 
-def _pairs(chosen: list[tuple[str, Path]], folder: Path, notes: list[str]) -> Annotated:
-    """Annotation files, each with its picture from the folder."""
-    by_stem: dict[str, list[Path]] = {}
-    for path in pictures_in(folder, notes, deep=False):
-        by_stem.setdefault(path.stem, []).append(path)
-    annotated = [(split, path, _picture_of(path, by_stem.get(path.stem, []), folder)) for split, path in chosen]
-    _require_own_picture(annotated)
-    pairs = [pair for pair in annotated if decodes(pair[2])]
-    if len(pairs) < len(annotated):
-        notes.append(f"{folder}: annotation files left out with such pictures: {len(annotated) - len(pairs)}.")
-    alone = sum(len(paths) for paths in by_stem.values()) - len({picture for _, _, picture in pairs})
-    if alone > 0:
-        notes.append(f"{folder}: pictures left out, without an annotation file or in no list: {alone}.")
-    return pairs
+def _with_pictures(part: _Part, notes: list[str]) -> list[tuple[str, VocFile, Path, str]]:
+    """Split, annotation file, picture, and the picture's name in its folder, of all that can be used."""
+    own = OwnPictures(part.pictures)
+    files = [(split, read_voc_file(path)) for split, path in part.files]
+    stems = [file.path.relative_to(part.annotations).with_suffix("").as_posix() for _, file in files]
+    pictures = [own.of(file.path, stem, file.filename) for (_, file), stem in zip(files, stems, strict=True)]
+    usable = own.readable(notes)
+    return [
+        (split, file, path, path.relative_to(part.pictures).as_posix())
+        for (split, file), path in zip(files, pictures, strict=True)
+        if path in usable
+    ]
 
 
-def _require_own_picture(pairs: Annotated) -> None:
-    owner: dict[Path, Path] = {}
-    for _, annotation, picture in pairs:
-        if owner.setdefault(picture, annotation) != annotation:
-            raise DataError(f"{annotation}: {picture.name!r} is the picture of {owner[picture].name} too.", "Keep one.")
-
-
-def _picture_of(annotation: Path, candidates: list[Path], folder: Path) -> Path:
-    """The picture with the annotation's own name; the name in the XML decides only if that leaves a choice."""
-    if len(candidates) == 1:
-        return candidates[0]
-    name = read_voc_file(annotation).filename
-    path = entry_path(folder, name, str(annotation)) if name else None
-    if path is None or not is_file(path) or (candidates and path not in candidates):
-        problem = f"several pictures are named {annotation.stem!r}" if candidates else f"picture {name!r} is missing"
-        raise DataError(f"{annotation}: {problem} in {folder}.", "Put exactly one picture there.")
-    return path
-
-
-def _picture(file: VocFile, path: Path, split: str, ids: Mapping[str, int], origin: int) -> SourcePicture:
+def _picture(file: VocFile, path: Path, name: str, split: str, ids: Mapping[str, int], origin: int) -> SourcePicture:
     size = measure(path)
     if file.size is not None:
         require_size(path, size, file.size, str(file.path))
     objects = tuple(_source_object(item, ids, origin) for item in file.objects)
-    return SourcePicture(path, path.name, *size, objects, split)
+    return SourcePicture(path, name, *size, objects, split)
 
 
 def _source_object(item: VocObject, ids: Mapping[str, int], origin: int) -> SourceObject:
-    left, top, right, bottom = item.corners
-    box = (left - origin, top - origin, right - left + origin, bottom - top + origin)
-    return SourceObject(ids[item.name], box, extra=item.extra)
+    category = ids[item.name]
+    box = None
+    if item.corners is not None:
+        left, top, right, bottom = item.corners
+        box = (left - origin, top - origin, right - left + origin, bottom - top + origin)
+    if item.outline is not None:
+        return outlined(category, [item.outline], box, item.extra)
+    if box is None:
+        assert item.turned is not None, "an object has one of the three"
+        box = _around(item.turned)
+    return SourceObject(category, box, extra=item.extra)
+
+
+def _around(turned: tuple[float, float, float, float, float]) -> Box:
+    """x, y, width, height of the upright box around a turned one."""
+    x, y, w, h, angle = turned
+    across = w * abs(math.cos(angle)) + h * abs(math.sin(angle))
+    down = w * abs(math.sin(angle)) + h * abs(math.cos(angle))
+    return x - across / 2, y - down / 2, across, down
 
 
 def read_voc_file(path: Path) -> VocFile:
@@ -257,7 +366,7 @@ def read_voc_file(path: Path) -> VocFile:
     Raises:
         DataError: malformed; file and object are named.
     """
-    root = _parse_xml(read_bytes(path), str(path))
+    root = parse_xml(read_bytes(path), str(path))
     if root.tag != "annotation":
         raise DataError(f"{path}: holds <{root.tag}>, not <annotation>.", "Export the data set as Pascal VOC.")
     objects = [_object(item, f"{path}, object {number}") for number, item in enumerate(root.findall("object"), start=1)]
@@ -273,8 +382,11 @@ def _size(root: Element, where: str) -> tuple[float, float] | None:
     size = root.find("size")
     if size is None:
         return None
-    width, height = (_number(_text(size, side), f"{where}: size: {side}") for side in ("width", "height"))
-    return (width, height) if width and height else None
+    width, height = (
+        0 if (text := _text(size, side)) is None else _number(text, f"{where}: size: {side}")
+        for side in ("width", "height")
+    )
+    return (width, height) if width > 0 < height else None
 
 
 def _object(element: Element, where: str) -> VocObject:
@@ -282,15 +394,80 @@ def _object(element: Element, where: str) -> VocObject:
     if name is None:
         raise DataError(f"{where}: has no name.", "Write the name of its class.")
     where = f"{where} ({name})"
+    corners = _corners(element, where)
+    extra = {tag: _value(text) for tag in _KEPT if (text := _text(element, tag)) is not None}
+    tags = frozenset(str(child.tag) for child in element)
+    outline = _outline(element.find("polygon"))
+    box = None if corners or outline else element.find("robndbox")
+    turned = None if box is None else _turned(box, where)
+    if box is not None and turned is None:
+        outline = _turned_corners(box)
+    if corners is None and outline is None and turned is None:
+        problem = "has no bndbox" if "polygon" not in tags else "has no bndbox, and its polygon is not three points"
+        raise DataError(f"{where}: {problem}.", "Write xmin, ymin, xmax and ymax.")
+    read = {"polygon"} if outline else {"robndbox", "type"} if turned else set()
+    return VocObject(name, corners, extra, tags - _KNOWN - read, outline, turned)
+
+
+def _corners(element: Element, where: str) -> Box | None:
     box = element.find("bndbox")
-    if box is None:
-        raise DataError(f"{where}: has no bndbox.", "Write xmin, ymin, xmax and ymax.")
+    if box is None or (not len(box) and (element.find("polygon") or element.find("robndbox")) is not None):
+        return None
     left, top, right, bottom = (_number(_text(box, side), f"{where}: {side}") for side in _CORNERS)
     if right < left or bottom < top:
         raise DataError(f"{where}: the box {[left, top, right, bottom]} ends before it starts.", "Swap its corners.")
-    extra = {tag: _value(text) for tag in _KEPT if (text := _text(element, tag)) is not None}
-    ignored = frozenset(str(child.tag) for child in element) - _KNOWN
-    return VocObject(name, (left, top, right, bottom), extra, ignored)
+    return left, top, right, bottom
+
+
+def _outline(polygon: Element | None) -> tuple[float, ...] | None:
+    """x1, y1, x2, y2, ... of a polygon as LabelMe, Roboflow or VOC tools write it; None if it is not three points.
+
+    These are x1, y1, x2, ... in tags of their own; points with x and y in them; points that are the text "x,y".
+    """
+    if polygon is None:
+        return None
+    points = [point for point in polygon if point.tag in ("pt", "point")]
+    if points:
+        texts = [part for point in points for part in _coordinates(point)]
+    else:
+        texts = [child.text for child in polygon if re.fullmatch(r"[xy]\d*", str(child.tag))]
+    numbers = [_number_or_none(text) for text in texts]
+    if len(numbers) < 6 or len(numbers) % 2:
+        return None
+    outline = tuple(number for number in numbers if number is not None)
+    return outline if len(outline) == len(numbers) else None
+
+
+def _coordinates(point: Element) -> list[str | None]:
+    if len(point):
+        return [_text(point, "x"), _text(point, "y")]
+    parts = (point.text or "").split(",")
+    return list(parts) if len(parts) == 2 else [None, None]
+
+
+def _turned_corners(box: Element) -> tuple[float, ...] | None:
+    """x1, y1, ... of a turned box that is written by its four corners (x_left_top, y_left_top, ...)."""
+    numbers = [number for child in box if (number := _number_or_none(child.text)) is not None]
+    return tuple(numbers) if len(numbers) == 8 else None
+
+
+def _turned(box: Element, where: str) -> tuple[float, float, float, float, float] | None:
+    """The five numbers of a turned box; None if it is written in another way."""
+    if box.find("cx") is None:
+        return None
+    x, y, w, h, angle = (_number(_text(box, side), f"{where}: robndbox: {side}") for side in _TURNED)
+    if abs(angle) > _FULL_TURN:
+        raise DataError(f"{where}: robndbox: angle = {angle:g} is more than a full turn in radians.", "Write radians.")
+    if w < 0 or h < 0:
+        raise DataError(f"{where}: robndbox: the box is {w:g} x {h:g}.", "Write sides of at least 0.")
+    return x, y, w, h, angle
+
+
+def _number_or_none(text: str | None) -> float | None:
+    try:
+        return _number((text or "").strip(), "")
+    except DataError:
+        return None
 
 
 def _number(text: str | None, where: str) -> float:
@@ -303,34 +480,3 @@ def _number(text: str | None, where: str) -> float:
 
 def _value(text: str) -> int | str:
     return int(text) if _WHOLE.fullmatch(text) else text
-
-
-def _parse_xml(content: bytes, where: str) -> Element:
-    """The root element.
-
-    A DOCTYPE is refused: only there can entities be declared, with which a small file grows without limit or reads
-    other files.
-
-    Raises:
-        DataError: malformed, or it holds a DOCTYPE.
-    """
-    builder = TreeBuilder()
-    parser = expat.ParserCreate()
-    parser.buffer_text = True
-    parser.StartElementHandler = builder.start
-    parser.EndElementHandler = builder.end
-    parser.CharacterDataHandler = builder.data
-    parser.StartDoctypeDeclHandler = _refuse_doctype(where)
-    try:
-        parser.Parse(content, True)
-    except (expat.ExpatError, ValueError, LookupError) as error:  # the last two: encodings that cannot be read
-        raise DataError(f"{where}: broken XML: {error}.", "Export the file again.") from error
-    root: Element = builder.close()
-    return root
-
-
-def _refuse_doctype(where: str) -> Callable[..., None]:
-    def refuse(*_: object) -> None:
-        raise DataError(f"{where}: holds a DOCTYPE, which is refused.", "Remove the line that starts with <!DOCTYPE.")
-
-    return refuse
