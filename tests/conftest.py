@@ -53,9 +53,9 @@ def real_data() -> Path:
 
 @pytest.fixture(scope="session")
 def cases() -> Path:
-    """The folder of small cases made after public reports; its absence is a failure, not a skip."""
-    folder = Path(os.environ.get("BOXWRIGHT_CASES", REPOSITORY.parent / "shared" / "cases"))
-    assert (folder / "data").is_dir(), f"{folder} holds no data; set BOXWRIGHT_CASES"
+    """The folder of small data sets after public reports; its absence is a failure, not a skip."""
+    folder = Path(os.environ.get("BOXWRIGHT_CASES", REPOSITORY.parent / "shared" / "cases")) / "data"
+    assert folder.is_dir(), f"{folder} is no folder; set BOXWRIGHT_CASES"
     return folder
 
 

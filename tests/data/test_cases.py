@@ -15,7 +15,7 @@ def case(cases, tmp_path):
     """A copy of a case that can be written to."""
 
     def copy(name):
-        return shutil.copytree(cases / "data" / name, tmp_path / "data", copy_function=shutil.copyfile)
+        return shutil.copytree(cases / name, tmp_path / "data", copy_function=shutil.copyfile)
 
     return copy
 
@@ -165,4 +165,4 @@ def test_an_unreadable_file_is_called_what_it_is(case, part):
 
 def test_an_archive_is_to_be_unzipped(cases):
     with pytest.raises(DataError, match=r"is a ZIP archive. Unzip it"):
-        inspect_folder(cases / "data" / "56-zip" / "export.zip")
+        inspect_folder(cases / "56-zip" / "export.zip")

@@ -65,11 +65,3 @@ def categories():
         return {one["id"]: one["name"] for one in document["categories"]}
 
     return read
-
-
-@pytest.fixture(scope="session")
-def cases() -> Path:
-    """The folder of small data sets after public reports; its absence is a failure, not a skip."""
-    folder = Path(os.environ.get("BOXWRIGHT_CASES", REPOSITORY.parent / "shared" / "cases")) / "data"
-    assert folder.is_dir(), f"{folder} is no folder; set BOXWRIGHT_CASES"
-    return folder

@@ -227,6 +227,9 @@ def _not_a_data_set(root: Path, split: str) -> DataError:
             return DataError(f"{path}: missing; this looks like {_FORMATS.get(form, form)}.", remedy)
     except DataError as error:
         return DataError(f"{path}: missing; to convert it: {error.message}", error.remedy)
+    zipped = sorted(root.glob("*.zip"))
+    if zipped and not form:
+        return DataError(f"{root}: holds {zipped[0].name!r}, still packed.", f"Unzip it: unzip {zipped[0]} -d FOLDER.")
     held = f"this looks like {form}, which is not read" if form else f"{root} holds {seen(root)}"
     return DataError(f"{path}: missing; {held}.", "Export the data set from Roboflow in the format 'COCO'.")
 
