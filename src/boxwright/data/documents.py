@@ -6,6 +6,7 @@ import json
 import math
 import posixpath
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -118,7 +119,7 @@ class Document:
         images: entries with an id and a file name inside the split.
         annotations: entries with whole-number ids and a finite box.
         categories: entries with a whole-number id and a name.
-        listed: ids of all entries of ``images`` and of ``categories``, also of unusable ones.
+        listed: how often each id is in ``images`` and in ``categories``, unusable entries included.
         raw: the JSON document.
     """
 
@@ -126,7 +127,7 @@ class Document:
     images: tuple[ImageEntry, ...]
     annotations: tuple[AnnotationEntry, ...]
     categories: tuple[CategoryEntry, ...]
-    listed: Mapping[str, frozenset[int]]
+    listed: Mapping[str, Counter[int]]
     raw: Mapping[str, Any] = field(repr=False)
 
 
@@ -159,7 +160,7 @@ def read_document(path: Path, split: str, findings: list[Finding]) -> Document |
         tuple(_images(raw["images"], ids, FolderNames(path.parent), split, findings)),
         tuple(_annotations(raw["annotations"], ids, _names(raw["images"], ids), split, findings)),
         tuple(_categories(raw["categories"], ids, split, findings)),
-        {key: frozenset(ids.all(raw[key])) for key in ("images", "categories")},
+        {key: Counter(ids.all(raw[key])) for key in ("images", "categories")},
         raw,
     )
 

@@ -75,7 +75,7 @@ class _Draft:
         for entry in document.annotations:
             self.of_picture[entry.image_id].append(entry.position)
         self.owned = Counter(whole_id(annotation.get("image_id")) for annotation in document.raw["annotations"])
-        self.listed = Counter(whole_id(image.get("id")) for image in document.raw["images"])
+        self.listed = Counter(document.listed["images"])
         used = Counter(entry.id for entry in document.images)
         self.by_id = {entry.id: entry for entry in document.images if used[entry.id] == 1}
         ids = (annotation.get("id") for annotation in document.raw["annotations"])
@@ -139,8 +139,10 @@ def _position(finding: Finding) -> int:
 def _drop_picture(draft: _Draft, finding: Finding) -> bool:
     """Remove the entry; its annotations too, unless another picture that stays has the same id."""
     draft.images[_position(finding)] = None
+    if finding.image_id is None:
+        return True
     draft.listed[finding.image_id] -= 1
-    if finding.image_id is not None and draft.listed[finding.image_id] == 0:
+    if draft.listed[finding.image_id] == 0:
         for position in draft.of_picture[finding.image_id]:
             draft.annotations[position] = None
     return True

@@ -10,7 +10,7 @@ import posixpath
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Any
 
 from boxwright.data.documents import is_list_of_objects, name_of
@@ -199,6 +199,10 @@ class _Lists:
         self.read.append(file)
         lines = enumerate(read_text(file, may_be_empty=True).splitlines(), start=1)
         entries = [(number, line.strip()) for number, line in lines if line.strip()]
+        hidden = [entry for _, entry in entries if is_hidden(PureWindowsPath(entry).name)]  # which takes both slashes
+        if hidden:
+            self._notes.append(f"{file}: hidden files were left out: {len(hidden)}, the first {hidden[0]!r}.")
+            entries = [(number, entry) for number, entry in entries if entry not in hidden]
         own = {entry: path for _, entry in entries if (path := self._as_written(entry, file.parent)) is not None}
         found = self._names.resolve(entry for _, entry in entries if entry not in own and is_file_name(entry))
         missing = [(number, entry) for number, entry in entries if entry not in own and not _is_found(found, entry)]
