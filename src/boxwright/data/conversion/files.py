@@ -213,7 +213,8 @@ def require_size(path: Path, size: tuple[int, int], stated: tuple[object, object
     if stated != size:
         raise DataError(
             f"{where}: {path.name!r} is {size[0]} x {size[1]} pixels upright, the file says {stated[0]} x {stated[1]}.",
-            "The boxes were drawn on another version of the picture (EXIF rotation?); export both again.",
+            "The boxes were drawn on another version of the picture; export both again. If an EXIF tag turned it after "
+            "that, 'boxwright check FOLDER --fix OUT' turns the boxes of a folder in our layout.",
         )
 
 
