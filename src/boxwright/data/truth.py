@@ -19,7 +19,6 @@ from boxwright.runtime import ClassEntry, ConfigError, DataError
 from .box_readings import READINGS, BoxEvidence, fitting_reading, outline_bounds
 from .checks import inspect_folder
 from .checks.annotations import check_annotations, check_category_ids
-from .checks.pictures import check_listing
 from .checks.scan import Listing, SplitContents, scan_pictures
 from .contract import class_contract, require_classes
 from .documents import ANNOTATIONS, SPLITS, AnnotationEntry, Document, ImageEntry, is_number, read_document
@@ -29,7 +28,7 @@ from .records import PictureRecord, Split, records_of
 
 __all__ = ["Truth", "read_truth"]
 
-_MATTERS = ("picture-id-twice", "category-id-twice", "unknown-picture", "unknown-category", "split-empty")
+_MATTERS = ("category-id-twice", "unknown-picture", "unknown-category")
 """What is wrong with an annotation file even without its pictures."""
 _ABSENT = ("picture-missing", "pictures-absent")
 
@@ -123,7 +122,8 @@ def _document(path: Path) -> Document:
     wrong = [one for one in findings if one.level == "error"]
     if document is not None:
         contents = SplitContents(document, Listing(frozenset(), frozenset(), frozenset()), {})
-        for check in (check_listing, check_category_ids, check_annotations):
+        wrong += _listed(document)
+        for check in (check_category_ids, check_annotations):
             wrong += [one for one in check(contents) if one.code in _MATTERS]
         wrong += _meaning(document)
     if wrong:
@@ -131,6 +131,18 @@ def _document(path: Path) -> Document:
         raise DataError(f"{path}: {wrong[0]}{rest}.", wrong[0].remedy)
     assert document is not None, "a file that is no document has a finding"
     return document
+
+
+def _listed(document: Document) -> list[Finding]:
+    """No pictures, or several with the same id."""
+    if not document.images:
+        return [Finding("split-empty", "the file lists no pictures", document.split)]
+    counts = Counter(one.id for one in document.images)
+    return [
+        Finding("picture-id-twice", f"picture id {number} is used twice", document.split, image_id=number)
+        for number, count in counts.items()
+        if count > 1
+    ]
 
 
 def _meaning(document: Document) -> list[Finding]:

@@ -16,9 +16,9 @@ from .overlap import Overlap
 
 __all__ = ["boxes_of", "edges", "require_reading", "sizes_of"]
 
-_LEAST = 4  # detections on a box, before these decide
+_LEAST = 4  # detections that lie on a box, before these decide
 _SHARE = 0.05  # of those looked at, likewise
-_TIMES = 4  # as many lie on a box by another reading
+_TIMES = 4  # as many lie better by another reading as lie worse
 _LOOKED_AT = 1000  # boxes, where the pictures' sizes decide
 
 
@@ -91,13 +91,14 @@ def _require_usual(
     file: ResultsFile, overlap: Overlap, pictures: NDArray[np.int64], sizes: NDArray[np.float64]
 ) -> None:
     numbers, own_sizes = file.numbers[overlap.rows], sizes[overlap.rows]
-    counts = {name: overlap.count(pictures, edges(numbers, own_sizes, name)) for name in READINGS}
-    best = max(counts, key=lambda name: counts[name])
+    ious = {name: overlap.best(pictures, edges(numbers, own_sizes, name))[0] for name in READINGS}
+    usual, best = ious["xywh"], max(ious, key=lambda name: float(ious[name].sum()))
+    better, worse = int((ious[best] > usual).sum()), int((ious[best] < usual).sum())
     enough = max(_LEAST, _SHARE * len(numbers))
-    if counts[best] >= enough and counts[best] >= _TIMES * counts["xywh"]:
-        looked = f"of the best {len(numbers)} detections {counts[best]} lie on an annotated box so"
-        raise _other_reading(file, best, f"{looked}, {counts['xywh']} as x, y, width, height")
-    if counts[best] >= enough:
+    if better >= enough and better >= _TIMES * worse:
+        looked = f"of the best {len(numbers)} detections {np.count_nonzero(ious[best])} lie on an annotated box so"
+        raise _other_reading(file, best, f"{looked}, {np.count_nonzero(usual)} as x, y, width, height")
+    if np.count_nonzero(ious[best]) >= enough:
         return
     sized = np.flatnonzero(own_sizes.all(axis=1))[:_LOOKED_AT]
     rows = zip(numbers[sized].tolist(), own_sizes[sized].astype(int).tolist(), strict=True)

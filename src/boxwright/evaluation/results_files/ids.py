@@ -256,13 +256,14 @@ def labels_of(
     unknown = (by_id < 0) & ~other
     if unknown.any():
         raise _unknown(file, truth, "category_id", file.category_ids, unknown, counting or f"It has {_some(ids)}.")
-    _require_own_classes(file, truth, numbers, by_id, overlap.labels(pictures, boxes[overlap.rows]), overlap.rows)
+    _require_own_classes(file, truth, numbers, by_id, overlap.best(pictures, boxes[overlap.rows])[1], overlap.rows)
     if other.any():
         number = numbers[int(np.argmax(other))]
         assert number is not None, "it is the id of a category"
+        left_out = "1 detection is" if other.sum() == 1 else f"{int(other.sum())} detections are"
         notes.append(
-            f"{int(other.sum())} detections are left out: their categories, as {number} ({truth.others[number]!r}), "
-            f"are no classes here.{f' {counting}' if counting else ''}"
+            f"{left_out} left out: their categories, as {number} ({truth.others[number]!r}), are no classes here."
+            f"{f' {counting}' if counting else ''}"
         )
     return by_id
 

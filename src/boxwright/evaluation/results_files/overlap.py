@@ -40,12 +40,17 @@ class Overlap:
         columns = TruthColumns.of([_without_crowds(one) for one in ground_truth_of(truth.split)])
         return cls(falling(scores)[:_MOST], columns, len(truth.split.pictures))
 
-    def labels(self, pictures: NDArray[np.int64], boxes: NDArray[np.float64]) -> NDArray[np.int64]:
-        """Class of the box that each detection lies on most, int64 [S]; -1 where none overlaps it by half.
+    def best(
+        self, pictures: NDArray[np.int64], boxes: NDArray[np.float64]
+    ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+        """The annotated box that each detection lies on most.
 
         Args:
             pictures: int64 [D], of all detections of the file.
             boxes: float64 [S, 4], xyxy, of ``rows``.
+
+        Returns:
+            Its IoU, float64 [S], and its class, int64 [S]; 0 and -1 where no box overlaps by half.
         """
         count = len(self.rows)
         order = np.argsort(pictures[self.rows], kind="stable")
@@ -55,14 +60,15 @@ class Overlap:
         )
         pairs = overlapping_pairs(columns, self._truth, self._pictures)
         pairs = pairs.select(pairs.iou >= _IOU)
-        pairs = pairs.select(np.argsort(pairs.iou, kind="stable"))
-        labels = np.full(count, -1)
-        labels[order[pairs.detection]] = self._truth.labels[pairs.truth]  # the last one written is the greatest IoU
-        return labels
+        pairs = pairs.select(np.argsort(pairs.iou, kind="stable"))  # the last one written is the greatest
+        ious, labels = np.zeros(count), np.full(count, -1)
+        ious[order[pairs.detection]] = pairs.iou
+        labels[order[pairs.detection]] = self._truth.labels[pairs.truth]
+        return ious, labels
 
     def count(self, pictures: NDArray[np.int64], boxes: NDArray[np.float64]) -> int:
-        """How many lie on a box of any class; arguments as of ``labels``."""
-        return int((self.labels(pictures, boxes) >= 0).sum())
+        """How many lie on a box of any class; arguments as of ``best``."""
+        return int(np.count_nonzero(self.best(pictures, boxes)[0]))
 
 
 def _without_crowds(one: GroundTruth) -> GroundTruth:
