@@ -285,9 +285,8 @@ def test_a_few_detections_of_a_group_are_left_out_with_a_note(measure, found, be
     extra = [{**found[0], "category_id": 0, "score": 0.2}]
     evaluation = measure(found + extra)
     assert figures(evaluation) == best
-    assert (
-        "1 detections are left out: their categories, as 0 ('animals'), are no classes here." in evaluation.spec.notes
-    )
+    note = "1 detection is left out: their categories, as 0 ('animals'), are no classes here."
+    assert evaluation.spec.notes == (note,)
 
 
 def test_names_of_classes_beside_the_ids_win(measure, found, best):
@@ -348,11 +347,25 @@ def test_without_annotated_boxes_the_sizes_of_the_pictures_tell(measure, truth, 
         measure(corners)
 
 
-def test_a_poor_detector_is_no_other_reading(measure, found):
-    """Boxes anywhere inside the pictures: measured, not refused."""
-    generator = np.random.default_rng(3)
-    poor = changed(found, bbox=lambda one: [*generator.uniform(0, 300, 2), *generator.uniform(5, 150, 2)])
-    assert measure(poor).figures.map < 0.2
+@given(seed=st.integers(0, 10**6), largest=st.integers(20, 320))
+def test_a_poor_detector_is_neither_another_reading_nor_another_counting(seed, largest, tmp_path_factory):
+    """Boxes and classes by chance: measured, not refused."""
+    generator = np.random.default_rng(seed)
+    truth = truth_document(12, seed)
+    poor = changed(
+        results_for(truth) * 6,
+        bbox=lambda one: [*generator.uniform(0, 160, 2), *generator.uniform(5, largest, 2)],
+        category_id=lambda one: int(generator.choice([2, 3, 7])),
+    )
+    folder = tmp_path_factory.mktemp("poor")
+    _, spec = read_detections(write(folder / "other.json", poor), read_truth(write(folder / "truth.json", truth)))
+    assert spec.notes == ()
+
+
+def test_a_detector_of_one_class_is_no_other_counting(measure, truth, found):
+    for number, one in enumerate(truth["annotations"]):
+        one["category_id"] = 3 if number else 2
+    assert measure(changed(found, category_id=lambda one: 2)).figures.map < 0.1
 
 
 # --- what is no results file

@@ -17,8 +17,10 @@ from .overlap import Overlap
 __all__ = ["boxes_of", "edges", "require_reading", "sizes_of"]
 
 _LEAST = 4  # detections that lie on a box, before these decide
-_SHARE = 0.05  # of those looked at, likewise
+_SHARE = 0.1  # of those looked at, likewise
 _TIMES = 4  # as many lie better by another reading as lie worse
+_NEARLY_ALL = 0.95  # of those looked at lie inside their pictures
+_SLACK = 0.1  # of a picture's side that a detector's box may reach over the edge
 _LOOKED_AT = 1000  # boxes, where the pictures' sizes decide
 
 
@@ -91,7 +93,12 @@ def _require_usual(
     file: ResultsFile, overlap: Overlap, pictures: NDArray[np.int64], sizes: NDArray[np.float64]
 ) -> None:
     numbers, own_sizes = file.numbers[overlap.rows], sizes[overlap.rows]
-    ious = {name: overlap.best(pictures, edges(numbers, own_sizes, name))[0] for name in READINGS}
+    corners = {name: edges(numbers, own_sizes, name) for name in READINGS}
+    ious = {
+        name: overlap.best(pictures, boxes)[0]
+        for name, boxes in corners.items()
+        if name == "xywh" or _share_inside(boxes, own_sizes) >= _NEARLY_ALL
+    }
     usual, best = ious["xywh"], max(ious, key=lambda name: float(ious[name].sum()))
     better, worse = int((ious[best] > usual).sum()), int((ious[best] < usual).sum())
     enough = max(_LEAST, _SHARE * len(numbers))
@@ -105,6 +112,13 @@ def _require_usual(
     fitting = fitting_reading([BoxEvidence(cast("Any", tuple(box)), (size[0], size[1])) for box, size in rows])
     if fitting != "xywh":
         raise _other_reading(file, fitting, "so they lie inside their pictures, and as x, y, width, height they do not")
+
+
+def _share_inside(boxes: NDArray[np.float64], sizes: NDArray[np.float64]) -> float:
+    """Of boxes with an area that lie inside their pictures, or nearly; float64 [n, 4], xyxy, and [n, 2]."""
+    far = np.where(sizes > 0, sizes, np.inf)  # of unknown size
+    inside = (boxes[:, :2] >= -_SLACK * sizes) & (boxes[:, 2:] <= (1 + _SLACK) * far) & (boxes[:, 2:] > boxes[:, :2])
+    return float(inside.all(axis=1).mean()) if len(boxes) else 0.0
 
 
 def _other_reading(file: ResultsFile, reading: str, evidence: str) -> DataError:

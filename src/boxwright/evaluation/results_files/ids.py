@@ -306,6 +306,9 @@ def _require_own_classes(
     if len(placed) < _LEAST:
         return
     below = on[placed]
+    used = set(labels[rows[placed]].tolist())
+    if len(used) == 1 and used != {_NONE}:
+        return  # a detector that knows one class only
     right = float((labels[rows[placed]] == below).mean())
     ids = [entry.id for entry in truth.classes]
     index_of: dict[int | None, int] = {number: index for index, number in enumerate(ids)}

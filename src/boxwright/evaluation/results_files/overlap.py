@@ -18,7 +18,7 @@ from boxwright.metrics.overlaps import overlapping_pairs
 
 __all__ = ["Overlap"]
 
-_MOST = 5000  # detections looked at, the best of the file
+_LEAST, _MOST = 100, 5000  # detections looked at, the best of the file; between these as many as there are boxes
 _IOU = 0.5
 
 
@@ -38,7 +38,8 @@ class Overlap:
     def of(cls, truth: Truth, scores: NDArray[np.float64]) -> Overlap:
         """For the scores, float64 [D], of a file that is measured by ``truth``."""
         columns = TruthColumns.of([_without_crowds(one) for one in ground_truth_of(truth.split)])
-        return cls(falling(scores)[:_MOST], columns, len(truth.split.pictures))
+        looked_at = min(max(_LEAST, len(columns.labels)), _MOST)
+        return cls(falling(scores)[:looked_at], columns, len(truth.split.pictures))
 
     def best(
         self, pictures: NDArray[np.int64], boxes: NDArray[np.float64]
