@@ -81,6 +81,22 @@ def test_compare_says_which_threshold_each_side_has(run, demo_data, tmp_path):
     assert "other: score 0.400. That is the score asked for" in given.stdout
 
 
+def test_what_predict_writes_is_measured_and_the_page_shows_the_pictures(run, demo_data, tmp_path):
+    files = ["--html", tmp_path / "e.html", "--json", tmp_path / "e.json"]
+    found = tmp_path / "found.json"
+    assert boxwright("predict", run, demo_data / "test", "--threshold", "0", "--json", found).returncode == 0
+    for data in (demo_data, demo_data / "test" / "_annotations.coco.json"):
+        split = ["--split", "test"] if data == demo_data else []
+        done = boxwright("evaluate", found, "--data", data, *split, *files)
+        assert done.returncode == 0, done.stderr
+        assert 'class="frame"' in (tmp_path / "e.html").read_text(encoding="utf-8")
+        theirs = json.loads((tmp_path / "e.json").read_text())
+        assert (theirs["notes"], theirs["images"]) == ([], 8)
+    boxwright("evaluate", run, "--data", demo_data, "--split", "test", "--json", tmp_path / "own.json")
+    own = json.loads((tmp_path / "own.json").read_text())
+    assert {name: theirs[name] for name in ("map", "best_f2")} == {name: own[name] for name in ("map", "best_f2")}
+
+
 WRONG = [
     (["evaluate", "truth.json", "--data", "truth.json"], "holds annotations (ground truth), not detections"),
     (["evaluate", "other.json", "--data", "other.json"], "is not a COCO document"),
