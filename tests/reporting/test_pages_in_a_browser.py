@@ -5,9 +5,11 @@ import re
 import pytest
 
 from boxwright.data import inspect_folder
+from boxwright.evaluation.results_files import ResultsSpec
 from boxwright.metrics.comparison import compare
 from boxwright.reporting import ComparedRun, Report, write_check_page, write_comparison_page, write_report
 from boxwright.reporting.gallery import judge
+from boxwright.runtime import OperatingPoint
 from support.broken import clean_document, write_data
 
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>'\"&"
@@ -30,17 +32,22 @@ def pages(case, hostile, tmp_path_factory):
         counts = {"train": {"pictures": 3, HOSTILE: 4}}
         report = Report(one.spec, one.results, one.analysis, one.epochs, one.pictures, data_summary=counts)
         write_report(folder / f"{name}.html", report)
+    file = folder / f"{HOSTILE.replace('/', '|')}.json"
+    spec = ResultsSpec(HOSTILE, case.spec.classes, file, "0" * 64, 9, OperatingPoint(0.4, "f2", 0.7), (HOSTILE,))
+    write_report(folder / "results.html", Report(spec, case.results, case.analysis))
+    with_file = [ComparedRun("a", case.spec, case.epochs, case.analysis), ComparedRun(HOSTILE, spec, (), case.analysis)]
     runs = [ComparedRun(name, case.spec, case.epochs, case.analysis) for name in ("a", HOSTILE, "c")]
     matches, thresholds = case.analysis.matches, case.analysis.thresholds
     differences = [compare(matches, matches, thresholds, thresholds, resamples=20)] * 2
     write_comparison_page(folder / "comparison.html", runs, differences)
+    write_comparison_page(folder / "beside.html", with_file, differences[:1])
     content = clean_document()
     content["categories"][0]["name"] = HOSTILE
     write_check_page(inspect_folder(write_data(folder / "data", train=content, valid=content)), folder / "check.html")
     return {path.stem: path for path in folder.glob("*.html")}
 
 
-@pytest.fixture(params=["report", "hostile", "comparison", "check"])
+@pytest.fixture(params=["report", "hostile", "results", "comparison", "beside", "check"])
 def page(request, pages):
     return pages[request.param]
 
@@ -60,7 +67,7 @@ def test_pages_are_not_wider_than_a_phone(visit, page):
 
 
 @pytest.mark.parametrize(("dark", "ground"), [(False, "rgb(255, 255, 255)"), (True, "rgb(13, 17, 23)")])
-@pytest.mark.parametrize("name", ["report", "comparison", "check"])
+@pytest.mark.parametrize("name", ["report", "results", "comparison", "beside", "check"])
 def test_words_can_be_read_on_light_and_dark_ground(visit, pages, name, dark, ground):
     with visit(pages[name], dark=dark) as one:
         assert one.page.evaluate("getComputedStyle(document.body).backgroundColor") == ground
@@ -69,7 +76,7 @@ def test_words_can_be_read_on_light_and_dark_ground(visit, pages, name, dark, gr
     assert not {words: ratio for words, ratio in contrasts.items() if ratio < 4.5}
 
 
-@pytest.mark.parametrize("name", ["report", "comparison"])
+@pytest.mark.parametrize("name", ["report", "results", "comparison", "beside"])
 def test_every_chart_has_a_drawing(visit, pages, name):
     with visit(pages[name]) as one:
         charts = one.page.evaluate(
@@ -78,7 +85,7 @@ def test_every_chart_has_a_drawing(visit, pages, name):
               return [figure.id, parts.filter((part) => part.getBoundingClientRect().width > 0).length];
             }))"""
         )
-    assert len(charts) == {"report": 10, "comparison": 8}[name]
+    assert len(charts) == {"report": 10, "results": 7, "comparison": 8, "beside": 6}[name]
     assert all(charts.values()), charts
 
 

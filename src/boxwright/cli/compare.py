@@ -25,11 +25,26 @@ __all__ = ["compare"]
 
 
 def compare(
-    sources: Annotated[list[Path], typer.Argument(metavar="RUN RUN...", help="Run folders; archives with --data.")],
+    sources: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="RUN RUN...", help="Run folders; with --data also archives and any tool's COCO results (.json)."
+        ),
+    ],
     data: Annotated[
-        Path | None, typer.Option("--data", help="Measure on this folder, not by the kept validation detections.")
+        Path | None,
+        typer.Option(
+            "--data",
+            help="Measure on this folder, not by the kept validation detections; results alone also on a COCO file.",
+        ),
     ] = None,
     split: Annotated[str | None, typer.Option(help="train, valid or test; valid by default; needs --data.")] = None,
+    threshold: Annotated[
+        float | None,
+        typer.Option(
+            min=0.0, max=1.0, help="Of results: lowest score for F2; by default all are compared where F2 is highest."
+        ),
+    ] = None,
     device: DeviceOption = "cpu",
     json_file: JsonOption = None,
     html: HtmlOption = None,
@@ -38,7 +53,9 @@ def compare(
     require_file_names(json=json_file, html=html)
     console = make_console()
     with progress(console, "evaluate") as advance:
-        contenders, comparisons = boxwright.compare(sources, data, split, device=device, progress=advance)
+        contenders, comparisons = boxwright.compare(
+            sources, data, split, threshold=threshold, device=device, progress=advance
+        )
     if json_file:
         write_json(json_file, _document(contenders, comparisons))
     if html:
@@ -53,11 +70,26 @@ def _print_comparisons(console: Console, contenders: Sequence[Contender], compar
     first = contenders[0]
     pictures = len(first.results.file_names)
     console.print(f"On the same {pictures} pictures ({first.results.split}):")
+    _print_about_files(console, contenders)
     for other, comparison in zip(contenders[1:], comparisons, strict=True):
         console.print()
         for difference in comparison.figures:
             console.print(difference.sentence(first.name, other.name))
         console.print(_class_table(first, other, comparison))
+
+
+def _print_about_files(console: Console, contenders: Sequence[Contender]) -> None:
+    """What results files are measured at, and how they were read."""
+    from boxwright.evaluation.results_files import ResultsSpec
+    from boxwright.reporting.words import compared_at
+
+    files = {one.name: one.spec.notes for one in contenders if isinstance(one.spec, ResultsSpec)}
+    if not files:
+        return
+    console.print(compared_at({one.name: one.spec for one in contenders}), markup=False)
+    for name, notes in files.items():
+        for note in notes:
+            console.print(f"Note: {name}: {note}", markup=False)
 
 
 def _class_table(first: Contender, other: Contender, comparison: Comparison) -> Table:
@@ -76,11 +108,22 @@ def _document(contenders: Sequence[Contender], comparisons: Sequence[Comparison]
         "split": first.results.split,
         "images": len(first.results.file_names),
         "first": first.name,
+        "measured_at": {one.name: _measured_at(one) for one in contenders},
         "comparisons": [
             {"second": other.name, **_differences(first, comparison)}
             for other, comparison in zip(others, comparisons, strict=True)
         ],
     }
+
+
+def _measured_at(one: Contender) -> dict[str, Any]:
+    """The thresholds of a contender by class, and what they were chosen for."""
+    from boxwright.evaluation.results_files import ResultsSpec
+
+    spec = one.spec
+    thresholds = dict(zip(spec.class_names, spec.operating_point.thresholds(spec.class_names), strict=True))
+    notes = list(spec.notes) if isinstance(spec, ResultsSpec) else []
+    return {"objective": spec.operating_point.objective, "thresholds": thresholds, "notes": notes}
 
 
 def _differences(first: Contender, comparison: Comparison) -> dict[str, Any]:

@@ -11,13 +11,12 @@ import boxwright
 from boxwright.host.console import make_console, progress
 
 from .options import (
-    DataOption,
+    AnySource,
     DeviceOption,
     HtmlOption,
     JsonOption,
-    Source,
+    MeasuredDataOption,
     SplitOption,
-    ThresholdOption,
     require_file_names,
     write_json,
 )
@@ -32,10 +31,18 @@ __all__ = ["evaluate"]
 
 
 def evaluate(
-    source: Source,
-    data: DataOption,
+    source: AnySource,
+    data: MeasuredDataOption,
     split: SplitOption = "valid",
-    threshold: ThresholdOption = None,
+    threshold: Annotated[
+        float | None,
+        typer.Option(
+            min=0.0, max=1.0, help="Lowest score; by default the operating point, of results where F2 is highest."
+        ),
+    ] = None,
+    boxes: Annotated[
+        str | None, typer.Option(help="Of results: what the numbers of a box are; xywh by default, xyxy, cxcywh, ….")
+    ] = None,
     device: DeviceOption = "cpu",
     json_file: JsonOption = None,
     html: HtmlOption = None,
@@ -48,9 +55,9 @@ def evaluate(
         typer.Option(min=0.0, max=1.0, help="For --endpoint: largest difference of mAP and F2; 0.0005 for fp32."),
     ] = None,
 ) -> None:
-    """Measure a run or an archive on a split, with intervals; or an endpoint against it."""
+    """Measure a run, an archive or the results of any tool on a split, with intervals; or an endpoint."""
     require_file_names(json=json_file, html=html)
-    _require_fitting(endpoint, {"--threshold": threshold, "--html": html}, {"--tolerance": tolerance})
+    _require_fitting(endpoint, {"--threshold": threshold, "--boxes": boxes, "--html": html}, {"--tolerance": tolerance})
     console = make_console()
     if endpoint is not None:
         with progress(console, "post") as advance:
@@ -63,7 +70,9 @@ def evaluate(
         answered.require()
         return
     with progress(console, "evaluate") as advance:
-        evaluation = boxwright.evaluate(source, data, split, threshold=threshold, device=device, progress=advance)
+        evaluation = boxwright.evaluate(
+            source, data, split, threshold=threshold, boxes=boxes, device=device, progress=advance
+        )
     if json_file:
         write_json(json_file, evaluation.to_document())
     if html:
@@ -83,7 +92,8 @@ def _require_fitting(endpoint: str | None, without: Mapping[str, object], only_w
 def _print_evaluation(console: Console, evaluation: Evaluation) -> None:
     """The headline with its intervals, and one line per class."""
     from boxwright.metrics.figures import HEADLINE
-    from boxwright.reporting.words import measured_at
+    from boxwright.reporting.words import about_point, measured_at
+    from boxwright.runtime import ModelSpec
 
     document = evaluation.to_document()
     intervals = document["intervals"]
@@ -95,6 +105,10 @@ def _print_evaluation(console: Console, evaluation: Evaluation) -> None:
     used = measured_at(evaluation.spec.operating_point, evaluation.spec.class_names)
     best = f"{show(document['best_f2'])} at {document['best_threshold']:.3f}"
     console.print(f"{used}; best possible F2 with one score for all classes {best}")
+    if not isinstance(evaluation.spec, ModelSpec):
+        console.print(about_point(evaluation.spec))
+        for note in evaluation.spec.notes:
+            console.print(f"Note: {note}", markup=False)
     table = make_table("class", "boxes", "mAP", "mAP50", "F2", "precision", "recall")
     for name, row in document["per_class"].items():
         cells = (show(row[key]) for key in ("map", "map_50", "f2", "precision", "recall"))

@@ -9,11 +9,13 @@ from typing import Annotated, Any
 import typer
 
 __all__ = [
+    "AnySource",
     "BackendOption",
     "DataOption",
     "DeviceOption",
     "HtmlOption",
     "JsonOption",
+    "MeasuredDataOption",
     "MovedDataOption",
     "NameOption",
     "PrecisionOption",
@@ -28,8 +30,16 @@ __all__ = [
 ]
 
 Source = Annotated[Path, typer.Argument(metavar="RUN_OR_MAR", help="Run folder or .mar archive.")]
+AnySource = Annotated[
+    Path,
+    typer.Argument(metavar="RUN_OR_MAR_OR_RESULTS", help="Run folder, .mar, or any tool's COCO results (.json)."),
+]
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="Run folder.")]
 DataOption = Annotated[Path, typer.Option("--data", help="Folder with train/, valid/ and optionally test/.")]
+MeasuredDataOption = Annotated[
+    Path,
+    typer.Option("--data", help="Folder with train/, valid/ and optionally test/; of results also a COCO JSON file."),
+]
 MovedDataOption = Annotated[
     Path | None, typer.Option("--data", help="Folder with the pictures, if it has moved since training.")
 ]

@@ -7,6 +7,7 @@ from .documents import ANNOTATIONS, SPLITS
 from .findings import CODES, Finding
 from .records import DataFolder, PictureRecord, Split, fingerprint, folder_of, read_folder, read_split
 from .repair import repair
+from .truth import Truth, read_truth
 
 __all__ = [
     "ANNOTATIONS",
@@ -18,6 +19,7 @@ __all__ = [
     "Inspection",
     "PictureRecord",
     "Split",
+    "Truth",
     "check",
     "convert",
     "draw_demo_data",
@@ -26,6 +28,7 @@ __all__ = [
     "inspect_folder",
     "read_folder",
     "read_split",
+    "read_truth",
     "repair",
     "require_data_folder",
 ]

@@ -14,7 +14,7 @@ from typing import Any, TypeGuard
 
 from boxwright.runtime.bundle import class_name_fault
 
-from .file_names import FolderNames, Found, is_file_name
+from .file_names import FolderNames, Found, NamesAsWritten, is_file_name
 from .findings import Finding
 from .text import text_of
 
@@ -138,13 +138,16 @@ def clip(box: Box, size: tuple[int, int]) -> tuple[float, float, float, float] |
     return (left, top, right, bottom) if right > left and bottom > top else None
 
 
-def read_document(path: Path, split: str, findings: list[Finding]) -> Document | None:
+def read_document(
+    path: Path, split: str, findings: list[Finding], names: FolderNames | NamesAsWritten | None = None
+) -> Document | None:
     """Read one annotation file.
 
     Args:
         path: of the file.
         split: its split's name, for findings.
         findings: gets everything that is unusable.
+        names: says which files the names mean; by default those of the file's own folder.
 
     Returns:
         The document; None if the file is not a COCO document.
@@ -157,7 +160,7 @@ def read_document(path: Path, split: str, findings: list[Finding]) -> Document |
         findings.append(Finding("id-text", ids.sentence, split, path.name))
     return Document(
         split,
-        tuple(_images(raw["images"], ids, FolderNames(path.parent), split, findings)),
+        tuple(_images(raw["images"], ids, names or FolderNames(path.parent), split, findings)),
         tuple(_annotations(raw["annotations"], ids, _names(raw["images"], ids), split, findings)),
         tuple(_categories(raw["categories"], ids, split, findings)),
         {key: Counter(ids.all(raw[key])) for key in ("images", "categories")},
@@ -221,7 +224,7 @@ def is_list_of_objects(value: object) -> bool:
 
 
 def _images(
-    entries: list[Entry], ids: _Ids, folder: FolderNames, split: str, findings: list[Finding]
+    entries: list[Entry], ids: _Ids, folder: FolderNames | NamesAsWritten, split: str, findings: list[Finding]
 ) -> Iterator[ImageEntry]:
     names = (entry.get("file_name") for entry in entries)
     found = folder.resolve(name for name in names if is_file_name(name))

@@ -25,6 +25,7 @@ from boxwright.runtime.picture import SUFFIXES
 __all__ = [
     "FolderNames",
     "Found",
+    "NamesAsWritten",
     "copied_from",
     "is_file_name",
     "is_hidden",
@@ -220,6 +221,14 @@ class FolderNames:
         most = max((count for count, _, _ in shared), default=0)
         best = [(length == count, file) for count, length, file in shared if count == most]
         return [file for whole, file in best if whole] or [file for _, file in best]
+
+
+class NamesAsWritten:
+    """In place of ``FolderNames`` where the pictures need not be there: no file is looked for."""
+
+    def resolve(self, written: Iterable[str]) -> Mapping[str, Found]:
+        """Nothing is found, and nothing is wrong with that."""
+        return {name: Found(None) for name in written}
 
 
 def _slashed(written: str) -> str:

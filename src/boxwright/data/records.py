@@ -23,7 +23,16 @@ from .checks.scan import PictureFacts
 from .contract import require_classes
 from .documents import ANNOTATIONS, SPLITS, AnnotationEntry, ImageEntry, clip
 
-__all__ = ["DataFolder", "PictureRecord", "Split", "fingerprint", "folder_of", "read_folder", "read_split"]
+__all__ = [
+    "DataFolder",
+    "PictureRecord",
+    "Split",
+    "fingerprint",
+    "folder_of",
+    "read_folder",
+    "read_split",
+    "records_of",
+]
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,7 +125,7 @@ def folder_of(inspection: Inspection) -> DataFolder:
         DataError: see ``read_folder``.
     """
     inspection.require_no_errors()
-    splits = {name: _split(name, inspection, inspection.classes) for name in inspection.documents}
+    splits = {name: records_of(name, inspection, inspection.classes) for name in inspection.documents}
     return DataFolder(inspection.root, inspection.classes, splits, inspection)
 
 
@@ -131,7 +140,7 @@ def read_split(root: Path, name: str, classes: Sequence[ClassEntry]) -> Split:
     if name in inspection.documents:
         require_classes(inspection.documents[name], classes, str(root / name / ANNOTATIONS))
     inspection.require_no_errors()
-    return _split(name, inspection, classes)
+    return records_of(name, inspection, classes)
 
 
 def fingerprint(folder: DataFolder, splits: Sequence[str] = SPLITS) -> str:
@@ -154,7 +163,8 @@ def fingerprint(folder: DataFolder, splits: Sequence[str] = SPLITS) -> str:
     return digest.hexdigest()
 
 
-def _split(name: str, inspection: Inspection, classes: Sequence[ClassEntry]) -> Split:
+def records_of(name: str, inspection: Inspection, classes: Sequence[ClassEntry]) -> Split:
+    """One split's records, from an inspection without errors; every used category is one of the classes."""
     document, folder = inspection.documents[name], inspection.root / name
     index_of = {entry.id: index for index, entry in enumerate(classes)}
     by_picture: dict[int, list[AnnotationEntry]] = defaultdict(list)

@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 
+from boxwright.data import read_truth
 from boxwright.metrics.comparison import Comparison
 from boxwright.metrics.comparison import compare as compare_matches
-from boxwright.runtime import ConfigError, ContractError, DataError, ModelSpec
+from boxwright.runtime import ConfigError, ContractError, DataError, ModelSpec, OperatingPoint
 
 from .evaluate import Progress, detect_split
+from .operating import best_point
 from .results import TRUTH_PARTS, SplitResults
+from .results_files import ResultsSpec, is_results_file, read_detections
 from .run import read_run
 
 __all__ = ["Contender", "compare"]
+
+_Measured: TypeAlias = tuple[SplitResults, ModelSpec | ResultsSpec]
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,14 +32,14 @@ class Contender:
 
     Attributes:
         name: of the model; its path where two have the same name.
-        source: run folder or archive.
-        spec: of the model.
+        source: run folder, archive or results file.
+        spec: of the model or the file, with the operating point that it is compared at.
         results: on the pictures that all models are compared on.
     """
 
     name: str
     source: Path
-    spec: ModelSpec
+    spec: ModelSpec | ResultsSpec
     results: SplitResults
 
 
@@ -42,17 +48,21 @@ def compare(
     data: str | Path | None = None,
     split: str | None = None,
     *,
+    threshold: float | None = None,
     device: str = "cpu",
     progress: Progress | None = None,
 ) -> tuple[tuple[Contender, ...], tuple[Comparison, ...]]:
     """Compare every further model with the first on the same pictures, by a paired bootstrap.
 
-    Each model is measured at its own operating point.
+    Each model is measured at its own operating point. A results file has none: with one among the sources, all are
+    measured where their F2 is highest on these very pictures, so that none is chosen more luckily than another.
 
     Args:
-        sources: two or more run folders; with ``data`` also archives.
-        data: folder to measure on; by default the validation detections that the runs keep are compared.
+        sources: two or more run folders; with ``data`` also archives and the results files of other tools.
+        data: folder to measure on; by default the validation detections that the runs keep are compared. Where all
+            sources are results files, also a COCO annotation file.
         split: of ``data``; ``valid`` by default.
+        threshold: for F2 of the results files; the models then keep their own operating points.
         device: a torch device.
         progress: called with (pictures done, pictures in all) for each model that is measured.
 
@@ -61,23 +71,29 @@ def compare(
 
     Raises:
         ArchiveError: a run or archive cannot be read, or a run keeps no detections.
-        ConfigError: fewer than two models, or a split without ``data``.
+        ConfigError: fewer than two models, a split without ``data``, or a threshold without a results file.
         ContractError: the classes of the models differ, or those of the data.
-        DataError: the data cannot be read, or the models were measured on different pictures or boxes.
+        DataError: the data or a results file cannot be read, or the models were measured on different pictures or
+            boxes.
         MissingDependency: nothing that is installed can run a model.
     """
-    if len(sources) < 2:
-        raise ConfigError("One model alone cannot be compared.", "Give two or more.")
-    if data is None and split not in (None, "valid"):
-        raise ConfigError(f"Runs keep their detections on valid, not in {split}.", "Give --data FOLDER as well.")
     paths = [Path(source) for source in sources]
-    measured = [
-        read_run(path) if data is None else detect_split(path, data, split or "valid", device=device, progress=progress)
-        for path in paths
-    ]
-    names = _names(paths, [spec for _, spec in measured])
+    _require_fitting(paths, data, split, threshold)
+    models = [path for path in paths if not is_results_file(path)]
+    measured: dict[Path, _Measured] = {
+        path: read_run(path)
+        if data is None
+        else detect_split(path, data, split or "valid", device=device, progress=progress)
+        for path in models
+    }
+    if len(models) < len(paths):
+        assert data is not None, "results files need it"
+        truth = read_truth(Path(data), split or "valid", measured[models[0]][1].classes if models else None)
+        measured |= {path: read_detections(path, truth) for path in paths if is_results_file(path)}
+        measured = _at_points(measured, threshold)
+    names = _names(paths, [measured[path][1] for path in paths])
     contenders = tuple(
-        Contender(name, path, spec, results) for name, path, (results, spec) in zip(names, paths, measured, strict=True)
+        Contender(name, path, measured[path][1], measured[path][0]) for name, path in zip(names, paths, strict=True)
     )
     first, *others = contenders
     for other in others:
@@ -85,7 +101,39 @@ def compare(
     return contenders, tuple(_compared(first, other) for other in others)
 
 
-def _names(paths: Sequence[Path], specs: Sequence[ModelSpec]) -> list[str]:
+def _require_fitting(
+    paths: Sequence[Path], data: str | Path | None, split: str | None, threshold: float | None
+) -> None:
+    """Raise where something is asked for that the sources cannot give."""
+    if len(paths) < 2:
+        raise ConfigError("One model alone cannot be compared.", "Give two or more.")
+    file = next((path for path in paths if is_results_file(path)), None)
+    model = next((path for path in paths if not is_results_file(path)), None)
+    if file is None and threshold is not None:
+        raise ConfigError("A threshold is for results files, and there is none.", "Runs have operating points.")
+    if data is None and file is not None:
+        raise ConfigError(f"{file}: a results file holds no annotated boxes.", "Give --data as well.")
+    if data is None and split not in (None, "valid"):
+        raise ConfigError(f"Runs keep their detections on valid, not in {split}.", "Give --data FOLDER as well.")
+    if data is not None and model is not None and Path(data).is_file():
+        raise ConfigError(f"{model} needs pictures, and {data} is a file.", "Give the folder of the data set.")
+
+
+def _at_points(measured: Mapping[Path, _Measured], threshold: float | None) -> dict[Path, _Measured]:
+    """With the operating points to compare at: a given one for the files, or the best one of each on these pictures."""
+    if threshold is not None:
+        given = OperatingPoint(threshold, objective="given")
+        return {
+            path: (results, replace(spec, operating_point=given) if isinstance(spec, ResultsSpec) else spec)
+            for path, (results, spec) in measured.items()
+        }
+    return {
+        path: (results, replace(spec, operating_point=best_point(results)))
+        for path, (results, spec) in measured.items()
+    }
+
+
+def _names(paths: Sequence[Path], specs: Sequence[ModelSpec | ResultsSpec]) -> list[str]:
     counts = Counter(spec.name for spec in specs)
     return [spec.name if counts[spec.name] == 1 else str(path) for path, spec in zip(paths, specs, strict=True)]
 

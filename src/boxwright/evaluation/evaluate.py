@@ -1,4 +1,4 @@
-"""Measure a trained model on a split, with the code that serves it."""
+"""Measure a trained model on a split, with the code that serves it; or the results file of any other tool."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from boxwright.data import SPLITS, read_split
+from boxwright.data import SPLITS, read_split, read_truth
 from boxwright.metrics import Figures
 from boxwright.metrics.bootstrap import Intervals, intervals
 from boxwright.metrics.figures import figures_of
 from boxwright.runtime import (
+    ConfigError,
     DataError,
     Detections,
     Execution,
@@ -25,10 +26,11 @@ from boxwright.runtime import (
 )
 from boxwright.runtime.picture import LARGEST_PIXELS
 
-from .operating import interval_document
+from .operating import best_point, interval_document
 from .results import SplitResults
+from .results_files import ResultsSpec, is_results_file, read_detections, require_reading
 
-__all__ = ["Evaluation", "detect_split", "evaluate"]
+__all__ = ["Evaluation", "detect_split", "evaluate", "evaluate_file", "pictures_of_data"]
 
 Progress = Callable[[int, int], object]
 
@@ -40,14 +42,14 @@ class Evaluation:
     Attributes:
         figures: at the model's operating point, or at the given threshold.
         intervals: of these figures, 95 %.
-        spec: of the model, with the operating point that was used.
+        spec: of the model or the results file, with the operating point that was used.
         results: detections and ground truth.
-        seconds: for loading the model, decoding and detecting.
+        seconds: for loading the model, decoding and detecting; for reading, of a results file.
     """
 
     figures: Figures
     intervals: Intervals
-    spec: ModelSpec
+    spec: ModelSpec | ResultsSpec
     results: SplitResults
     seconds: float
 
@@ -58,7 +60,9 @@ class Evaluation:
 
     def to_document(self) -> dict[str, Any]:
         """What ``boxwright evaluate --json`` writes."""
+        written = {} if isinstance(self.spec, ModelSpec) else _about_file(self.spec)
         return {
+            **written,
             **self.figures.to_document(self.spec.class_names),
             "objective": self.spec.operating_point.objective,
             "by_class": self.spec.operating_point.by_class,
@@ -73,32 +77,42 @@ def evaluate(
     split: str = "valid",
     *,
     threshold: float | None = None,
+    boxes: str | None = None,
     device: str = "cpu",
     progress: Progress | None = None,
 ) -> Evaluation:
-    """Measure a run or an archive on a split.
+    """Measure a run, an archive, or the COCO results file of any other tool on a split.
 
     Every picture goes through the preprocessing and the network as in the validation of a training and in the
-    server, one at a time, so the figures are the same.
+    server, one at a time, so the figures are the same. Of a results file the numbers are taken in float64.
 
     Args:
-        source: run folder or ``.mar``.
-        data: folder with the split.
-        split: ``train``, ``valid`` or ``test``.
-        threshold: for F2; the operating point by default.
+        source: run folder, ``.mar``, or a results file (``.json``).
+        data: folder with the split; for a results file also a COCO annotation file, without its pictures.
+        split: ``train``, ``valid`` or ``test`` of the folder.
+        threshold: for F2; by default the operating point, and for a results file, which has none, the score
+            with the highest F2 on these pictures.
+        boxes: of a results file: what the four numbers are, ``xywh`` (the default), ``xyxy``, ``cxcywh``, …; a
+            key of ``READINGS``.
         device: a torch device.
-        progress: called with (pictures done, pictures in all).
+        progress: called with (pictures done, pictures in all); not for a results file.
 
     Returns:
         Figures with their intervals, detections and ground truth.
 
     Raises:
         ArchiveError: the model cannot be read.
-        ConfigError: the threshold is outside [0, 1].
+        ConfigError: the threshold is outside [0, 1], or something is asked for that does not go with the source.
         ContractError: the classes of the data are not those of the model.
-        DataError: the data cannot be read.
+        DataError: the data or the results file cannot be read, or they do not belong together.
         MissingDependency: nothing that is installed can run the model.
     """
+    if is_results_file(source):
+        if device != "cpu":
+            raise ConfigError(f"Device {device} does not go with {source}: no model is run.", "Leave it out.")
+        return evaluate_file(Path(source), Path(data), split, threshold=threshold, boxes=boxes)
+    if boxes is not None:
+        raise ConfigError(f"Boxes {boxes!r} are asked for, but {source} is no results file.", "Leave it out.")
     given = None if threshold is None else OperatingPoint(threshold, objective="given")
     started = time.perf_counter()
     results, spec = detect_split(source, data, split, device=device, progress=progress)
@@ -107,6 +121,36 @@ def evaluate(
     matches = results.matches()
     thresholds = np.array(spec.operating_point.thresholds(spec.class_names))
     return Evaluation(figures_of(matches, thresholds), intervals(matches, thresholds), spec, results, seconds)
+
+
+def evaluate_file(
+    path: Path, data: Path, split: str = "valid", *, threshold: float | None = None, boxes: str | None = None
+) -> Evaluation:
+    """Measure a results file; see ``evaluate``."""
+    require_reading(boxes)
+    given = None if threshold is None else OperatingPoint(threshold, objective="given")
+    started = time.perf_counter()
+    results, spec = read_detections(path, read_truth(data, split), boxes)
+    seconds = time.perf_counter() - started
+    spec = replace(spec, operating_point=given or best_point(results))
+    matches = results.matches()
+    thresholds = np.array(spec.operating_point.thresholds(spec.class_names))
+    return Evaluation(figures_of(matches, thresholds), intervals(matches, thresholds), spec, results, seconds)
+
+
+def _about_file(spec: ResultsSpec) -> dict[str, Any]:
+    given = spec.operating_point.objective == "given"
+    return {
+        "results_file": str(spec.file),
+        "detections": spec.detections,
+        "notes": list(spec.notes),
+        "threshold_from": "given" if given else "highest F2 on these same pictures",
+    }
+
+
+def pictures_of_data(data: Path, split: str) -> Path:
+    """The folder in which the names of the pictures start: of a split, or of an annotation file."""
+    return data / split if data.is_dir() else data.parent
 
 
 def detect_split(

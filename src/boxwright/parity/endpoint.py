@@ -12,9 +12,11 @@ from typing import Any
 from boxwright.data import SPLITS, read_split
 from boxwright.evaluation.operating import reported_figures
 from boxwright.evaluation.results import RESULTS, SplitResults
+from boxwright.evaluation.results_files import is_results_file
 from boxwright.evaluation.run import read_run
 from boxwright.runtime import (
     Bundle,
+    ConfigError,
     ContractError,
     DataError,
     Detections,
@@ -138,11 +140,13 @@ def evaluate_endpoint(
 
     Raises:
         ArchiveError: the model cannot be read.
-        ConfigError: the URL is not one of an endpoint.
+        ConfigError: the URL is not one of an endpoint, or the source is a results file.
         ContractError: the data, or the endpoint, has other classes.
         DataError: the data cannot be read.
         ServingError: the endpoint cannot be reached, or does not answer with detections.
     """
+    if is_results_file(source):
+        raise ConfigError(f"{source}: a results file cannot be held against an endpoint.", "Give a run or an archive.")
     bundle, folder = open_bundle(source), Path(data) / split
     spec = bundle.spec
     if split not in SPLITS:

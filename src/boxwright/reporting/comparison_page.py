@@ -10,6 +10,7 @@ from typing import Any
 
 from boxwright.evaluation.analysis import Analysis, analyse
 from boxwright.evaluation.compare import Contender
+from boxwright.evaluation.results_files import ResultsSpec
 from boxwright.metrics.comparison import Comparison, Difference
 from boxwright.metrics.figures import HEADLINE
 from boxwright.runtime import ModelSpec
@@ -21,7 +22,7 @@ from .page import write_page
 from .report_charts import THRESHOLDS
 from .rows import Estimate, forest
 from .svg import share_axis
-from .words import in_table, in_words, is_shared, text_of
+from .words import compared_at, in_table, in_words, is_shared, text_of
 
 __all__ = ["ComparedRun", "report_comparison", "write_comparison_page"]
 
@@ -43,7 +44,7 @@ class ComparedRun:
     """
 
     name: str
-    spec: ModelSpec
+    spec: ModelSpec | ResultsSpec
     epochs: Sequence[Mapping[str, Any]]
     analysis: Analysis
 
@@ -63,6 +64,9 @@ def write_comparison_page(path: Path, runs: Sequence[ComparedRun], comparisons: 
         runs=runs,
         sections=_SECTIONS,
         headline=HEADLINE,
+        kind="detectors" if any(isinstance(run.spec, ResultsSpec) for run in runs) else "runs",
+        compared_at=compared_at({run.name: run.spec for run in runs}),
+        notes=[(run.name, note) for run in runs if isinstance(run.spec, ResultsSpec) for note in run.spec.notes],
         thresholds=[in_table(run.spec.operating_point, run.spec.class_names) for run in runs],
         differences=[_headline_forest(at, runs[0], run, one) for at, (run, one) in enumerate(further, start=1)],
         sentences=[[one.sentence(runs[0].name, run.name) for one in comparison.figures] for run, comparison in further],
@@ -152,7 +156,10 @@ def _settings(runs: Sequence[ComparedRun]) -> Iterator[tuple[str, list[str]]]:
             yield key, values
 
 
-def _facts(spec: ModelSpec) -> dict[str, Any]:
+def _facts(spec: ModelSpec | ResultsSpec) -> dict[str, Any]:
+    if isinstance(spec, ResultsSpec):
+        point = in_words(spec.operating_point, spec.class_names)
+        return {"architecture": spec.architecture, "operating point": point}
     settings, versions = (spec.provenance.get(key) for key in ("settings", "versions"))
     return {
         "architecture": spec.architecture,

@@ -10,6 +10,7 @@ from typing import Any
 
 from boxwright.evaluation.analysis import Analysis
 from boxwright.evaluation.results import SplitResults
+from boxwright.evaluation.results_files import ResultsSpec
 from boxwright.inputs.drawing import PALETTE
 from boxwright.metrics.figures import HEADLINE
 from boxwright.metrics.interval import Interval
@@ -43,7 +44,7 @@ class Report:
     """What a report is made of.
 
     Attributes:
-        spec: of the model, with its operating point.
+        spec: of the model or the results file, with its operating point.
         results: of the split that is reported on.
         analysis: of these results.
         epochs: lines of ``metrics.jsonl``; may be empty.
@@ -52,7 +53,7 @@ class Report:
         source: run folder or archive that the page names in commands; None if it is not known.
     """
 
-    spec: ModelSpec
+    spec: ModelSpec | ResultsSpec
     results: SplitResults
     analysis: Analysis
     epochs: Sequence[Mapping[str, Any]] = ()
@@ -81,6 +82,7 @@ def write_report(path: Path, report: Report) -> None:
         sections=_SECTIONS,
         cards=_cards(analysis),
         point=_operating_point(spec, report.source),
+        notes=spec.notes if isinstance(spec, ResultsSpec) else (),
         training=_training(curves, words.best_epoch(spec)),
         speed=_speed(curves),
         curves=_drawn(charts.threshold_chart(analysis, point, names), charts.precision_recall_chart(analysis, names)),
@@ -106,7 +108,7 @@ class _Card:
     hint: str
 
 
-def _subtitle(spec: ModelSpec, results: SplitResults) -> str:
+def _subtitle(spec: ModelSpec | ResultsSpec, results: SplitResults) -> str:
     boxes = sum(int((~truth.crowd).sum()) for truth in results.truths)
     counts = f"{len(results.file_names)} pictures and {boxes} boxes of {len(results.class_names)} classes"
     return f"{spec.architecture}, measured on {results.split}: {counts}"
@@ -123,12 +125,11 @@ def _cards(analysis: Analysis) -> list[_Card]:
     return cards
 
 
-def _operating_point(spec: ModelSpec, source: Path | None) -> dict[str, str]:
-    point = spec.operating_point
+def _operating_point(spec: ModelSpec | ResultsSpec, source: Path | None) -> dict[str, str]:
     return {
-        "sentence": words.sentence(point, spec.class_names),
-        "command": words.command(point, source),
-        "by_class": words.about_classes(point, spec.class_names),
+        "sentence": words.about_point(spec),
+        "command": words.command(spec, source),
+        "by_class": words.about_classes(spec.operating_point, spec.class_names),
     }
 
 

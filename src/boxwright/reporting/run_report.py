@@ -8,6 +8,7 @@ from pathlib import Path
 from boxwright.config import CONFIG_FILE, data_of_run, load_config, save_config
 from boxwright.evaluation import Evaluation
 from boxwright.evaluation.analysis import analyse
+from boxwright.evaluation.evaluate import pictures_of_data
 from boxwright.evaluation.operating import measured_spec, recorded_intervals, write_spec
 from boxwright.evaluation.results import SplitResults
 from boxwright.evaluation.run import read_run
@@ -88,14 +89,16 @@ def report_evaluation(evaluation: Evaluation, data: Path, path: Path, source: Pa
 
     Args:
         evaluation: of a model on a split.
-        data: folder it was measured on.
+        data: folder or annotation file it was measured on.
         path: of the HTML file.
-        source: the run folder or archive that was measured, to be named on the page.
+        source: the run folder, archive or results file that was measured, to be named on the page.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     spec, results = evaluation.spec, evaluation.results
     analysis = analyse(results, spec.operating_point, evaluation.intervals)
-    write_report(path, Report(spec, results, analysis, pictures=data / evaluation.split, source=source))
+    pictures = pictures_of_data(data, evaluation.split)
+    there = pictures if _holds(pictures, results) else None
+    write_report(path, Report(spec, results, analysis, pictures=there, source=source))
 
 
 def choose_threshold(run: str | Path, objective: str | None = None, by_class: bool | None = None) -> ModelSpec:

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from boxwright.evaluation.results_files import ResultsSpec
 from boxwright.runtime import ModelSpec, OperatingPoint
 
 from .svg import NONE, between, figure
@@ -16,8 +17,10 @@ from .svg import NONE, between, figure
 __all__ = [
     "GIVEN",
     "about_classes",
+    "about_point",
     "best_epoch",
     "command",
+    "compared_at",
     "details",
     "in_table",
     "in_words",
@@ -34,6 +37,10 @@ GIVEN = "given"
 Pairs = Sequence[tuple[str, str]]
 
 _BOUND = re.compile(r"(precision|recall)>=(.+)")
+_NO_POINT = (
+    "A results file has no operating point: this score was chosen on the very pictures that are measured, so F2 is a "
+    "little too good. --threshold sets another."
+)
 _USE = "It is what predict, serve and evaluate use; --threshold sets another."
 
 
@@ -65,6 +72,36 @@ def in_table(point: OperatingPoint, names: Sequence[str]) -> tuple[str, str]:
     if low != high:
         return "by class", between(low, high)
     return figure(low), between(*point.interval) if point.interval and low == point.threshold else ""
+
+
+def about_point(spec: ModelSpec | ResultsSpec) -> str:
+    """What is used and why, in one to three sentences."""
+    point = spec.operating_point
+    if isinstance(spec, ModelSpec) or point.objective == GIVEN:
+        return sentence(point, spec.class_names)
+    score, interval = in_table(point, spec.class_names)
+    known = f"a score of {score}{f' (95 % interval {interval})' if interval else ''}"
+    return f"Measured at {known}, where F2 is highest. {_NO_POINT}"
+
+
+def compared_at(named: Mapping[str, ModelSpec | ResultsSpec]) -> str:
+    """What F2, precision and recall of models that are compared are measured at, in a sentence.
+
+    Args:
+        named: the specifications by the names of the models.
+    """
+    files = [spec for spec in named.values() if isinstance(spec, ResultsSpec)]
+    if not files:
+        return "F2, precision and recall are at each run's own operating point."
+    points = "; ".join(f"{name}: {in_words(spec.operating_point, spec.class_names)}" for name, spec in named.items())
+    if files[0].operating_point.objective == GIVEN:
+        why = "the score asked for, for results files, and the operating points of runs"
+    else:
+        why = (
+            "where the F2 of each is highest on these very pictures, because a results file has no operating point; "
+            "--threshold sets one for results files, and runs then keep theirs"
+        )
+    return f"F2, precision and recall are measured at {points}. That is {why}."
 
 
 def sentence(point: OperatingPoint, names: Sequence[str]) -> str:
@@ -115,26 +152,37 @@ def _range(point: OperatingPoint, names: Sequence[str]) -> tuple[float, float]:
     return min(thresholds), max(thresholds)
 
 
-def best_epoch(spec: ModelSpec) -> int | None:
+def best_epoch(spec: ModelSpec | ResultsSpec) -> int | None:
     """The epoch whose weights were kept, counted from 0; None if it is not recorded."""
+    if isinstance(spec, ResultsSpec):
+        return None
     epoch = spec.provenance.get("best_epoch")
     return epoch if isinstance(epoch, int) else None
 
 
-def command(point: OperatingPoint, source: Path | None) -> str:
-    """The command that uses the operating point.
+def command(spec: ModelSpec | ResultsSpec, source: Path | None) -> str:
+    """The command that uses the operating point; empty for a results file, which detects nothing.
 
     Args:
-        point: the operating point.
+        spec: with the operating point.
         source: run folder or archive; None if it is not known.
     """
+    if isinstance(spec, ResultsSpec):
+        return ""
+    point = spec.operating_point
     where = "RUN_OR_MAR" if source is None else shlex.quote(str(source))
     asked = f" --threshold {point.threshold:g}" if point.objective == GIVEN else ""
     return f"boxwright predict {where} PICTURE{asked}"
 
 
-def origin(spec: ModelSpec) -> Pairs:
+def origin(spec: ModelSpec | ResultsSpec) -> Pairs:
     """The facts in which one model differs from another, as (title, text)."""
+    if isinstance(spec, ResultsSpec):
+        return (
+            ("Results file", str(spec.file)),
+            ("SHA-256", spec.digest),
+            ("Detections", str(spec.detections)),
+        )
     provenance, best = spec.provenance, best_epoch(spec)
     canvas = f"{spec.input.height} x {spec.input.width} (height x width), {spec.input.resize}"
     return (
@@ -149,15 +197,15 @@ def origin(spec: ModelSpec) -> Pairs:
     )
 
 
-def details(spec: ModelSpec) -> Sequence[tuple[str, Pairs]]:
+def details(spec: ModelSpec | ResultsSpec) -> Sequence[tuple[str, Pairs]]:
     """Settings and versions, if they are recorded, and the classes with their ids."""
     classes = [(f"{index}", f"{entry.name} (id {entry.id})") for index, entry in enumerate(spec.classes)]
     titled = {"Settings": _pairs(spec, "settings"), "Versions": _pairs(spec, "versions"), "Classes": classes}
     return [(title, pairs) for title, pairs in titled.items() if pairs]
 
 
-def _pairs(spec: ModelSpec, key: str) -> Pairs:
-    recorded = spec.provenance.get(key)
+def _pairs(spec: ModelSpec | ResultsSpec, key: str) -> Pairs:
+    recorded = None if isinstance(spec, ResultsSpec) else spec.provenance.get(key)
     return [(str(name), text_of(value)) for name, value in recorded.items()] if isinstance(recorded, Mapping) else []
 
 

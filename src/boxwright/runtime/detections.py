@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Dict, List, Sequence, Union
+from typing import Any, ClassVar, Dict, List, Sequence, Type, Union
 
 import numpy as np
 
@@ -29,10 +29,11 @@ class Detections:
     boxes: np.ndarray
     scores: np.ndarray
     labels: np.ndarray
+    _floats: ClassVar[Type[np.floating]] = np.float32  # of boxes and scores; a subclass may keep more digits
 
     def __post_init__(self) -> None:
-        boxes = np.asarray(self.boxes, dtype=np.float32)
-        scores = np.asarray(self.scores, dtype=np.float32)
+        boxes = np.asarray(self.boxes, dtype=self._floats)
+        scores = np.asarray(self.scores, dtype=self._floats)
         labels = np.asarray(self.labels, dtype=np.int64)
         if boxes.size == 0:
             boxes = boxes.reshape(-1, 4)
@@ -56,7 +57,7 @@ class Detections:
 
     def select(self, which: np.ndarray) -> Detections:
         """The detections picked by a boolean mask [n] or by indices [m]."""
-        return Detections(self.boxes[which], self.scores[which], self.labels[which])
+        return type(self)(self.boxes[which], self.scores[which], self.labels[which])
 
     def filter_by_score(self, threshold: Union[float, Sequence[float], np.ndarray]) -> Detections:
         """The detections with a score of at least the threshold, highest score first.

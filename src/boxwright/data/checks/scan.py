@@ -174,7 +174,7 @@ def picture_folders(document: Document) -> list[str]:
 
 def parents(name: str) -> Iterator[str]:
     """The folders that a relative name lies in, from the inside; the last is ""."""
-    while name:
+    while name not in ("", "/"):
         name = posixpath.dirname(name)
         yield name
 
