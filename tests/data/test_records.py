@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -95,7 +96,12 @@ def test_a_wrong_folder_is_understood(clean, tmp_path_factory):
         read_folder(clean / "train")
     yolo = tmp_path_factory.mktemp("yolo")
     (yolo / "data.yaml").write_text("names: [fish]")
-    with pytest.raises(DataError, match="looks like a YOLO export"):
+    with pytest.raises(DataError, match=r"to convert it: .*data.yaml: neither train, val nor test names a picture"):
+        read_folder(yolo)
+    (yolo / "data.yaml").write_text("names: [fish]\ntrain: images")
+    shutil.copytree(clean / "train", yolo / "images", ignore=shutil.ignore_patterns("*.json"))
+    (yolo / "images" / "0.txt").write_text("0 .5 .5 .2 .2")
+    with pytest.raises(DataError, match=r"looks like a YOLO export.*boxwright convert"):
         read_folder(yolo)
 
 
