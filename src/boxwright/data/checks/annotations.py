@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from boxwright.data.box_readings import READINGS, BoxEvidence, fitting_reading, outline_bounds, turn_of
+from boxwright.data.box_readings import READINGS, BoxEvidence, fitting_reading, outline_bounds, some_of, turn_of
 from boxwright.data.documents import AnnotationEntry, Box, Document, ImageEntry, clip
 from boxwright.data.findings import FEW_BOXES, IMBALANCE, Finding, some_pictures
 from boxwright.runtime import ClassEntry
@@ -154,7 +154,7 @@ def check_meaning(split: SplitContents) -> Iterator[Finding]:
     rows = [entry for entry in document.annotations if entry.image_id in certain]
     evidence = [
         BoxEvidence(one.box, split.sizes[one.image_id], one.area, outline_bounds(raw[one.position].get("segmentation")))
-        for one in rows
+        for one in some_of(rows)
     ]
     reading = fitting_reading(evidence)
     if reading != "xywh":

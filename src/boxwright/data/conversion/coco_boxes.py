@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from boxwright.data.box_readings import READINGS, BoxEvidence, fitting_reading, outline_bounds, turn_of
+from boxwright.data.box_readings import READINGS, BoxEvidence, fitting_reading, outline_bounds, some_of, turn_of
 from boxwright.data.documents import Box, Entry, is_number
 from boxwright.runtime import DataError
 
@@ -128,7 +128,7 @@ def require_reading(path: Path, rows: Sequence[tuple[Entry, Box | None]], sizes:
     """
     evidence = [
         BoxEvidence(numbers, size, _area(annotation), outline_bounds(annotation.get("segmentation")))
-        for (annotation, numbers), size in zip(rows, sizes, strict=True)
+        for (annotation, numbers), size in some_of(list(zip(rows, sizes, strict=True)))
         if numbers is not None
     ]
     reading = fitting_reading(evidence)
