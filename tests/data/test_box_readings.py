@@ -27,6 +27,7 @@ WRITE = {
     "cxcywh": lambda x, y, w, h: (x + w / 2, y + h / 2, w, h),
     "yxhw": lambda x, y, w, h: (y, x, h, w),
     "yxyx": lambda x, y, w, h: (y, x, y + h, x + w),
+    "xxyy": lambda x, y, w, h: (x, x + w, y, y + h),
 }
 
 

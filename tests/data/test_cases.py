@@ -75,7 +75,7 @@ def test_names_that_are_numbers_are_names(case):
 def test_ids_as_text_are_one_line_per_split(case):
     inspection = inspect_folder(case("04-string-ids/src"))
     assert findings(inspection, "error") == {"id-text": 2}
-    assert "12 ids are text, as '0000001_00000_d'" in messages(inspection, "id-text")[0]
+    assert "12 ids are text or too large, as '0000001_00000_d'" in messages(inspection, "id-text")[0]
     assert "boxwright convert" in inspection.of("error")[0].remedy
 
 

@@ -61,7 +61,7 @@ def change(split_document, path, value):
         (["categories"], [], ["is not a class"]),
         (["categories", 1, "name"], "score", ["'score'", "rename"]),
         (["categories", 1, "name"], "\ud800", ["category 1"]),
-        (["annotations", 0, "iscrowd"], "0", ["annotation id 0", "iscrowd = '0'"]),
+        (["annotations", 0, "iscrowd"], "no", ["annotation id 0", "iscrowd = 'no'"]),
         (["annotations", 0, "bbox"], [1, 2, 3, 10**400], ["annotation id 0", "four finite"]),
     ],
 )

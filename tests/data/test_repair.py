@@ -266,3 +266,82 @@ def test_a_clipped_box_leaves_the_area_of_its_mask(clean, tmp_path):
     after, _ = repaired(clean, tmp_path / "out")
     assert after["annotations"][3]["bbox"] == [50, 5, 14, 20]
     assert after["annotations"][3]["area"] == 111
+
+
+def left_alone(root, out):
+    """Whether a repair changed no entry of the training split."""
+    before = json.loads((root / "train" / ANNOTATIONS).read_text())
+    repair(inspect_folder(root), out)
+    return json.loads((out / "train" / ANNOTATIONS).read_text()) == before
+
+
+def test_boxes_that_mostly_leave_their_pictures_are_not_clipped(clean, tmp_path):
+    """They were drawn on pictures of another size."""
+    content = clean_document()
+    for number, annotation in enumerate(content["annotations"]):
+        annotation["bbox"] = [4 + 3 * number, 4 + number, 40, 40]
+    save(clean, content)
+    assert left_alone(clean, tmp_path / "out")
+
+
+def test_files_that_a_name_may_mean_are_copied(clean, tmp_path):
+    content = clean_document()
+    for folder in ("a", "b"):
+        (clean / "train" / folder).mkdir()
+        draw(folder).save(clean / "train" / folder / "z.jpg")
+    (clean / "train" / "3.jpg").unlink()
+    content["images"][3]["file_name"] = "z.jpg"
+    save(clean, content)
+    assert left_alone(clean, tmp_path / "out")
+    assert (tmp_path / "out" / "train" / "b" / "z.jpg").is_file()
+    assert left_alone(tmp_path / "out", tmp_path / "again")
+
+
+def test_boxes_of_a_picture_whose_id_is_wrong_stay(clean, tmp_path):
+    content = clean_document()
+    content["images"][3]["id"] = None
+    save(clean, content)
+    assert left_alone(clean, tmp_path / "out")
+
+
+def test_a_picture_that_is_there_outside_its_split_stays_listed(clean, tmp_path):
+    content = clean_document()
+    (clean / "train" / "3.jpg").rename(clean / "3.jpg")
+    content["images"][3]["file_name"] = "../3.jpg"
+    save(clean, content)
+    assert left_alone(clean, tmp_path / "out")
+
+
+def test_two_spellings_of_one_file_are_merged(clean, tmp_path):
+    content = clean_document()
+    content["images"].append({"id": 99, "file_name": "3.JPG", "width": 64, "height": 48})
+    content["annotations"].append({"id": 99, "image_id": 99, "category_id": 1, "bbox": [30, 30, 9, 9], "iscrowd": 0})
+    save(clean, content)
+    after, left = repaired(clean, tmp_path / "out")
+    assert left == set()
+    assert [one["bbox"] for one in after["annotations"] if one["image_id"] == 3] == [[4, 4, 20, 20], [30, 30, 9, 9]]
+
+
+def test_pictures_that_hold_all_boxes_are_not_dropped(clean, tmp_path):
+    content = clean_document()
+    content["annotations"] = content["annotations"][:3]
+    save(clean, content)
+    for number in range(3):
+        (clean / "train" / f"{number}.jpg").unlink()
+    assert left_alone(clean, tmp_path / "out")
+
+
+def test_boxes_that_fit_only_the_stored_picture_are_turned_though_the_json_gives_no_size(clean, tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    content = clean_document()
+    for number in (3, 4):
+        draw(f"turned {number}").save(clean / "train" / f"{number}.jpg", exif=exif)
+        del content["images"][number]["width"], content["images"][number]["height"]
+    content["annotations"][3]["bbox"] = [40, 4, 20, 8]
+    save(clean, content)
+    assert [finding.code for finding in inspect_folder(clean).of("error")] == ["picture-rotated"] * 2
+    after, left = repaired(clean, tmp_path / "out")
+    assert left == set()
+    assert after["annotations"][3]["bbox"] == list(turn_box((40, 4, 20, 8), (64, 48), 6))
+    assert [after["images"][3][side] for side in ("width", "height")] == [48, 64]

@@ -228,6 +228,11 @@ def a_bomb(broken):
     broken.picture("3.jpg", Image.new("1", (11_000, 10_000)), format="PNG")
 
 
+@defect("picture-pointer", file="3.jpg")
+def a_pointer(broken):
+    (broken.folder / "3.jpg").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n")
+
+
 @defect("picture-end", file="3.jpg")
 def no_end_marker(broken):
     whole = (broken.folder / "3.jpg").read_bytes()
@@ -398,6 +403,20 @@ def corners(broken):
 def shares(broken):
     for annotation in broken.annotations:
         annotation["bbox"] = [0.1, 0.1, 0.3, 0.4]
+
+
+@defect("boxes-disagree", "box-outside", annotation=1)
+def some_corners(broken):
+    for annotation in broken.annotations:
+        annotation["area"] = 400
+    for annotation in broken.annotations[:4]:
+        annotation["bbox"] = [20, 20, 40, 40]
+
+
+@defect("boxes-missing")
+def outlines_alone(broken):
+    for annotation in broken.annotations[:4]:
+        annotation |= {"bbox": [], "segmentation": [[4, 4, 24, 4, 24, 24]]}
 
 
 @defect("boxes-turned", annotation=4)

@@ -82,7 +82,7 @@ def check(
         written.append(f"Augmented pictures: {sheet}")
     print_inspection(inspection, console)
     if fix:
-        _print_repair(repaired, left, console)
+        _print_repair(repaired, inspection, left, console)
     console.print("\n".join(written), end="\n" if written else "")
     if not left.documents:
         raise typer.Exit(2)
@@ -178,12 +178,15 @@ def _print_remedies(findings: tuple[Finding, ...], console: Console) -> None:
         console.print(todo)
 
 
-def _print_repair(repaired: tuple[Finding, ...], copy: Inspection, console: Console) -> None:
-    """What was repaired, by code, and what is left in the copy."""
+def _print_repair(repaired: tuple[Finding, ...], before: Inspection, copy: Inspection, console: Console) -> None:
+    """What was repaired and what was not, by code, and what is left in the copy."""
     from boxwright.data import CODES
 
-    for code, count in Counter(finding.code for finding in repaired).items():
+    done = Counter(finding.code for finding in repaired)
+    for code, count in done.items():
         console.print(f"Repaired {count} x {code}: {CODES[code].repair}")
+    for code, count in (Counter(one.code for one in before.findings if CODES[one.code].repair) - done).items():
+        console.print(f"Left alone {count} x {code}: a repair would be a guess, or most of the split has it")
     console.print(f"Copy: {copy.root}; left there:")
     print_inspection(copy, console)
 

@@ -12,7 +12,16 @@ from typing import Any, TypeVar
 
 from .documents import Box, is_number
 
-__all__ = ["READINGS", "BoxEvidence", "fitting_reading", "outline_bounds", "some_of", "turn_of"]
+__all__ = [
+    "READINGS",
+    "BoxEvidence",
+    "disagreeing",
+    "fitting_reading",
+    "fitting_readings",
+    "outline_bounds",
+    "some_of",
+    "turn_of",
+]
 
 Size = tuple[int, int]
 _T = TypeVar("_T")
@@ -23,6 +32,7 @@ _AREA = 0.01  # of an area, likewise
 _NEARLY_ALL = 0.95
 _FEW = 0.2
 _LEAST_ANGLE = 0.5  # degrees
+_MIXED = 0.03  # share of boxes from which a second meaning is no accident
 _ENOUGH = 4000  # boxes of a file that are judged
 _LEAST = 4  # boxes, before a file is judged without areas and outlines
 
@@ -47,6 +57,7 @@ _ORDERS: dict[str, tuple[str, Callable[[Box], Box]]] = {
     "cxcywh": ("centre x, centre y, width, height", _from_centre),
     "yxhw": ("top, left, height, width", _swapped),
     "yxyx": ("top, left, bottom, right", lambda box: _from_corners(_swapped(box))),
+    "xxyy": ("left, right, top, bottom", lambda box: _from_corners((box[0], box[2], box[1], box[3]))),
 }
 
 
@@ -103,35 +114,83 @@ def some_of(rows: Sequence[_T]) -> Sequence[_T]:
 
 
 def fitting_reading(evidence: Sequence[BoxEvidence]) -> str:
-    """The reading that fits a whole file; ``xywh``, unless another explains the file and it does not.
+    """The first of ``fitting_readings``."""
+    return fitting_readings(evidence)[0]
+
+
+def fitting_readings(evidence: Sequence[BoxEvidence]) -> tuple[str, ...]:
+    """The readings that fit a whole file equally well; ``xywh``, unless others explain the file and it does not.
 
     Args:
         evidence: of the boxes of one file that belong to a picture of known size; of very many, ``some_of`` them.
 
     Returns:
-        Key of ``READINGS``.
+        Keys of ``READINGS``; one at least.
     """
     rows = [one for one in evidence if any(one.numbers)]
     if not rows:
-        return "xywh"
+        return ("xywh",)
     relative = all(max(one.numbers) <= 1.0 + _AREA for one in rows) and any(
         number % 1 for one in rows for number in one.numbers
     )
     telling = [one for one in rows if one.outline is not None or one.area is not None]
     usual = _Fit.of("xywh", rows, telling)
     if not relative and usual.inside > 1 - _FEW and (usual.agreeing > _FEW or not telling):
-        return "xywh"  # it explains too much for any other to be taken; large files are not judged five times
+        return ("xywh",)  # it explains too much for any other to be taken; large files are not judged five times
     names = [name for name, reading in READINGS.items() if reading.relative == relative]
     fits = [_Fit.of(name, rows, telling) for name in names]
     best = max(fits, key=lambda one: (one.agreeing, one.inside))  # of equals, the first in READINGS
+    equal = tuple(one.name for one in fits if (one.agreeing, one.inside) == (best.agreeing, best.inside))
     if relative:
-        return best.name if best.inside >= _NEARLY_ALL else "xywh"
+        return equal if best.inside >= _NEARLY_ALL else ("xywh",)
     if best.inside < _NEARLY_ALL or best.name == "xywh":
-        return "xywh"
+        return ("xywh",)
     if telling and best.agreeing >= _NEARLY_ALL and usual.agreeing <= _FEW:
-        return best.name
+        return equal
     off = len(rows) >= _LEAST and usual.inside <= 1 - _FEW
-    return best.name if off and best.inside == 1.0 and best.agreeing >= usual.agreeing else "xywh"
+    return equal if off and best.inside == 1.0 and best.agreeing >= usual.agreeing else ("xywh",)
+
+
+def disagreeing(evidence: Sequence[BoxEvidence]) -> tuple[Sequence[int], str]:
+    """Boxes that are not those of their objects, in a file whose reading is ``xywh``.
+
+    Returns:
+        Their positions, and what is wrong with them, in words; no positions if nothing is.
+    """
+    shares = [position for position, one in enumerate(evidence) if 0 < max(one.numbers) <= 1.0 + _AREA]
+    off = [position for position, one in enumerate(evidence) if _is_off(one)]
+    mixed = _read_otherwise(evidence)
+    elsewhere = [position for position, one in enumerate(evidence) if one.outline and not _agrees(one.numbers, one)]
+    outlined = sum(one.outline is not None for one in evidence)
+    many = len(evidence) >= 2 * _LEAST
+    kinds = (
+        (shares, many and len(shares) > len(evidence) / 2, "have no number above 1, as shares of the sides would"),
+        (elsewhere, outlined >= _LEAST and 2 * len(elsewhere) > outlined, "are not those of their outlines"),
+        (mixed, len(mixed) >= max(_LEAST - 1, _MIXED * len(evidence)), "fit as corners or shares, the others do not"),
+        (off, many and len(off) >= _FEW * len(evidence), "lie wholly outside their pictures"),
+    )
+    return next(((positions, words) for positions, holds, words in kinds if holds), ((), ""))
+
+
+def _read_otherwise(evidence: Sequence[BoxEvidence]) -> list[int]:
+    """Positions of boxes whose outline or area another reading gives, and this one does not."""
+    others = [READINGS[name] for name in ("xyxy", "yxhw", "xyxyn", "xywhn")]
+    return [
+        position
+        for position, one in enumerate(evidence)
+        if (one.outline is not None or one.area is not None)
+        and not _agrees(one.numbers, one)
+        and any(_agrees(box, one) and _is_inside(box, one.size) for box in _boxes(one, others))
+    ]
+
+
+def _boxes(one: BoxEvidence, readings: Sequence[Reading]) -> list[Box]:
+    return [reading.box(one.numbers, one.size) for reading in readings]
+
+
+def _is_off(one: BoxEvidence) -> bool:
+    x, y, width, height = one.numbers
+    return width > 0 < height and (x >= one.size[0] or y >= one.size[1] or x + width <= 0 or y + height <= 0)
 
 
 @dataclass(frozen=True)

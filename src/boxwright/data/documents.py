@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import posixpath
@@ -45,8 +46,10 @@ ANNOTATIONS = "_annotations.coco.json"
 SPLITS = ("train", "valid", "test")
 LISTS = ("images", "annotations", "categories")
 _LARGEST_NUMBER = 1e12
+_LARGEST_FLOAT = 2.0**53  # up to here, a float holds every whole number
 _LARGEST_ID = 2**63  # what COCO's tools and NumPy hold
 _MOST_CANDIDATES = 3
+_CROWDS = (None, 0, 1, "0", "1")
 _DIGITS = re.compile(r"[0-9]{1,9}", re.ASCII)
 _RESERVED = "score"  # a key of the endpoint's answer, beside the class names
 
@@ -187,8 +190,9 @@ def _load(path: Path, split: str, findings: list[Finding]) -> Entry | None:
         findings.append(Finding("json-incomplete", "is not a COCO document, a JSON object", split, path.name))
         return None
     bad = [key for key in LISTS if not is_list_of_objects(document.get(key))]
-    if bad == ["annotations"] and split == "test" and "annotations" not in document and document["images"]:
-        findings.append(Finding("test-unannotated", "lists pictures but no annotations", split, path.name))
+    if split == "test" and "images" not in bad and (document.get("annotations") is None or not document["images"]):
+        what = "lists pictures but no annotations" if document["images"] else "lists no pictures"
+        findings.append(Finding("test-unannotated", what, split, path.name))
         return None
     findings += [
         Finding("json-incomplete", f"{key!r} is missing or not a list of objects", split, path.name) for key in bad
@@ -197,22 +201,37 @@ def _load(path: Path, split: str, findings: list[Finding]) -> Entry | None:
 
 
 class _Ids:
-    """A document's ids as whole numbers; ids that are text get numbers that no other id has, for this check alone."""
+    """A document's ids as whole numbers.
+
+    Text, and numbers of more than 64 bits, get numbers that the text alone decides, so that splits agree; this is for
+    the check alone. Text that is the number of an entry (``"1"``) is that number.
+    """
 
     def __init__(self, raw: Entry) -> None:
-        values = [entry.get("id") for key in ("images", "categories") for entry in raw[key]]
-        self.texts = {value for value in values if isinstance(value, str)}
-        self._example = next((value for value in values if isinstance(value, str)), "")
-        free = -1 - max((abs(number) for value in values if (number := whole_id(value)) is not None), default=0)
-        self._numbers = {text: free - position for position, text in enumerate(sorted(self.texts))}
+        own = [entry.get("id") for key in ("images", "categories") for entry in raw[key]]
+        links = [entry.get(key) for key in ("image_id", "category_id") for entry in raw["annotations"]]
+        self._listed = {number for value in own if (number := whole_id(value)) is not None}
+        self._odd = {str(value) for value in own if _is_odd_id(value)}
+        odd = [value for value in (*own, *links) if _is_odd_id(value) and self.number(value) is not None]
+        self.texts = set(map(str, odd))
+        self._example = next(iter(odd), "")
 
     @property
     def sentence(self) -> str:
-        return f"{len(self.texts)} ids are text, as {self._example!r}; ids must be whole numbers"
+        return (
+            f"{len(self.texts)} ids are text or too large, as {self._example!r}; ids must be whole numbers of 64 bits"
+        )
 
     def number(self, value: object) -> int | None:
-        """The id as a whole number; None if it is neither that nor a text that is an id in this document."""
-        return self._numbers.get(value) if isinstance(value, str) else whole_id(value)
+        """The id as a whole number; None if it is neither that nor the id of an entry."""
+        if not _is_odd_id(value):
+            return whole_id(value)
+        text = str(value)
+        if _DIGITS.fullmatch(text) and int(text) in self._listed:
+            return int(text)
+        if text not in self._odd:
+            return None
+        return -1 - int.from_bytes(hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=6).digest())
 
     def all(self, entries: Iterable[Entry]) -> Iterator[int]:
         yield from (number for entry in entries if (number := self.number(entry.get("id"))) is not None)
@@ -221,6 +240,11 @@ class _Ids:
 def is_list_of_objects(value: object) -> bool:
     """Whether a JSON value is a list of objects."""
     return isinstance(value, list) and all(isinstance(entry, dict) for entry in value)
+
+
+def _is_odd_id(value: object) -> TypeGuard[str | int]:
+    """Whether it is an id that somebody meant, but no whole number of 64 bits."""
+    return (isinstance(value, str) and bool(value.strip())) or (type(value) is int and whole_id(value) is None)
 
 
 def _images(
@@ -272,18 +296,30 @@ def _size_problem(entry: Entry) -> str:
 def _annotations(
     entries: list[Entry], ids: _Ids, names: Mapping[Any, str], split: str, findings: list[Finding]
 ) -> Iterator[AnnotationEntry]:
+    outlined = 0
     for position, entry in enumerate(entries):
         picture, category = (ids.number(entry.get(key)) for key in ("image_id", "category_id"))
         box = _box(entry.get("bbox"))
-        if picture is None or category is None or box is None or entry.get("iscrowd") not in (0, 1, None):
+        if box is None and _is_outline_alone(entry):
+            outlined += 1
+            continue
+        if picture is None or category is None or box is None or entry.get("iscrowd") not in _CROWDS:
             code, message = _annotation_problem(entry, ids)
             finding = Finding(code, message, split, names.get(picture), picture, _plain(entry.get("id")), position)
             findings.append(finding)
             continue
         area = float(entry["area"]) if is_number(entry.get("area")) and entry["area"] > 0 else None
         yield AnnotationEntry(
-            null_for_nan(entry.get("id")), picture, category, box, bool(entry.get("iscrowd")), area, position
+            null_for_nan(entry.get("id")), picture, category, box, entry.get("iscrowd") in (1, "1"), area, position
         )
+    if outlined:
+        message = f"{outlined} annotations have an outline but no box"
+        findings.append(Finding("boxes-missing", message, split))
+
+
+def _is_outline_alone(entry: Entry) -> bool:
+    """Whether an annotation has no box, but polygons or a mask that tell where it would be."""
+    return entry.get("bbox") in (None, []) and bool(entry.get("segmentation"))
 
 
 def _annotation_problem(entry: Entry, ids: _Ids) -> tuple[str, str]:
@@ -343,7 +379,8 @@ def whole_id(value: Any) -> int | None:
     """The value as an int if it is a whole number of 64 bits (3, 3.0, or a hash); else None."""
     if type(value) is int:
         return value if -_LARGEST_ID <= value < _LARGEST_ID else None
-    return whole(value)
+    exact = type(value) is float and abs(value) <= _LARGEST_FLOAT and value.is_integer()
+    return int(value) if exact else None
 
 
 def side_of(value: Any) -> int | None:

@@ -142,7 +142,8 @@ class FolderNames:
                 owners[one.name].append(name)
         exact = {one.name for one in found.values() if one.name is not None and not one.guessed}
         for file, claims in owners.items():
-            if file in exact or len({_spelled(posixpath.normpath(_slashed(name))) for name in claims}) > 1:
+            paths = {_path_spelled(name) for name in claims} | ({_path_spelled(file)} if file in exact else set())
+            if len(paths) > 1:
                 found |= {name: Found(None, outside=not stays_inside(name)) for name in claims}
         return found
 
@@ -238,6 +239,10 @@ def _slashed(written: str) -> str:
 def _spelled(name: str) -> str:
     """The same for every spelling of a name."""
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", unquote(name)).casefold())
+
+
+def _path_spelled(written: str) -> str:
+    return posixpath.normpath(_slashed(_spelled(_slashed(written))))
 
 
 def _parts(written: str) -> tuple[str, ...]:

@@ -80,7 +80,9 @@ CODES: dict[str, Code] = {
         "not copied",
     ),
     # the JSON
-    "json-broken": Code("error", "the annotation file is not valid JSON or cannot be read", _EXPORT),
+    "json-broken": Code(
+        "error", "the annotation file is not valid JSON or cannot be read", "Do what it says, or export the file again."
+    ),
     "json-incomplete": Code("error", "images, annotations or categories is missing or not a list of objects", _EXPORT),
     "split-empty": Code("error", "the split lists no pictures", "Put pictures into it."),
     "split-without-boxes": Code("error", "train or valid has no usable box", "Annotate its pictures."),
@@ -121,6 +123,7 @@ CODES: dict[str, Code] = {
         "Make it smaller, or raise max_pixels.",
     ),
     "picture-broken": Code("error", "a picture is truncated or cannot be decoded", "Replace it.", _REMOVED),
+    "picture-pointer": Code("error", "a file is a Git LFS pointer, not the picture", "Fetch it: git lfs pull."),
     "picture-end": Code("warning", "a JPEG lacks its end marker; all of its pixels are there", "Save it again."),
     "picture-unreadable": Code("error", "a picture's file cannot be read", "Make it readable."),
     "picture-size": Code(
@@ -187,6 +190,16 @@ CODES: dict[str, Code] = {
         "error",
         "boxes are turned by an angle beside them (CVAT's attributes.rotation)",
         "Convert them: boxwright convert DATA OUT --from coco writes the boxes around them.",
+    ),
+    "boxes-disagree": Code(
+        "error",
+        "boxes disagree with the outlines, areas or pictures of their own objects",
+        "Find out what they mean, or export the file again.",
+    ),
+    "boxes-missing": Code(
+        "error",
+        "annotations have an outline but no box",
+        "Have it drawn: boxwright convert DATA OUT --from coco writes the box around each outline.",
     ),
     "box-empty": Code("warning", "a box has no area; it is left out", "Draw it again, or remove it.", "removed"),
     "box-tiny": Code("warning", "a box has a side under 2 pixels", "Remove it if it was drawn by mistake."),

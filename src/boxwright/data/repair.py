@@ -16,17 +16,15 @@ from boxwright.runtime.picture import SIDEWAYS
 
 from .box_readings import outline_bounds, turn_of
 from .checks import Inspection
-from .checks.scan import PictureFacts, boxes_size, is_size_certain
+from .checks.scan import PictureFacts, boxes_size, fits, is_size_certain
 from .documents import ANNOTATIONS, Box, Document, Entry, ImageEntry, clip, json_text, side_of, whole_id
-from .file_names import is_file_name, stays_inside
+from .file_names import FolderNames, is_file_name, stays_inside
 from .findings import Finding
 
 __all__ = ["REPAIRS", "repair", "turn_box", "turn_polygons"]
 
 Progress = Callable[[int, int], object]
 Point = tuple[float, float]
-
-_SLACK = 1.0  # pixels over the edge that count as rounding
 
 
 def repair(inspection: Inspection, out: str | Path, *, advance: Progress | None = None) -> tuple[Finding, ...]:
@@ -55,17 +53,21 @@ def repair(inspection: Inspection, out: str | Path, *, advance: Progress | None 
     done: list[Finding] = []
     with new_folder(out) as folder:
         for split, document in inspection.documents.items():
-            draft = _Draft(document, inspection.facts[split], inspection.findings)
+            source = inspection.root / split
+            draft = _Draft(document, source, inspection.facts[split], inspection.findings)
             done += draft.repair()
-            _write(draft.document(), inspection.root / split, folder / split, advance)
+            _write(draft, source, folder / split, advance)
     return tuple(done)
 
 
 class _Draft:
     """One split's JSON document during the repair. A removed entry becomes None, so that positions stay valid."""
 
-    def __init__(self, document: Document, facts: Mapping[str, PictureFacts], findings: Sequence[Finding]) -> None:
+    def __init__(
+        self, document: Document, folder: Path, facts: Mapping[str, PictureFacts], findings: Sequence[Finding]
+    ) -> None:
         self._raw = document.raw
+        self.folder = folder
         self.facts = facts
         self.entries = document.images
         self.images: list[Entry | None] = [{**image} for image in document.raw["images"]]
@@ -87,7 +89,8 @@ class _Draft:
         pictures = [entry for entry in document.images if is_size_certain(entry, facts.get(entry.file_name))]
         self.certain = {entry.id for entry in pictures} & set(self.by_id)
         self.swapped = self._swapped()
-        self.readable = not self._findings["boxes-reading"]
+        self.unresolved = any(self._findings[code] for code in ("file-name-unclear", "picture-key"))
+        self.readable = not (self._findings["boxes-reading"] or self._findings["boxes-disagree"])
         if not self.readable:
             self.certain.clear()  # until they are converted, nothing can be said of any box
 
@@ -95,8 +98,8 @@ class _Draft:
         """Positions of pictures whose JSON swaps width and height, if the boxes of all such pictures prove it."""
         entries = [entry for entry in self.by_id.values() if self._is_swapped(entry)]
         rows = [(self.boxes[position].box, entry) for entry in entries for position in self.of_picture[entry.id]]
-        fit = all(_fits(box, self.facts[entry.file_name].size) for box, entry in rows)
-        proved = any(not _fits(box, entry.size) for box, entry in rows if entry.size)
+        fit = all(fits(box, self.facts[entry.file_name].size) for box, entry in rows)
+        proved = any(not fits(box, entry.size) for box, entry in rows if entry.size)
         return frozenset(entry.position for entry in entries if fit and proved)
 
     def _is_swapped(self, entry: ImageEntry) -> bool:
@@ -113,11 +116,17 @@ class _Draft:
 
     def _would_empty(self, code: str) -> bool:
         """Whether a repair would remove most of the split's pictures or boxes: then the cause is another one."""
-        removes = REPAIRS[code]
-        if removes not in (_drop_picture, _drop_annotation, _drop_box):
-            return False
-        entries = self.images if removes is _drop_picture else self.annotations
-        return 2 * len(self._findings[code]) > sum(entry is not None for entry in entries)
+        if code == "unknown-picture" and (self._findings["picture-key"] or self._findings["picture-id-twice"]):
+            return True  # its picture may be the one whose id is wrong
+        together = next((codes for codes in _REMOVED_TOGETHER if code in codes), ())
+        entries = self.images if together == _REMOVED_TOGETHER[0] else self.annotations
+        many = 2 * sum(len(self._findings[one]) for one in together) > len(entries)
+        return bool(together) and (many or (together == _REMOVED_TOGETHER[0] and self._would_lose_all_boxes(together)))
+
+    def _would_lose_all_boxes(self, codes: Sequence[str]) -> bool:
+        """Whether every box lies in pictures that these findings are about."""
+        dropped = {finding.image_id for code in codes for finding in self._findings[code]}
+        return bool(self.boxes) and all(entry.image_id in dropped for entry in self.boxes.values())
 
     def free_id(self) -> int:
         """An annotation id that is not used."""
@@ -137,7 +146,12 @@ def _position(finding: Finding) -> int:
 
 
 def _drop_picture(draft: _Draft, finding: Finding) -> bool:
-    """Remove the entry; its annotations too, unless another picture that stays has the same id."""
+    """Remove the entry; its annotations too, unless another picture that stays has the same id.
+
+    A picture that is there, outside its split, is not removed: it can be moved.
+    """
+    if finding.code == "path-traversal" and finding.file is not None and _is_there(draft.folder / finding.file):
+        return False
     draft.images[_position(finding)] = None
     if finding.image_id is None:
         return True
@@ -259,7 +273,7 @@ def _write_name(draft: _Draft, finding: Finding) -> bool:
 
 def _by_copying(draft: _Draft, finding: Finding) -> bool:
     """Nothing to change: only listed pictures are copied, and links are followed."""
-    return True
+    return finding.code == "symbolic-link" or not draft.unresolved
 
 
 REPAIRS: dict[str, Callable[[_Draft, Finding], bool]] = {
@@ -287,6 +301,14 @@ REPAIRS: dict[str, Callable[[_Draft, Finding], bool]] = {
 }
 """How a finding is repaired, by code, in this order; each function returns whether it repaired the finding."""
 
+_REMOVED_TOGETHER = (
+    ("path-traversal", "picture-missing", "picture-unsupported", "picture-broken"),
+    ("box-empty", "box-off-picture", "box-outside", "box-larger"),
+    ("unknown-picture",),
+    ("annotation-twice",),
+)
+"""What most pictures or boxes of a split have in common is counted together; such a repair is not made."""
+
 _REFUSED = {
     "json-broken": "What cannot be read cannot be repaired; export it again.",
     "json-incomplete": "What cannot be read cannot be repaired; export it again.",
@@ -295,9 +317,11 @@ _REFUSED = {
 """Findings that leave nothing to repair, and what to do."""
 
 
-def _write(raw: Entry, source: Path, target: Path, advance: Progress | None) -> None:
+def _write(draft: _Draft, source: Path, target: Path, advance: Progress | None) -> None:
+    """Write a split; where a name may mean any of several files, all of its files are copied."""
     target.mkdir(parents=True)
-    names = list(dict.fromkeys(_existing(raw["images"], source)))
+    raw, others = draft.document(), FolderNames(source).files if draft.unresolved else ()
+    names = list(dict.fromkeys([*_existing(raw["images"], source), *(name for name in others if name != ANNOTATIONS)]))
     for number, name in enumerate(names, start=1):
         (target / name).parent.mkdir(parents=True, exist_ok=True)
         _copy(source / name, target / name)
@@ -318,16 +342,18 @@ def _copy(source: Path, target: Path) -> None:
     target.write_bytes(content)
 
 
+def _is_there(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
+
+
 def _existing(images: list[Entry], source: Path) -> Iterator[str]:
     for image in images:
         name: Any = image.get("file_name")
         if is_file_name(name) and stays_inside(name) and (source / name).is_file():
             yield name
-
-
-def _fits(box: Box, size: tuple[int, int]) -> bool:
-    x, y, width, height = box
-    return min(x, y) >= -_SLACK and x + width <= size[0] + _SLACK and y + height <= size[1] + _SLACK
 
 
 def turn_box(box: Box, stored: tuple[int, int], orientation: int) -> Box:

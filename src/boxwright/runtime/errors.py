@@ -5,6 +5,7 @@
     BoxwrightError
     ├── PictureError              a picture that cannot be used            HTTP 400
     │   ├── UnsupportedPicture    not JPEG, PNG, WebP or BMP               HTTP 415
+    │   │   └── PointerFile       a Git LFS pointer in place of a picture
     │   └── PictureTooLarge       more pixels than allowed                 HTTP 413
     ├── ConfigError               a setting that does not exist or does not fit
     ├── DataError                 a data set that cannot be trained on
@@ -33,6 +34,7 @@ __all__ = [
     "OutOfTolerance",
     "PictureError",
     "PictureTooLarge",
+    "PointerFile",
     "ServingError",
     "UnsupportedPicture",
 ]
@@ -68,6 +70,10 @@ class UnsupportedPicture(PictureError):
     """Bytes that are not in one of the accepted picture formats."""
 
     http_status = 415
+
+
+class PointerFile(UnsupportedPicture):
+    """What Git LFS leaves in place of a picture that was not fetched."""
 
 
 class PictureTooLarge(PictureError):

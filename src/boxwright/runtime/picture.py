@@ -9,7 +9,7 @@ from typing import BinaryIO, Optional, Tuple, Union
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from .errors import PictureError, PictureTooLarge, UnsupportedPicture
+from .errors import PictureError, PictureTooLarge, PointerFile, UnsupportedPicture
 
 __all__ = [
     "DATA_PIXELS",
@@ -47,6 +47,7 @@ SIDEWAYS = (5, 6, 7, 8)
 """EXIF orientations that swap width and height."""
 
 _ORIENTATION_TAG = 0x0112
+_LFS = b"version https://git-lfs"
 _JPEG_START, _JPEG_END = b"\xff\xd8", b"\xff\xd9"
 _JPEG_TAILS = (b"", bytes.fromhex("35ca9e") * 64)  # neither is a marker
 _TURNING_NOTES = ("exif", "Raw profile type exif", "XML:com.adobe.xmp", "xmp")  # where Pillow looks for the tag
@@ -181,6 +182,8 @@ def open_picture(file: BinaryIO, name: str, max_pixels: int = MAX_PIXELS) -> Ima
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise _too_large(name, None, max_pixels) from error
     except UnidentifiedImageError as error:
+        if _is_pointer(file):
+            raise PointerFile(f"{_sentence(name)} is a Git LFS pointer.", "Fetch the files: git lfs pull.") from error
         raise UnsupportedPicture(
             f"{_sentence(name)} is not a JPEG, PNG, WebP or BMP picture.",
             "Convert it to one of these.",
@@ -190,6 +193,11 @@ def open_picture(file: BinaryIO, name: str, max_pixels: int = MAX_PIXELS) -> Ima
     if image.width * image.height > max_pixels:
         raise _too_large(name, image, max_pixels)
     return image
+
+
+def _is_pointer(file: BinaryIO) -> bool:
+    file.seek(0)
+    return file.read(len(_LFS)) == _LFS
 
 
 def _upright_rgb(image: Image.Image, name: str) -> Image.Image:

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from boxwright.data.box_readings import READINGS, BoxEvidence, fitting_reading, outline_bounds, some_of, turn_of
+from boxwright.data.box_readings import (
+    READINGS,
+    BoxEvidence,
+    disagreeing,
+    fitting_readings,
+    outline_bounds,
+    some_of,
+    turn_of,
+)
 from boxwright.data.documents import AnnotationEntry, Box, Document, ImageEntry, clip
 from boxwright.data.findings import FEW_BOXES, IMBALANCE, Finding, some_pictures
 from boxwright.runtime import ClassEntry
@@ -21,6 +30,7 @@ __all__ = [
     "check_category_ids",
     "check_class_names",
     "check_meaning",
+    "check_turns",
     "check_usable_boxes",
 ]
 
@@ -156,10 +166,25 @@ def check_meaning(split: SplitContents) -> Iterator[Finding]:
         BoxEvidence(one.box, split.sizes[one.image_id], one.area, outline_bounds(raw[one.position].get("segmentation")))
         for one in some_of(rows)
     ]
-    reading = fitting_reading(evidence)
-    if reading != "xywh":
-        words = f"the boxes fit as {READINGS[reading].words} ({reading}), not as x, y, width, height"
-        yield Finding("boxes-reading", f"{words}; convert with --boxes {reading}", name)
+    readings = fitting_readings(evidence)
+    if readings[0] != "xywh":
+        words = " or ".join(f"{READINGS[one].words} ({one})" for one in readings)
+        options = " or ".join(f"--boxes {one}" for one in readings)
+        yield Finding(
+            "boxes-reading", f"the boxes fit as {words}, not as x, y, width, height; convert with {options}", name
+        )
+        return
+    positions, what = disagreeing(evidence)
+    if positions:
+        first = some_of(rows)[positions[0]]
+        message = f"{len(positions)} of {len(evidence)} boxes {what}"
+        yield Finding("boxes-disagree", message, name, image_id=first.image_id, annotation_id=_plain_id(first))
+
+
+def check_turns(split: SplitContents) -> Iterator[Finding]:
+    """Boxes that are turned by an angle beside them."""
+    document, name = split.document, split.document.split
+    raw = document.raw["annotations"]
     turned = [one for one in document.annotations if turn_of(raw[one.position])]
     if turned:
         first = turned[0]
@@ -181,7 +206,7 @@ def check_class_names(folder: FolderContents) -> Iterator[Finding]:
             yield Finding("category-name-twice", f"category name {name!r} is used twice", "train")
     alike: dict[str, set[str]] = defaultdict(set)
     for entry in folder.classes:
-        alike["".join(entry.name.casefold().split())].add(entry.name)
+        alike["".join(unicodedata.normalize("NFC", entry.name).casefold().split())].add(entry.name)
     for group in alike.values():
         if len(group) > 1:
             yield Finding("category-name-similar", f"{', '.join(map(repr, sorted(group)))} look the same", "train")

@@ -27,6 +27,7 @@ from .annotations import (
     check_category_ids,
     check_class_names,
     check_meaning,
+    check_turns,
     check_usable_boxes,
 )
 from .pictures import check_likeness, check_listing, check_pictures
@@ -41,6 +42,7 @@ SPLIT_CHECKS: tuple[Callable[[SplitContents], Iterator[Finding]], ...] = (
     check_annotations,
     check_usable_boxes,
     check_meaning,
+    check_turns,
 )
 FOLDER_CHECKS: tuple[Callable[[FolderContents], Iterator[Finding]], ...] = (
     check_categories,

@@ -15,6 +15,7 @@ from boxwright.data.documents import Box, ImageEntry
 from boxwright.data.file_names import copied_from, is_hidden, is_other_picture_name, is_picture_name
 from boxwright.data.findings import Finding, some_pictures
 from boxwright.runtime import PictureTooLarge, UnsupportedPicture
+from boxwright.runtime.errors import PointerFile
 from boxwright.runtime.picture import SIDEWAYS
 
 from .scan import GREYS_SIDE, FolderContents, PictureFacts, SplitContents, parents, picture_folders
@@ -94,7 +95,7 @@ def check_pictures(split: SplitContents) -> Iterator[Finding]:
         if facts.error is not None:
             yield _undecodable(entry, name, facts)
             continue
-        yield from _size(entry, name, facts)
+        yield from _size(entry, name, facts, entry.id in split.drawn_as_stored)
         if facts.cut:
             message = "lacks its end marker; all of its pixels are there"
             yield Finding("picture-end", message, name, entry.file_name, entry.id)
@@ -111,15 +112,23 @@ def check_pictures(split: SplitContents) -> Iterator[Finding]:
 def _undecodable(entry: ImageEntry, split: str, facts: PictureFacts) -> Finding:
     assert facts.error is not None, "called only with an error"
     code = "picture-broken" if facts.readable else "picture-unreadable"
-    if isinstance(facts.error, UnsupportedPicture):
+    if isinstance(facts.error, PointerFile):
+        code = "picture-pointer"
+    elif isinstance(facts.error, UnsupportedPicture):
         code = "picture-unsupported"
     if isinstance(facts.error, PictureTooLarge):
         code = "picture-too-large"
     return Finding(code, facts.error.message.rstrip("."), split, entry.file_name, entry.id, position=entry.position)
 
 
-def _size(entry: ImageEntry, split: str, facts: PictureFacts) -> Iterator[Finding]:
+def _size(entry: ImageEntry, split: str, facts: PictureFacts, drawn_as_stored: bool) -> Iterator[Finding]:
     stated = (entry.width, entry.height)
+    if drawn_as_stored:
+        message = (
+            f"is {facts.size[0]} x {facts.size[1]} pixels upright, turned by its EXIF tag; the boxes fit it as stored"
+        )
+        yield Finding("picture-rotated", message, split, entry.file_name, entry.id, position=entry.position)
+        return
     if all(side in (own, None) for side, own in zip(stated, facts.size, strict=True)):
         return
     upright = f"is {facts.size[0]} x {facts.size[1]} pixels upright"

@@ -16,7 +16,7 @@ from typing import BinaryIO
 
 from PIL import Image
 
-from boxwright.data.documents import Document, ImageEntry
+from boxwright.data.documents import Box, Document, ImageEntry
 from boxwright.runtime import ClassEntry, DataError, PictureError, decode
 from boxwright.runtime.picture import LARGEST_PIXELS, SIDEWAYS, lacks_only_its_end, open_picture, orientation
 
@@ -27,6 +27,7 @@ __all__ = [
     "PictureFacts",
     "SplitContents",
     "boxes_size",
+    "fits",
     "is_size_certain",
     "list_split",
     "parents",
@@ -34,6 +35,7 @@ __all__ = [
     "scan_pictures",
 ]
 
+_SLACK = 1.0  # pixels over the edge that count as rounding
 GREYS_SIDE = 9  # a difference hash of 8 x 8 needs one more
 _REDUCTION = 8  # libjpeg's smallest scale
 _CHUNK = 16
@@ -104,7 +106,31 @@ class SplitContents:
     def sizes(self) -> dict[int, tuple[int, int]]:
         """(width, height) by picture id that boxes are judged by; pictures of unknown size are left out."""
         sized = ((entry.id, boxes_size(entry, self.facts.get(entry.file_name))) for entry in self.document.images)
-        return {number: size for number, size in sized if size is not None}
+        sizes = {number: size for number, size in sized if size is not None}
+        return sizes | {number: size[::-1] for number, size in sizes.items() if number in self.drawn_as_stored}
+
+    @cached_property
+    def drawn_as_stored(self) -> frozenset[int]:
+        """Ids of pictures without a size in the JSON that an EXIF tag turns, if their boxes fit only the stored ones.
+
+        All such pictures of the split are judged together: each box fits its picture as stored, and one at least does
+        not fit it upright.
+        """
+        turned = {
+            entry.id: facts
+            for entry in self.document.images
+            if entry.size is None and (facts := self.facts.get(entry.file_name)) and facts.turn in SIDEWAYS
+        }
+        rows = [(one.box, turned[one.image_id]) for one in self.document.annotations if one.image_id in turned]
+        stored = all(fits(box, facts.stored) for box, facts in rows)
+        upright = all(fits(box, facts.size) for box, facts in rows)
+        return frozenset(turned) if stored and not upright else frozenset()
+
+
+def fits(box: Box, size: tuple[int, int]) -> bool:
+    """Whether a box (x, y, width, height) lies in a picture (width, height), but for rounding."""
+    x, y, width, height = box
+    return min(x, y) >= -_SLACK and x + width <= size[0] + _SLACK and y + height <= size[1] + _SLACK
 
 
 def boxes_size(entry: ImageEntry, facts: PictureFacts | None) -> tuple[int, int] | None:
