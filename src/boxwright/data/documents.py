@@ -36,6 +36,7 @@ __all__ = [
     "json_text",
     "name_of",
     "null_for_nan",
+    "number_of",
     "read_document",
     "side_of",
     "whole",
@@ -50,6 +51,7 @@ _LARGEST_FLOAT = 2.0**53  # up to here, a float holds every whole number
 _LARGEST_ID = 2**63  # what COCO's tools and NumPy hold
 _MOST_CANDIDATES = 3
 _CROWDS = (None, 0, 1, "0", "1")
+_LONG = 40  # characters of a number
 _DIGITS = re.compile(r"[0-9]{1,9}", re.ASCII)
 _RESERVED = "score"  # a key of the endpoint's answer, beside the class names
 
@@ -308,7 +310,8 @@ def _annotations(
             finding = Finding(code, message, split, names.get(picture), picture, _plain(entry.get("id")), position)
             findings.append(finding)
             continue
-        area = float(entry["area"]) if is_number(entry.get("area")) and entry["area"] > 0 else None
+        size = number_of(entry.get("area"))
+        area = float(size) if is_number(size) and size > 0 else None
         yield AnnotationEntry(
             null_for_nan(entry.get("id")), picture, category, box, entry.get("iscrowd") in (1, "1"), area, position
         )
@@ -411,6 +414,14 @@ def null_for_nan(value: Any) -> Any:
     if isinstance(value, list):
         return [null_for_nan(one) for one in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def number_of(value: Any) -> Any:
+    """The number that a text of one stands for; any other value as it is."""
+    try:
+        return float(value) if isinstance(value, str) and len(value) < _LONG else value
+    except ValueError:
+        return value
 
 
 def is_number(value: Any) -> TypeGuard[float]:

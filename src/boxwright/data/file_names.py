@@ -35,7 +35,11 @@ __all__ = [
     "stays_inside",
 ]
 
-_SPLIT_OF = {"train": "train", "val": "valid", "valid": "valid", "validation": "valid", "test": "test"}
+_SPLIT_OF = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("val", "valid", "validation", "dev", "eval"), "valid"),
+    **dict.fromkeys(("test", "testing"), "test"),
+}
 _COPIES = (re.compile(r"(?P<source>.+)\.rf\.[0-9A-Za-z_-]+\.[^.]+"),)  # Roboflow: NAME.rf.HASH.jpg
 
 

@@ -21,7 +21,7 @@ from .documents import ANNOTATIONS, Box, Document, Entry, ImageEntry, clip, json
 from .file_names import FolderNames, is_file_name, stays_inside
 from .findings import Finding
 
-__all__ = ["REPAIRS", "repair", "turn_box", "turn_polygons"]
+__all__ = ["REPAIRS", "can_be_turned", "repair", "turn_box", "turn_polygons"]
 
 Progress = Callable[[int, int], object]
 Point = tuple[float, float]
@@ -200,10 +200,12 @@ def _turn(draft: _Draft, finding: Finding) -> bool:
         image is None
         or picture is None
         or unreadable
-        or not all(_can_be_turned(annotation) for annotation in annotations)
+        or not all(can_be_turned(annotation) for annotation in annotations)
     ):
         return False
     facts = draft.facts[picture.file_name]
+    if not all(fits(draft.boxes[position].box, facts.stored) for position in draft.of_picture[picture.id]):
+        return False  # drawn on something else
     for annotation in annotations:
         x, y, width, height = annotation["bbox"]
         annotation["bbox"] = list(turn_box((x, y, width, height), facts.stored, facts.turn))
@@ -213,7 +215,7 @@ def _turn(draft: _Draft, finding: Finding) -> bool:
     return True
 
 
-def _can_be_turned(annotation: Entry) -> bool:
+def can_be_turned(annotation: Entry) -> bool:
     """Whether everything in it that has a place is a box or polygons; masks, keypoints and angles would stay behind."""
     outline = annotation.get("segmentation")
     known = not outline or outline_bounds(outline) is not None

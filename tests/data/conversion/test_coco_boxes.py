@@ -153,7 +153,7 @@ def test_swapped_sizes_are_told_by_the_boxes(lay, tmp_path, written):
 
 
 def test_a_picture_on_its_side_is_not_taken_for_swapped(lay, tmp_path):
-    """The boxes fit the upright picture, but they may as well have been drawn on the stored one."""
+    """The box fits the upright picture and not the stored one, whose size the document gives: something is wrong."""
     root = lay([{"bbox": [2, 40, 10, 20]}], size=(WIDTH, HEIGHT), sideways=True)
     with pytest.raises(DataError, match="is 48 x 64 pixels upright, the file says 64 x 48"):
         convert(root, tmp_path / "out")

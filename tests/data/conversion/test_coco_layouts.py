@@ -352,7 +352,7 @@ def change(document, path, value):
         (["annotations", 0, "image_id"], True, ["annotation id 1768", "image_id = True"]),
         (["annotations", 0, "category_id"], 5, ["annotation id 1768", "category id 5", "[1, 90]"]),
         (["annotations", 0, "category_id"], [1], ["annotation id 1768", "category_id = [1]"]),
-        (["annotations", 0, "iscrowd"], "0", ["annotation id 1768", "iscrowd = '0'"]),
+        (["annotations", 0, "iscrowd"], "no", ["annotation id 1768", "iscrowd = 'no'"]),
         (["annotations", 0, "bbox"], [1, 2, 3], ["annotation id 1768", "[1, 2, 3]"]),
         (["annotations", 0, "bbox"], [1, 2, 3, float("nan")], ["annotation id 1768", "nan"]),
         (["annotations", 0, "bbox"], [1, 2, 3, 10**400], ["annotation id 1768"]),
@@ -607,3 +607,71 @@ def test_broken_json_beside_the_documents_is_said(lay, tmp_path, text):
     text(root / "valid/ann.json", "{")
     with pytest.raises(DataError, match=r"valid/ann\.json: broken JSON"):
         convert(root, tmp_path / "again")
+
+
+def listed(names, boxes):
+    """A document of these pictures of 64 x 48, each with the boxes given for it."""
+    return {
+        "images": [{"id": n, "file_name": name, "width": 64, "height": 48} for n, name in enumerate(names, start=1)],
+        "annotations": [
+            {"id": n, "image_id": n, "category_id": 1, "bbox": box, "area": box[2] * box[3], "iscrowd": 0}
+            for n, box in enumerate(boxes, start=1)
+        ],
+        "categories": [{"id": 1, "name": "fish"}],
+    }
+
+
+def test_a_split_without_its_pictures_does_not_take_those_of_another(picture, text, tmp_path):
+    names = ["000.jpg", "001.jpg"]
+    for name in names:
+        picture(tmp_path / "ds" / "train" / name)
+    text(tmp_path / "ds/annotations/train.json", json.dumps(listed(names, [[1, 2, 9, 9], [3, 4, 9, 9]])))
+    text(tmp_path / "ds/annotations/val.json", json.dumps(listed(names, [[20, 20, 9, 9], [30, 30, 9, 9]])))
+    for split in (None, (0.5, 0.5)):
+        with pytest.raises(DataError, match=r"000.jpg: has other boxes in valid than in train"):
+            convert(tmp_path / "ds", tmp_path / "out", "coco", split=split)
+
+
+def test_a_split_does_not_vanish_and_the_other_is_not_cut_up(picture, text, tmp_path):
+    root = tmp_path / "ds"
+    for split in ("train", "valid"):
+        picture(root / split / f"{split}.jpg")
+        text(root / split / "_annotations.coco.json", json.dumps(listed([f"{split}.jpg"], [[1, 2, 9, 9]])))
+    text(
+        root / "train/_annotations.coco.json", '[{"image_id": 1, "category_id": 1, "bbox": [1, 1, 9, 9], "score": 0.5}]'
+    )
+    with pytest.raises(DataError, match=r"train/_annotations.coco.json: not a COCO document"):
+        convert(root, tmp_path / "out", "coco")
+    (root / "train/_annotations.coco.json").unlink()
+    with pytest.raises(DataError, match=r"train: holds 1 pictures, and no COCO document lists them"):
+        convert(root, tmp_path / "out", "coco")
+
+
+def test_pictures_that_no_document_lists_are_counted(picture, text, tmp_path):
+    root = tmp_path / "ds"
+    for number in range(4):
+        picture(root / f"{number}.jpg")
+    text(
+        root / "labels.json",
+        json.dumps(listed(["0.jpg", "1.jpg", "._2.jpg"], [[1, 2, 9, 9], [3, 4, 9, 9], [1, 1, 9, 9]])),
+    )
+    result = convert(root, tmp_path / "out", "coco")
+    assert any("no document lists were left out: 2, the first '2.jpg'" in note for note in result.notes)
+    assert any("hidden files were left out: 1, the first '._2.jpg'" in note for note in result.notes)
+
+
+def test_a_reading_is_not_forced_on_a_document_that_it_ruins(picture, text, tmp_path):
+    """Of two splits, one has corners; ``--boxes xyxy`` is meant for that one."""
+    root, boxes = tmp_path / "ds", [[20, 10, 9, 9], [30, 20, 12, 9], [40, 30, 9, 12], [8, 20, 30, 20]]
+    for split in ("train", "valid"):
+        names = [f"{split}{number}.jpg" for number in range(4)]
+        for name in names:
+            picture(root / split / name)
+        corners = [[x, y, x + width, y + height] for x, y, width, height in boxes]
+        document = listed(names, corners if split == "train" else boxes)
+        text(root / split / "_annotations.coco.json", json.dumps(document))
+    result = convert(root, tmp_path / "out", "coco", boxes="xyxy")
+    assert any("read as the former" in note for note in result.notes)
+    for split in ("train", "valid"):
+        document = json.loads((tmp_path / "out" / split / "_annotations.coco.json").read_text())
+        assert [one["bbox"] for one in document["annotations"]] == boxes

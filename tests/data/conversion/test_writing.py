@@ -117,8 +117,8 @@ def test_an_empty_folder_keeps_its_rights(ds, tmp_path):
 def test_bad_arguments_are_named(ds, tmp_path):
     with pytest.raises(ConfigError, match=r"'tfrecord' is unknown\. Use one of yolo, voc, coco"):
         convert(ds, tmp_path / "out", "tfrecord")
-    with pytest.raises(ConfigError, match=r"boxes 'xxyy' is unknown\. Use one of xywh, xyxy, cxcywh"):
-        convert(ds, tmp_path / "out", "coco", boxes="xxyy")
+    with pytest.raises(ConfigError, match=r"boxes 'wxhy' is unknown\. Use one of xywh, xyxy, cxcywh"):
+        convert(ds, tmp_path / "out", "coco", boxes="wxhy")
     with pytest.raises(ConfigError, match="boxes 'xyxy' does not fit format 'yolo'"):
         convert(ds, tmp_path / "out", "yolo", boxes="xyxy")
     with pytest.raises(ConfigError, match="boxes 'xyxy' does not fit format 'yolo'"):
@@ -134,11 +134,11 @@ def test_bad_arguments_are_named(ds, tmp_path):
 
 @pytest.mark.parametrize(
     ("name", "fault"),
-    [("score", "is named 'score'"), (" ", "has no name"), ("a\tb", "control character"), ("a\u2028b", "control")],
+    [("score", "'score' is a key"), (" ", "is blank"), ("a\tb", "control character"), ("a\u2028b", "control")],
 )
 def test_names_that_the_check_refuses_are_not_written(ds, tmp_path, text, name, fault):
     text(ds / "data.yaml", "train: images/train", "val: images/val", f"names: [{json.dumps(name)}]")
-    with pytest.raises(DataError, match=f"category 1: .*{fault}.*Rename it in the source"):
+    with pytest.raises(DataError, match=f"data.yaml: the class name .*{fault}.*Rename the class"):
         convert(ds, tmp_path / "out", "yolo")
     assert not (tmp_path / "out").exists()
 

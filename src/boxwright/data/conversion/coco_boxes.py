@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from boxwright.data.box_readings import READINGS, BoxEvidence, fitting_reading, outline_bounds, some_of, turn_of
-from boxwright.data.documents import Box, Entry, is_number
+from boxwright.data.documents import Box, Entry, is_number, number_of
 from boxwright.runtime import DataError
 
 from .masks import mask_bounds, mask_size
@@ -18,6 +18,7 @@ __all__ = [
     "BoxNotes",
     "box_of",
     "box_sentences",
+    "fits_as",
     "numbers_of",
     "require_mask_size",
     "require_reading",
@@ -141,6 +142,7 @@ def require_reading(path: Path, rows: Sequence[tuple[Entry, Box | None]], sizes:
 
 def _area(annotation: Mapping[str, Any]) -> float | None:
     area = annotation.get("area")
+    area = number_of(area)
     return float(area) if is_number(area) and area > 0 else None
 
 
@@ -152,6 +154,12 @@ def swapped_by_mistake(boxes: Sequence[tuple[Box, Size]]) -> bool:
     """
     fit = all(_fits(box, size) for box, size in boxes)
     return fit and any(not _fits(box, size[::-1]) for box, size in boxes)
+
+
+def fits_as(reading: str, numbers: Box, size: Size) -> bool:
+    """Whether the numbers, read so, are a box with an area in a picture of this width and height."""
+    box = READINGS[reading].box(numbers, size)
+    return min(box[2:]) > 0 and _fits(box, size)
 
 
 def _fits(box: Box, size: Size) -> bool:

@@ -7,7 +7,7 @@ import posixpath
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -38,12 +38,14 @@ class Place:
         root: the folder in which its pictures may lie.
         split: ``train``, ``valid`` or ``test``; None if neither its name nor its folders tell.
         document: what it holds.
+        others: splits that other documents of the data set give; their folders of pictures are not this one's.
     """
 
     path: Path
     root: Path
     split: str | None
     document: Entry = field(repr=False)
+    others: frozenset[str] = frozenset()
 
 
 def find_documents(source: Path, notes: list[str]) -> list[Place]:
@@ -74,12 +76,35 @@ def find_documents(source: Path, notes: list[str]) -> list[Place]:
         raise DataError(f"{listed}: no name says which split it is.", "Give one file, or rename them.")
     if not places and not unclear:
         raise _none(source, [name for names in by_split.values() for name in names])
-    return [*places, *unclear]
+    _require_train(source, places)
+    splits = [place.split for place in places if place.split is not None]
+    return [replace(one, others=frozenset(splits) - {str(one.split)}) for one in (*places, *unclear)]
+
+
+def _require_train(source: Path, places: Sequence[Place]) -> None:
+    """Raise if ``train/`` holds pictures that no document lists while other splits have theirs."""
+    if not places or any(place.split in (None, "train") for place in places):
+        return
+    for folder in sorted(source.iterdir()):
+        pictures = [file for file in FolderNames(folder).files if is_picture_name(file)] if folder.is_dir() else []
+        if pictures and split_of(folder.name) == "train":
+            raise DataError(
+                f"{folder}: holds {len(pictures)} pictures, and no COCO document lists them.",
+                "Put its document there, or give the other split's document alone.",
+            )
 
 
 def is_coco(content: object) -> bool:
-    """Whether a JSON value is a COCO document, perhaps a faulty one: an object with two of its three lists."""
-    if not isinstance(content, dict) or sum(key in content for key in LISTS) < 2:
+    """Whether a JSON value is a COCO document, perhaps a faulty one: an object with two of its three lists.
+
+    Pictures to predict on may be listed alone.
+    """
+    if not isinstance(content, dict):
+        return False
+    images = content.get("images")
+    if isinstance(images, list) and images and isinstance(images[0], dict) and "file_name" in images[0]:
+        return True
+    if sum(key in content for key in LISTS) < 2:
         return False
     return any(isinstance(content.get(key), list) for key in LISTS[:2])
 
@@ -88,7 +113,7 @@ def left_out(place: Place) -> str | None:
     """Why a document gives no split, as a sentence; None if it gives one."""
     if not place.document["images"] and not place.document.get("annotations"):
         return f"{place.path}: lists no picture; the split was left out."
-    if "annotations" not in place.document:
+    if place.document.get("annotations") is None:
         count = len(place.document["images"])
         return f"{place.path}: lists {count} pictures but no annotations; the split was left out."
     return None
@@ -122,7 +147,10 @@ def _best(root: Path, split: str | None, names: Sequence[str], needed: bool, not
             except DataError as error:
                 faults.append(error)
                 continue
-            if content is not None:
+            if content is None and rank == 0:
+                held = "its name says that it is one, but it is a list or another object"
+                faults.append(DataError(f"{path}: not a COCO document: {held}.", "Export the file again."))
+            elif content is not None:
                 places.append(Place(path, root, split, _checked(path, content, split)))
         if faults and (rank < 2 or (needed and not places)):
             raise faults[0]
@@ -153,7 +181,7 @@ def _one(places: Sequence[Place], notes: list[str]) -> Place | None:
 
 
 def _has_objects(place: Place) -> bool:
-    return any("category_id" in entry for entry in place.document.get("annotations", ()))
+    return any("category_id" in entry for entry in place.document.get("annotations") or ())
 
 
 def _has_pictures(place: Place) -> bool:
@@ -184,7 +212,7 @@ def _document(path: Path) -> Entry:
 
 
 def _checked(path: Path, document: Entry, split: str | None) -> Entry:
-    needed = LISTS if "annotations" in document or split != "test" else ("images",)
+    needed = LISTS if document.get("annotations") is not None or split != "test" else ("images",)
     for key in needed:
         if not is_list_of_objects(document.get(key)):
             raise DataError(f"{path}: {key!r} is missing or not a list of objects.", "Export the file again.")
@@ -312,7 +340,7 @@ def _hits(tree: FolderNames, names: Sequence[str]) -> Hits:
 def _is_foreign(place: Place, file: str) -> bool:
     """Whether a file lies in a folder of another split."""
     splits = {split for part in PurePosixPath(file).parent.parts if (split := _split_in(part))}
-    return place.split is not None and bool(splits) and place.split not in splits
+    return place.split not in splits and bool(splits & place.others)
 
 
 def _folder(place: Place, count: int, hits: Hits, tree: FolderNames) -> str:

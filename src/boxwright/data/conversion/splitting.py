@@ -70,6 +70,7 @@ def arrange(
         DataError: too few pictures for so many splits.
     """
     names = [name for name in SPLITS if any(picture.split == name for picture in source.pictures)]
+    _require_one_meaning(source.pictures)
     if shares is None and len(names) > 1:
         return _kept(source, names, notes)
     if shares is None:
@@ -89,6 +90,18 @@ def _kept(source: Source, names: Sequence[str], notes: list[str]) -> SplitPictur
     missing = [name for name in ("train", "valid") if name not in names]
     notes += [f"There is no {name} split; training needs one. --split makes new splits." for name in missing]
     return {name: (part, source.documents.get(name, {})) for name, part in parts.items()}
+
+
+def _require_one_meaning(pictures: Sequence[SourcePicture]) -> None:
+    """Raise if one file has other objects in one split than in another: they belong to another picture of its name."""
+    first: dict[Path, SourcePicture] = {}
+    for picture in pictures:
+        known = first.setdefault(picture.path, picture)
+        if known.objects != picture.objects:
+            raise DataError(
+                f"{picture.path}: has other boxes in {picture.split} than in {known.split}.",
+                "Give each split pictures of its own, in a folder of its own.",
+            )
 
 
 def _distinct(pictures: Sequence[SourcePicture], notes: list[str]) -> list[SourcePicture]:
