@@ -11,7 +11,6 @@ import typer
 
 import boxwright
 from boxwright.host.console import make_console, progress
-from boxwright.runtime.picture import DATA_PIXELS, LARGEST_PIXELS
 
 from .options import JsonOption, require_file_names, write_json
 
@@ -35,8 +34,8 @@ def check(
     html: Annotated[Path | None, typer.Option(help="Also write a page with charts and pictures.")] = None,
     fix: Annotated[Path | None, typer.Option(metavar="OUT", help="Write a repaired copy to this new folder.")] = None,
     max_pixels: Annotated[
-        int, typer.Option(min=1, max=LARGEST_PIXELS, help="Largest accepted width x height of a picture.")
-    ] = DATA_PIXELS,
+        int | None, typer.Option(min=1, help="Largest accepted width x height of a picture; 100 million by default.")
+    ] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 for warnings, too.")] = False,
     show_augmented: Annotated[
         int | None, typer.Option(min=1, max=64, metavar="N", help="Draw N pictures as training would see them.")
@@ -54,9 +53,10 @@ def check(
         require_new_folder(fix, data)
     if show_augmented:
         canvas = _sheet_canvas(sheet, image_size, augmentation)
+    limit = _limit(max_pixels)
     console = make_console()
     with progress(console, "check") as advance:
-        inspection = boxwright.check(data, max_pixels=max_pixels, advance=advance)
+        inspection = boxwright.check(data, max_pixels=limit, advance=advance)
     written = []  # files come before the printed lines, whose reader may stop reading
     if json_file:
         write_json(json_file, inspection.to_document())
@@ -72,7 +72,7 @@ def check(
     if fix:
         with progress(console, "copy") as advance:
             repaired = boxwright.repair(inspection, fix, advance=advance)
-        left = boxwright.check(fix, max_pixels=max_pixels)
+        left = boxwright.check(fix, max_pixels=limit)
     if show_augmented and left.of("error"):
         written.append(f"{sheet} was not drawn: training would not start with these errors.")
     elif show_augmented:
@@ -88,6 +88,16 @@ def check(
         raise typer.Exit(2)
     if left.of("error") or (strict and left.of("warning")):
         raise typer.Exit(1)
+
+
+def _limit(max_pixels: int | None) -> int:
+    from boxwright.runtime.picture import DATA_PIXELS, LARGEST_PIXELS
+
+    if max_pixels is not None and max_pixels > LARGEST_PIXELS:
+        raise boxwright.ConfigError(
+            f"--max-pixels {max_pixels} is too large.", f"Pillow opens {LARGEST_PIXELS} at most."
+        )
+    return DATA_PIXELS if max_pixels is None else max_pixels
 
 
 def _sheet_canvas(sheet: Path, side: int, recipe: str) -> InputSpec:
