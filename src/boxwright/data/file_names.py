@@ -31,6 +31,7 @@ __all__ = [
     "is_hidden",
     "is_other_picture_name",
     "is_picture_name",
+    "names_hidden",
     "split_of",
     "stays_inside",
 ]
@@ -45,7 +46,7 @@ _COPIES = (re.compile(r"(?P<source>.+)\.rf\.[0-9A-Za-z_-]+\.[^.]+"),)  # Roboflo
 
 _NO_PICTURES = ("PDF", "EPS", "MPEG", "PS", "GRIB", "HDF5", "BUFR", "FITS")
 _OTHER_PICTURES = re.compile(r"\.(heic|heif|hif|avif|jxl|jp2|mpo|dng|cr2|cr3|nef|arw|orf|rw2|raf|svg)")
-_OF_SYSTEMS = ("__MACOSX", "Thumbs.db", "desktop.ini", "@eaDir")
+_OF_SYSTEMS = ("__macosx", "thumbs.db", "desktop.ini", "@eadir")
 
 
 def copied_from(file_name: str) -> str | None:
@@ -66,7 +67,13 @@ def stays_inside(name: str) -> bool:
 
 def is_hidden(name: str) -> bool:
     """Whether a relative path is, or lies in, what systems keep for themselves: ``._a.jpg``, ``__MACOSX/``."""
-    return any(part.startswith(".") or part in _OF_SYSTEMS for part in PurePosixPath(name).parts)
+    return any(part.startswith(".") or part.casefold() in _OF_SYSTEMS for part in PurePosixPath(name).parts)
+
+
+def names_hidden(written: str) -> bool:
+    """Whether the file that a written name means, in whatever spelling, is a hidden one."""
+    parts = _parts(written)
+    return bool(parts) and is_hidden(parts[-1])
 
 
 def is_picture_name(name: str) -> bool:

@@ -10,7 +10,7 @@ from pathlib import Path, PureWindowsPath
 from typing import Any
 
 from boxwright.data.documents import LISTS, Box, Entry, is_number, number_of, side_of
-from boxwright.data.file_names import FolderNames, is_file_name, is_hidden, is_picture_name
+from boxwright.data.file_names import FolderNames, is_file_name, is_picture_name, names_hidden
 from boxwright.data.repair import can_be_turned, turn_box, turn_polygons
 from boxwright.runtime import DataError
 from boxwright.runtime.picture import LARGEST_PIXELS, SIDEWAYS, open_picture, orientation
@@ -224,7 +224,7 @@ class _Reader:
     def _paths(self, folder: Path | None) -> dict[Key, tuple[Path, str]]:
         """Of the pictures that can be decoded: the file, and its name relative to the folder of all."""
         names = {key: entry["file_name"] for key, entry in self._images.items()}
-        hidden = [name for name in names.values() if is_hidden(PureWindowsPath(name).name)]
+        hidden = [name for name in names.values() if names_hidden(name)]
         if hidden:
             self._notes.append(f"{self._path}: hidden files were left out: {len(hidden)}, the first {hidden[0]!r}.")
         names = {key: name for key, name in names.items() if name not in hidden}

@@ -10,11 +10,11 @@ import posixpath
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PureWindowsPath
+from pathlib import Path
 from typing import Any
 
 from boxwright.data.documents import is_list_of_objects, name_of
-from boxwright.data.file_names import FolderNames, is_file_name, is_hidden, split_of
+from boxwright.data.file_names import FolderNames, is_file_name, is_hidden, names_hidden, split_of
 from boxwright.runtime import DataError
 
 from .files import decodable, guess_note, in_folder, is_file, is_folder, pictures_in, read_text
@@ -199,7 +199,7 @@ class _Lists:
         self.read.append(file)
         lines = enumerate(read_text(file, may_be_empty=True).splitlines(), start=1)
         entries = [(number, line.strip()) for number, line in lines if line.strip()]
-        hidden = [entry for _, entry in entries if is_hidden(PureWindowsPath(entry).name)]  # which takes both slashes
+        hidden = [entry for _, entry in entries if names_hidden(entry)]
         if hidden:
             self._notes.append(f"{file}: hidden files were left out: {len(hidden)}, the first {hidden[0]!r}.")
             entries = [(number, entry) for number, entry in entries if entry not in hidden]
