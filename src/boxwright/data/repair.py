@@ -165,6 +165,8 @@ def _drop_picture(draft: _Draft, finding: Finding) -> bool:
 def _drop_box(draft: _Draft, finding: Finding) -> bool:
     """Remove a box that is not in its picture; not if it may have been drawn on another version of the picture."""
     entry = draft.boxes[_position(finding)]
+    if min(entry.box[2:]) < 0:
+        return False  # drawn from its other end, or something else: it is a box all the same
     certain = entry.image_id in draft.certain or (min(entry.box[2:]) <= 0 and draft.readable)
     return certain and _drop_annotation(draft, finding)
 

@@ -106,7 +106,7 @@ def test_boxes_and_outlines_together_are_counted(tmp_path):
     assert any("3 boxes and 2 outlines" in note for note in notes)
 
 
-@pytest.mark.parametrize(("last", "said"), [(0.87, "as a confidence"), (1.5, "as an angle"), (-0.4, "as an angle")])
+@pytest.mark.parametrize(("last", "said"), [(0.87, "may be a confidence"), (1.5, "as an angle"), (-0.4, "as an angle")])
 def test_a_fifth_number_is_said(tmp_path, last, said):
     with pytest.raises(DataError, match=rf"line 1: 5 numbers after the class, on 2 of 3 lines\. .*{said}"):
         read([[0.5, 0.5, 0.2, 0.2, 0.5], [0.5, 0.5, 0.2, 0.2, last], [0.5, 0.5, 0.2, 0.2]], tmp_path)

@@ -28,6 +28,7 @@ _VISIBILITIES = (0.0, 1.0, 2.0)
 
 _MOST = 0.9
 _OUTLINED = 0.8  # of true outlines nearly all look like one, of boxes with keypoints about half
+_MANY_CORNERS = 10  # lines on which the later numbers are always the larger, as of no centres and sides
 _MANY_OUTSIDE = 0.2
 _LEAST_BOXES = 4  # before their reading is doubted
 _KEYPOINT_SLACK = 0.15  # of the box's sides
@@ -192,8 +193,8 @@ def _refuse_five(lines: Sequence[LabelLine]) -> None:
     problem = f"{odd[0].where}: 5 numbers after the class, on {len(odd)} of {len(lines)} lines."
     if all(0 <= line.numbers[-1] <= 1 for line in odd):
         raise DataError(
-            f"{problem} The last is between 0 and 1, as a confidence: these are predictions, not labels.",
-            "If they are right, remove the last column.",
+            f"{problem} One of them may be a confidence, the first or the last, or the last an angle in radians.",
+            "Find out which tool wrote them; remove a confidence, and export turned boxes with four corner points.",
         )
     raise DataError(
         f"{problem} The last goes beyond 0..1, as an angle: these are turned boxes.",
@@ -206,10 +207,11 @@ def _refuse_corners(lines: Sequence[LabelLine], place: Path) -> None:
     if len(lines) < _LEAST_BOXES or not all(-_TOLERANCE <= n <= 1 + _TOLERANCE for line in lines for n in line.numbers):
         return
     off = sum(not _is_inside(line.numbers) for line in lines)
-    if off <= _MANY_OUTSIDE * len(lines):
+    corners = all(x2 > x1 and y2 > y1 for x1, y1, x2, y2 in (line.numbers for line in lines))
+    if off <= _MANY_OUTSIDE * len(lines) and not (off and corners and len(lines) >= _MANY_CORNERS):
         return
     readings = {
-        "x1 y1 x2 y2, corners": all(x2 > x1 and y2 > y1 for x1, y1, x2, y2 in (line.numbers for line in lines)),
+        "x1 y1 x2 y2, corners": corners,
         "left, top, width, height": all(
             max(x + w, y + h) <= 1 + _TOLERANCE for x, y, w, h in (line.numbers for line in lines)
         ),

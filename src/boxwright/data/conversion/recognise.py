@@ -24,6 +24,7 @@ from .coco_files import is_coco
 __all__ = ["recognised", "seen"]
 
 _HEAD = 2**16  # bytes that are looked at of a long file
+_TABLE_HEAD = 200  # characters
 _MOST_LOOKED_AT = 50  # files of one kind
 _YAML = re.compile(r"^[\"']?names[\"']?\s*:", re.MULTILINE)
 _YOLO_FILES = re.compile(r"obj\.data|obj\.names|classes\.txt|.+\.data")
@@ -136,12 +137,16 @@ def _is_voc(look: _Look) -> bool:
     return any(_VOC.search(look.head(name)) for name in look.ending(".xml")[:_MOST_LOOKED_AT])
 
 
+def _has_via_table(look: _Look) -> bool:
+    return any("region_shape_attributes" in look.text(name)[:_TABLE_HEAD] for name in look.ending(".csv"))
+
+
 _SIGNS: dict[str, Callable[[_Look], bool]] = {
     "yolo": _is_yolo,
     "voc": _is_voc,
     "coco": lambda look: "coco" in look.json_kinds,
     "labelme": lambda look: "labelme" in look.json_kinds,
-    "via": lambda look: "via" in look.json_kinds,
+    "via": lambda look: "via" in look.json_kinds or _has_via_table(look),
 }
 """How each format is told, by its key in ``READERS``."""
 

@@ -247,6 +247,13 @@ def _class_attribute(regions: Sequence[_Region], source: Path, notes: list[str])
             f"{without.where}: has no {key!r}, which {count} of {len(regions)} regions have; no attribute is on all.",
             "Give every region its class.",
         )
+    nearly = sorted(key for key in counts if key.casefold() in _CLASS_NAMES and key not in everywhere)
+    if nearly and not any(key.casefold() in _CLASS_NAMES for key in everywhere):
+        without = next(region for region in regions if nearly[0] not in region.attributes)
+        raise DataError(
+            f"{without.where}: has no {nearly[0]!r}, which {counts[nearly[0]]} of {len(regions)} regions have.",
+            "Give every region its class.",
+        )
     usual = [key for key in everywhere if key.casefold() in _CLASS_NAMES]
     if len(everywhere) == 1 or len(usual) == 1:
         key = (usual or everywhere)[0]

@@ -369,7 +369,7 @@ def read_voc_file(path: Path) -> VocFile:
     root = parse_xml(read_bytes(path), str(path))
     if root.tag != "annotation":
         raise DataError(f"{path}: holds <{root.tag}>, not <annotation>.", "Export the data set as Pascal VOC.")
-    objects = [_object(item, f"{path}, object {number}") for number, item in enumerate(root.findall("object"), start=1)]
+    objects = [_object(item, f"{path}, object {number}") for number, item in enumerate(root.iter("object"), start=1)]
     return VocFile(path, _text(root, "filename"), _size(root, str(path)), tuple(objects))
 
 
