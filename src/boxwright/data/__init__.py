@@ -1,13 +1,18 @@
 """A folder of annotated pictures becomes checked, typed records."""
 
+from typing import TYPE_CHECKING, Any
+
 from .checks import Inspection, check, inspect_folder, require_data_folder
-from .conversion import Conversion, convert
 from .demo import draw_demo_data
 from .documents import ANNOTATIONS, SPLITS
 from .findings import CODES, Finding
 from .records import DataFolder, PictureRecord, Split, fingerprint, folder_of, read_folder, read_split
 from .repair import repair
 from .truth import Truth, read_truth
+
+if TYPE_CHECKING:
+    from .conversion import Conversion as Conversion
+    from .conversion import convert as convert
 
 __all__ = [
     "ANNOTATIONS",
@@ -32,3 +37,12 @@ __all__ = [
     "repair",
     "require_data_folder",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """What only ``convert`` needs is imported when it is asked for: the readers of all formats take a while."""
+    if name in ("Conversion", "convert"):
+        from . import conversion
+
+        return getattr(conversion, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

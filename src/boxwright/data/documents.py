@@ -226,6 +226,8 @@ class _Ids:
 
     def number(self, value: object) -> int | None:
         """The id as a whole number; None if it is neither that nor the id of an entry."""
+        if type(value) is int and -_LARGEST_ID <= value < _LARGEST_ID:
+            return value
         if not _is_odd_id(value):
             return whole_id(value)
         text = str(value)
@@ -246,7 +248,9 @@ def is_list_of_objects(value: object) -> bool:
 
 def _is_odd_id(value: object) -> TypeGuard[str | int]:
     """Whether it is an id that somebody meant, but no whole number of 64 bits."""
-    return (isinstance(value, str) and bool(value.strip())) or (type(value) is int and whole_id(value) is None)
+    if type(value) is int:
+        return not -_LARGEST_ID <= value < _LARGEST_ID
+    return isinstance(value, str) and bool(value.strip())
 
 
 def _images(
