@@ -67,3 +67,50 @@ def test_a_label_of_nearly_the_pictures_name_is_its_label(cases, tmp_path):
 def test_xml_without_a_declaration_is_told_what_to_declare(cases, tmp_path):
     with pytest.raises(DataError, match=r'not UTF-8 \(byte 139 is 0xb7\), and declares no other.*encoding="gb2312"'):
         convert(cases / "20-voc-gbk" / "nodecl", tmp_path / "out")
+
+
+def xml(name, corners):
+    box = "".join(f"<{tag}>{side}</{tag}>" for tag, side in zip(("xmin", "ymin", "xmax", "ymax"), corners, strict=True))
+    return f"<annotation><filename>{name}</filename><object><name>a</name><bndbox>{box}</bndbox></object></annotation>"
+
+
+def test_an_xml_file_that_names_another_picture_is_counted(picture, text, tmp_path):
+    for number in range(3):
+        picture(tmp_path / "ds" / f"{number}.jpg")
+        text(tmp_path / "ds" / f"{number}.xml", xml("0.jpg", (2, 3, 20, 30)))
+    result = convert(tmp_path / "ds", tmp_path / "out", "voc")
+    assert any(
+        "name another picture that is here: 2" in note and "'1.xml', names '0.jpg'" in note for note in result.notes
+    )
+
+
+def test_xml_corners_that_are_shares_are_refused(picture, text, tmp_path):
+    picture(tmp_path / "ds" / "0.jpg")
+    text(tmp_path / "ds" / "0.xml", xml("0.jpg", (0.1, 0.1, 0.5, 0.75)))
+    with pytest.raises(DataError, match=r"0.xml: no corner is above 1, as of shares of the sides"):
+        convert(tmp_path / "ds", tmp_path / "out", "voc")
+
+
+def test_objects_deeper_in_the_xml_are_objects(picture, text, tmp_path):
+    for number in range(2):
+        picture(tmp_path / "ds" / f"{number}.jpg")
+        content = xml(f"{number}.jpg", (2, 3, 20, 30)).replace("<object>", "<objects><object>")
+        text(tmp_path / "ds" / f"{number}.xml", content.replace("</object>", "</object></objects>"))
+    result = convert(tmp_path / "ds", tmp_path / "out", "voc")
+    assert sum(counts.boxes for counts in result.splits.values()) == 2
+
+
+def test_labels_in_another_folder_than_their_pictures_are_not_left_out(picture, text, tmp_path):
+    """Their pictures would be negatives."""
+    root = tmp_path / "ds"
+    for split, folder in (("train", "train"), ("val", "valid")):
+        for number in range(3):
+            picture(root / "images" / split / f"{split}{number}.jpg")
+            text(root / "labels" / folder / f"{split}{number}.txt", "0 .5 .5 .2 .2")
+    text(root / "data.yaml", "train: images/train", "val: images/val", "names: [a]")
+    with pytest.raises(
+        DataError, match=r"images/val: no picture has a label file, and 3 of 3 have one of their name in"
+    ):
+        convert(root, tmp_path / "out", "yolo")
+    (root / "labels" / "valid").rename(root / "labels" / "val")
+    assert convert(root, tmp_path / "out", "yolo").splits["valid"].boxes == 3

@@ -72,9 +72,26 @@ class LabelFiles:
                 f"{len(taken)}; the first, {self._short(label)!r}, for {picture.name!r}."
             )
         unused = [label for label in orphans if label not in set(taken.values())]
+        self._refuse_other_folders(found | taken, unused)
         notes += self._left_out("that belong to no picture", unused)
         notes += self._left_out("of pictures in no split, or in formats that are not read,", sorted(untaken))
         return found | taken
+
+    def _refuse_other_folders(self, labelled: Mapping[Path, Path], unused: Sequence[Path]) -> None:
+        """Raise if no picture of a folder has labels, and most have a label file of their name in another folder."""
+        by_stem = {label.stem: label for label in reversed(unused)}
+        folders: dict[Path, list[Path]] = defaultdict(list)
+        for picture in self._pictures:
+            folders[picture.parent].append(picture)
+        for folder, pictures in folders.items():
+            pairs = [picture for picture in pictures if picture.stem in by_stem]
+            if 2 * len(pairs) > len(pictures) and not any(picture in labelled for picture in pictures):
+                label = self._short(by_stem[pairs[0].stem])
+                raise DataError(
+                    f"{folder}: no picture has a label file, and {len(pairs)} of {len(pictures)} have one of their name "
+                    f"in another folder: {label!r} for {pairs[0].name!r}.",
+                    "Give labels/ the sub-folders of images/, or move the label files beside the pictures.",
+                )
 
     def _exact(self, picture: Path) -> Path | None:
         places = (self._labels_folder(picture.parent.absolute()), picture.parent.absolute())

@@ -37,6 +37,7 @@ class OwnPictures:
             self._by_name[path.relative_to(folder).with_suffix("").as_posix()].append(path)
             self._by_stem[path.stem].append(path)
         self._guesses: list[tuple[str, str]] = []
+        self._overruled: list[tuple[Path, str]] = []
         self._taken: dict[Path, Path] = {}
 
     def holds(self, parent: Path, written: str) -> bool:
@@ -64,9 +65,12 @@ class OwnPictures:
 
     def _find(self, annotation: Path, own: str, written: str | None, hint: str) -> Path:
         candidates = self._by_name.get(own, [])
-        if len(candidates) == 1:
-            return candidates[0]
         found = self._names.find(written) if written is not None and is_file_name(written) else None
+        if len(candidates) == 1:
+            named = None if found is None or found.name is None else self.folder / found.name
+            if named is not None and named != candidates[0] and names_a_picture(named.name):
+                self._overruled.append((annotation, str(written)))
+            return candidates[0]
         path = None if found is None or found.name is None else self.folder / found.name
         if path is not None and names_a_picture(path.name) and (not candidates or path in candidates):
             if found is not None and found.guessed:
@@ -99,6 +103,12 @@ class OwnPictures:
             notes: gets sentences about guessed names, and about pictures that are left out.
         """
         notes += guess_note(f"{self.folder}: pictures", self._guesses)
+        if self._overruled:
+            annotation, written = self._overruled[0]
+            notes.append(
+                f"{self.folder}: annotation files that name another picture that is here: {len(self._overruled)}; the "
+                f"picture of their own name was taken. The first, {annotation.name!r}, names {written!r}."
+            )
         usable = decodable(self._pictures, self.folder, notes)
         taken = set(self._taken)
         left_out = len(taken - set(usable))

@@ -127,6 +127,7 @@ def read_voc(source: Path, origin: VocOrigin = "auto") -> Source:
     """
     notes: list[str] = []
     annotated = [one for part in _find(source, notes) for one in _with_pictures(part, notes)]
+    _refuse_shares(file for _, file, _, _ in annotated)
     objects = [item for _, file, _, _ in annotated for item in file.objects]
     first = _origin(objects, origin, notes)
     notes += _object_notes(objects)
@@ -135,6 +136,14 @@ def read_voc(source: Path, origin: VocOrigin = "auto") -> Source:
     categories = plain_categories(names, source)
     pictures = tuple(_picture(file, picture, name, split, ids, first) for split, file, picture, name in annotated)
     return Source(pictures, categories, notes=tuple(notes))
+
+
+def _refuse_shares(files: Iterable[VocFile]) -> None:
+    """Raise if a file's corners are shares of the picture's sides, not pixels."""
+    for file in files:
+        boxes = [item.corners for item in file.objects if item.corners is not None]
+        if boxes and all(0 < max(box) <= 1 for box in boxes) and any(number % 1 for box in boxes for number in box):
+            raise DataError(f"{file.path}: no corner is above 1, as of shares of the sides.", "Write pixels.")
 
 
 def _origin(objects: Sequence[VocObject], origin: VocOrigin, notes: list[str]) -> int:
