@@ -88,8 +88,8 @@ class LabelFiles:
             if 2 * len(pairs) > len(pictures) and not any(picture in labelled for picture in pictures):
                 label = self._short(by_stem[pairs[0].stem])
                 raise DataError(
-                    f"{folder}: no picture has a label file, and {len(pairs)} of {len(pictures)} have one of their name "
-                    f"in another folder: {label!r} for {pairs[0].name!r}.",
+                    f"{folder}: no picture has a label file, and {len(pairs)} of {len(pictures)} have one of their "
+                    f"name in another folder: {label!r} for {pairs[0].name!r}.",
                     "Give labels/ the sub-folders of images/, or move the label files beside the pictures.",
                 )
 
