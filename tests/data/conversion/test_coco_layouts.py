@@ -470,7 +470,8 @@ def test_a_picture_of_another_split_is_not_taken_for_a_missing_one(lay, tmp_path
 def test_both_splits_may_share_the_folder_of_one(lay, tmp_path, written):
     lay("annotations/train.json", "train_images", DOCUMENT)
     root = lay("annotations/val.json", "train_images", other(7))
-    assert convert(root, tmp_path / "out").notes == ()
+    (note,) = convert(root, tmp_path / "out").notes
+    assert "val.json: 2 of its pictures lie in the folder of another split, as '7a.jpg'" in note
     assert list(written(tmp_path / "out")["valid"]) == ["7a.jpg", "7b.jpg"]
 
 
@@ -675,3 +676,47 @@ def test_a_reading_is_not_forced_on_a_document_that_it_ruins(picture, text, tmp_
     for split in ("train", "valid"):
         document = json.loads((tmp_path / "out" / split / "_annotations.coco.json").read_text())
         assert [one["bbox"] for one in document["annotations"]] == boxes
+
+
+def two_splits(root, picture, text, folders):
+    """Writes pictures by folder, and train's and valid's documents, which list those whose names start with theirs."""
+    for folder, names in folders.items():
+        for name in names:
+            picture(root / folder / name)
+    listing = [name for names in folders.values() for name in names]
+    for split in ("train", "valid"):
+        names = [name for name in listing if name.startswith(split)]
+        document = listed(names, [[number + 1, 2, 9, 9] for number in range(len(names))])
+        text(root / split / "_annotations.coco.json", json.dumps(document))
+
+
+@pytest.mark.parametrize("folder", ["more", "valid", "train/more", "b/c"])
+def test_pictures_of_one_split_may_lie_in_several_folders(picture, text, written, tmp_path, folder):
+    folders = {"train": ["train1.jpg", "train2.jpg", "train3.jpg"], "valid": ["valid1.jpg"]}
+    folders[folder] = [*folders.get(folder, []), "train4.jpg"]
+    two_splits(tmp_path / "ds", picture, text, folders)
+    result = convert(tmp_path / "ds", tmp_path / "out", "coco")
+    assert {split: set(entries) for split, entries in written(result.out).items()} == {
+        "train": {f"train{number}.jpg" for number in (1, 2, 3, 4)},
+        "valid": {"valid1.jpg"},
+    }
+    source, copy = tmp_path / "ds" / folder / "train4.jpg", result.out / "train" / "train4.jpg"
+    assert copy.read_bytes() == source.read_bytes()
+    elsewhere = [note for note in result.notes if "1 of 4 pictures are not in" in note]
+    assert bool(elsewhere) == (folder != "train/more"), result.notes
+    foreign = [note for note in result.notes if "lie in the folder of another split" in note]
+    assert bool(foreign) == (folder == "valid"), result.notes
+
+
+@pytest.mark.parametrize("other", ["valid", "test"])
+def test_a_missing_picture_is_not_another_split_s_of_its_name(picture, text, tmp_path, other):
+    """valid lists the name too; test has no document that could tell."""
+    root = tmp_path / "ds"
+    two_splits(root, picture, text, {"train": ["train1.jpg", "train2.jpg", "train3.jpg"], "valid": ["valid1.jpg"]})
+    names = ["train1.jpg", "train2.jpg", "train3.jpg", "9.jpg"]
+    text(root / "train/_annotations.coco.json", json.dumps(listed(names, [[1, 2, 9, 9]] * 4)))
+    picture(root / other / "9.jpg")
+    if other == "valid":
+        text(root / "valid/_annotations.coco.json", json.dumps(listed(["valid1.jpg", "9.jpg"], [[1, 2, 9, 9]] * 2)))
+    with pytest.raises(DataError, match=r"picture '9\.jpg' is missing in .*train: 3 of 4"):
+        convert(root, tmp_path / "out", "coco")

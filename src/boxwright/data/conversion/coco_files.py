@@ -8,7 +8,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 from boxwright.data.documents import ANNOTATIONS, LISTS, SPLITS, Entry, is_list_of_objects
@@ -39,6 +39,7 @@ class Place:
         split: ``train``, ``valid`` or ``test``; None if neither its name nor its folders tell.
         document: what it holds.
         others: splits that other documents of the data set give; their folders of pictures are not this one's.
+        listed_elsewhere: names of files, without folders and in lower case, that those documents list.
     """
 
     path: Path
@@ -46,6 +47,7 @@ class Place:
     split: str | None
     document: Entry = field(repr=False)
     others: frozenset[str] = frozenset()
+    listed_elsewhere: frozenset[str] = field(default=frozenset(), repr=False)
 
 
 def find_documents(source: Path, notes: list[str]) -> list[Place]:
@@ -77,8 +79,22 @@ def find_documents(source: Path, notes: list[str]) -> list[Place]:
     if not places and not unclear:
         raise _none(source, [name for names in by_split.values() for name in names])
     _require_train(source, places)
-    splits = [place.split for place in places if place.split is not None]
-    return [replace(one, others=frozenset(splits) - {str(one.split)}) for one in (*places, *unclear)]
+    return [_among(one, places) for one in places] or unclear
+
+
+def _among(place: Place, places: Sequence[Place]) -> Place:
+    """The place, with what the other documents take."""
+    others = [one for one in places if one is not place]
+    listed = {_base(name) for one in others for name in _listed_names(one)}
+    return replace(place, others=frozenset(str(one.split) for one in others), listed_elsewhere=frozenset(listed))
+
+
+def _listed_names(place: Place) -> list[str]:
+    return [name for entry in place.document["images"] if isinstance(name := entry.get("file_name"), str)]
+
+
+def _base(name: str) -> str:
+    return PureWindowsPath(name).name.casefold()
 
 
 def _require_train(source: Path, places: Sequence[Place]) -> None:
@@ -185,8 +201,7 @@ def _has_objects(place: Place) -> bool:
 
 
 def _has_pictures(place: Place) -> bool:
-    names = [name for entry in place.document["images"] if isinstance(name := entry.get("file_name"), str)]
-    return any(_hits(FolderNames(folder), names) for folder in _trees(place, None))
+    return any(_hits(FolderNames(folder), _listed_names(place)) for folder in _trees(place, None))
 
 
 def _is_first_of(places: Sequence[Place]) -> Callable[[Place], bool]:
@@ -281,7 +296,7 @@ def find_pictures(
         place: the document.
         names: as it writes them, each a ``is_file_name``.
         pictures: the folder to look in, with its sub-folders; None looks around the document.
-        notes: gets a sentence about names that had to be guessed.
+        notes: gets a sentence about names that had to be guessed, and about pictures in other folders than most.
 
     Returns:
         The folder, and by written name the file's path relative to it.
@@ -295,16 +310,58 @@ def find_pictures(
     folder = tree.folder / _folder(place, len(set(names)), hits, tree)
     found = FolderNames(folder).resolve(names)
     lost = [name for name in names if found[name].name is None]
-    if lost:
-        raise _lost(place, folder, lost, found)
     read = {name: file for name, one in found.items() if (file := one.name) is not None}
     guessed = [name for name in names if found[name].guessed]
+    if lost:
+        wider = None if any(found[name].candidates for name in lost) else _spread(place, folder, read, lost, pictures)
+        if wider is None:
+            raise _lost(place, folder, lost, found)
+        most, (folder, read) = folder, wider
+        notes.append(
+            f"{place.path}: {len(lost)} of {len(found)} pictures are not in {most}, but elsewhere in {folder}: "
+            f"{lost[0]!r} is {read[lost[0]]!r}."
+        )
+    start = folder.relative_to(place.root) if folder.is_relative_to(place.root) else Path()
+    foreign = [file for file in read.values() if _is_foreign(place, (start / file).as_posix())]
+    if foreign and pictures is None:
+        notes.append(
+            f"{place.path}: {len(foreign)} of its pictures lie in the folder of another split, as {foreign[0]!r}."
+        )
     if guessed:
         notes.append(
             f"{place.path}: {len(guessed)} file names are not there as written; the one file that fits was read: "
             f"{guessed[0]!r} as {read[guessed[0]]!r}."
         )
     return folder, read
+
+
+def _spread(
+    place: Place, folder: Path, read: Mapping[str, str], lost: Sequence[str], pictures: Path | None
+) -> tuple[Path, dict[str, str]] | None:
+    """The innermost folder around ``folder`` that holds also what is not in it, and by name the file relative to it.
+
+    A picture in a folder named after another split is taken only if that split has a document, which does not list
+    its name: else it is another picture of that name. None if not each name means one file.
+    """
+    for wide in _trees(place, pictures):
+        if wide == folder or not folder.is_relative_to(wide):
+            continue
+        tree = FolderNames(wide)
+        more = {name: file for name in lost if (file := tree.find(name).name) is not None}
+        start = folder.relative_to(wide).as_posix()
+        files = {name: posixpath.join(start, file) for name, file in read.items()}
+        once = len({*files.values(), *more.values()}) == len(set(files.values())) + len(lost)
+        if once and len(more) == len(lost) and not any(_is_anothers(place, file) for file in more.values()):
+            return wide, {**files, **more}
+    return None
+
+
+def _is_anothers(place: Place, file: str) -> bool:
+    """Whether a file in the folder of another split is one of that split's own, or may be."""
+    splits = {split for part in PurePosixPath(file).parent.parts if (split := _split_in(part))}
+    if not splits or place.split in splits:
+        return False
+    return not splits <= place.others or _base(file) in place.listed_elsewhere
 
 
 Hits = Mapping[str, Sequence[str]]
