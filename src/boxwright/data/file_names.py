@@ -38,7 +38,7 @@ __all__ = [
 
 _SPLIT_OF = {
     **dict.fromkeys(("train", "training"), "train"),
-    **dict.fromkeys(("val", "valid", "validation", "dev", "eval"), "valid"),
+    **dict.fromkeys(("val", "valid", "validation", "dev", "development", "eval", "evaluation"), "valid"),
     **dict.fromkeys(("test", "testing"), "test"),
 }
 _COPIES = (re.compile(r"(?P<source>.+)\.rf\.[0-9A-Za-z_-]+\.[^.]+"),)  # Roboflow: NAME.rf.HASH.jpg

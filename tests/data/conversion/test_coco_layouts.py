@@ -1,5 +1,6 @@
 import copy
 import json
+import zipfile
 
 import pytest
 from hypothesis import given
@@ -332,7 +333,7 @@ def change(document, path, value):
         (["annotations"], [1], ["'annotations' is missing"]),
         (["images", 0, "id"], None, ["picture 'a.jpg'", "id = None"]),
         (["images", 0, "id"], "37777", ["picture id 37777 is used twice"]),
-        (["images", 0, "id"], 2**63, ["picture 'a.jpg'", "id = 9223372036854775808"]),
+        (["images", 0, "id"], 2.5, ["picture 'a.jpg'", "id = 2.5"]),
         (["images", 0, "id"], 37777, ["picture id 37777 is used twice"]),
         (["images", 0, "file_name"], 5, ["picture id 397133: file_name = 5 is not a file name"]),
         (["images", 0, "file_name"], "", ["picture id 397133: has no file_name"]),
@@ -720,3 +721,124 @@ def test_a_missing_picture_is_not_another_split_s_of_its_name(picture, text, tmp
         text(root / "valid/_annotations.coco.json", json.dumps(listed(["valid1.jpg", "9.jpg"], [[1, 2, 9, 9]] * 2)))
     with pytest.raises(DataError, match=r"picture '9\.jpg' is missing in .*train: 3 of 4"):
         convert(root, tmp_path / "out", "coco")
+
+
+def with_ids(picture, text, root, image_ids, links):
+    """One train document of three pictures; the n-th box, at x = n, belongs to the n-th picture."""
+    names = [f"{number}.jpg" for number in range(1, 4)]
+    document = listed(names, [[number, 2, 9, 9] for number in range(1, 4)])
+    for name, image, box, own, link in zip(
+        names, document["images"], document["annotations"], image_ids, links, strict=True
+    ):
+        picture(root / "train" / name)
+        image["id"], box["image_id"] = own, link
+    text(root / "train/_annotations.coco.json", json.dumps(document))
+    return document
+
+
+@pytest.mark.parametrize(
+    ("image_ids", "links", "note"),
+    [
+        (["001", "002", "003"], [1, 2, 3], "ids are text, as '001'"),
+        ([1, 2, 3], ["001", "002", "03"], "ids are text, as '001'"),
+        (["01", "02", "03"], ["1", "002", "3"], "ids are text"),
+        ([2**63 + number for number in range(3)], [2**63 + number for number in range(3)], "larger than 64 bits hold"),
+        ([2**63, 2, 3], [str(2**63), 2, 3], "larger than 64 bits hold"),
+    ],
+)
+def test_ids_are_joined_by_their_number(picture, text, written, tmp_path, image_ids, links, note):
+    with_ids(picture, text, tmp_path / "ds", image_ids, links)
+    result = convert(tmp_path / "ds", tmp_path / "out", "coco", split=(0.5, 0.5))
+    entries = {name: own for part in written(result.out).values() for name, (_, own) in part.items()}
+    boxes = {name: [one["bbox"][0] for one in own] for name, own in entries.items()}
+    assert boxes == {"1.jpg": [1], "2.jpg": [2], "3.jpg": [3]}
+    assert any(note in one for one in result.notes), result.notes
+
+
+def test_a_number_that_two_ids_spell_links_nothing(picture, text, tmp_path):
+    with_ids(picture, text, tmp_path / "ds", ["01", "001", 3], ["01", "0001", 3])
+    with pytest.raises(DataError, match=r"annotation id 2: picture id '0001' does not exist"):
+        convert(tmp_path / "ds", tmp_path / "out", "coco")
+
+
+def test_category_ids_are_joined_by_their_number(picture, text, categories, tmp_path):
+    document = with_ids(picture, text, tmp_path / "ds", [1, 2, 3], [1, 2, 3])
+    document["categories"] = [{"id": "01", "name": "fish"}, {"id": "02", "name": "crab"}]
+    document["annotations"][2]["category_id"] = 2
+    text(tmp_path / "ds/train/_annotations.coco.json", json.dumps(document))
+    result = convert(tmp_path / "ds", tmp_path / "out", "coco", split=(0.5, 0.5))
+    names = categories(result.out)
+    held = [json.loads((result.out / part / "_annotations.coco.json").read_text()) for part in ("train", "valid")]
+    classes = {one["bbox"][0]: names[one["category_id"]] for part in held for one in part["annotations"]}
+    assert classes == {1: "fish", 2: "fish", 3: "crab"}
+
+
+def test_one_class_in_two_unicode_forms_is_said(picture, text, tmp_path):
+    document = with_ids(picture, text, tmp_path / "ds", [1, 2, 3], [1, 2, 3])
+    document["categories"] = [{"id": 1, "name": "\u00e9"}, {"id": 2, "name": "e\u0301"}]
+    text(tmp_path / "ds/train/_annotations.coco.json", json.dumps(document))
+    with pytest.raises(DataError, match=r"category 2 is .* and so is 1, in another Unicode form"):
+        convert(tmp_path / "ds", tmp_path / "out", "coco")
+
+
+@pytest.mark.parametrize("folder", ["dev", "Evaluation", "development", "eval"])
+def test_other_words_for_valid(picture, text, tmp_path, folder):
+    for split in ("training", folder):
+        picture(tmp_path / "ds" / split / f"{split}.jpg")
+        text(tmp_path / "ds" / split / "labels.json", json.dumps(listed([f"{split}.jpg"], [[1, 2, 9, 9]])))
+    assert list(convert(tmp_path / "ds", tmp_path / "out", "coco").splits) == ["train", "valid"]
+
+
+def test_documents_of_unknown_splits_are_told_the_names(picture, text, tmp_path):
+    for name in ("one", "two"):
+        picture(tmp_path / "ds" / f"{name}.jpg")
+        text(tmp_path / "ds" / f"{name}.json", json.dumps(listed([f"{name}.jpg"], [[1, 2, 9, 9]])))
+    with pytest.raises(DataError, match=r"no name says which split it is.*after their splits: train, valid, test"):
+        convert(tmp_path / "ds", tmp_path / "out", "coco")
+
+
+def zipped(path, names):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with zipfile.ZipFile(path, "w") as archive:
+        for name in names:
+            archive.writestr(name, b"")
+
+
+def test_pictures_that_are_still_packed_are_said(picture, text, tmp_path):
+    root = tmp_path / "ds"
+    zipped(root / "train/images.zip", ["train.jpg"])
+    picture(root / "valid/valid.jpg")
+    for split in ("train", "valid"):
+        text(root / split / "_annotations.coco.json", json.dumps(listed([f"{split}.jpg"], [[1, 2, 9, 9]])))
+    with pytest.raises(DataError, match=r"still packed.* unzip \S*/train/images\.zip -d \S*/ds/train$"):
+        convert(root, tmp_path / "out", "coco")
+
+
+@pytest.mark.parametrize("form", ["coco", None])
+def test_splits_that_are_still_packed_are_said(tmp_path, form):
+    for split in ("train", "valid"):
+        zipped(tmp_path / "ds" / f"{split}.zip", ["_annotations.coco.json"])
+    with pytest.raises(DataError, match=r"still packed.* unzip \S*/ds/train\.zip -d \S*/ds/train\b"):
+        convert(tmp_path / "ds", tmp_path / "out", form)
+
+
+def test_a_series_of_jpegs_is_read_as_its_first_picture(picture, text, written, tmp_path):
+    root = tmp_path / "ds"
+    for name in ("a.jpg", "b.jpg"):
+        picture(root / name)
+    (root / "a.jpg").rename(root / "a.MPO")
+    text(root / "labels.json", json.dumps(listed(["a.MPO", "b.jpg"], [[1, 2, 9, 9], [3, 4, 9, 9]])))
+    result = convert(root, tmp_path / "out", "coco")
+    assert {name for part in written(result.out).values() for name in part} == {"a.MPO", "b.jpg"}
+
+
+def test_files_of_the_working_folder_do_not_matter(picture, text, tmp_path, monkeypatch):
+    """A listed name is looked up in the data set alone."""
+    root = tmp_path / "ds"
+    for name in ("a.jpg", "b.jpg"):
+        picture(root / name)
+    text(root / "labels.json", json.dumps(listed(["a.jpg", "b.jpg"], [[1, 2, 9, 9], [3, 4, 9, 9]])))
+    text(tmp_path / "a.jpg", "GIF89a")
+    monkeypatch.chdir(tmp_path)
+    result = convert(root, tmp_path / "out", "coco")
+    assert sum(counts.pictures for counts in result.splits.values()) == 2

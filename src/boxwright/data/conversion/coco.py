@@ -25,9 +25,9 @@ from .coco_boxes import (
     require_reading,
     swapped_by_mistake,
 )
-from .coco_classes import Classes, Key, key_of, text_ids
+from .coco_classes import Classes, Key, by_number, is_odd_id, key_of, linked, odd_ids
 from .coco_files import Place, find_documents, find_pictures, left_out
-from .files import decodable, measure, require_size
+from .files import decodable, decodes, measure, require_size
 from .source import Source, SourceObject, SourcePicture
 
 __all__ = ["read_coco"]
@@ -118,10 +118,13 @@ class _Reader:
         self._categories = categories
         self._notes = notes
         self._images = self._listed()
-        texts = text_ids(place.document)
-        self._numbered = any(isinstance(entry["id"], str) for entry in self._images.values())
-        if texts:
-            notes.append(f"{self._path}: {len(texts)} ids are text, as {texts[0]!r}; they became whole numbers.")
+        self._picture_numbers = by_number(self._images)
+        self._category_numbers = by_number(categories)
+        odd = odd_ids(place.document)
+        self._numbered = any(is_odd_id(entry["id"]) for entry in self._images.values())
+        if odd:
+            what = "text" if isinstance(odd[0], str) else "larger than 64 bits hold"
+            notes.append(f"{self._path}: {len(odd)} ids are {what}, as {odd[0]!r}; they became whole numbers.")
 
     def pictures(self, boxes: str | None, folder: Path | None) -> list[SourcePicture]:
         """All pictures that can be read; see ``read_coco``."""
@@ -208,7 +211,8 @@ class _Reader:
 
     def _row(self, entry: Entry) -> _Row:
         where = f"{self._path}: annotation id {entry.get('id')!r}"
-        picture, category = (key_of(entry, key, where) for key in ("image_id", "category_id"))
+        picture = linked(key_of(entry, "image_id", where), self._images, self._picture_numbers)
+        category = linked(key_of(entry, "category_id", where), self._categories, self._category_numbers)
         if picture not in self._images:
             raise DataError(f"{where}: picture id {picture!r} does not exist.", "Remove it, or list the picture.")
         if category not in self._categories:
@@ -228,8 +232,8 @@ class _Reader:
         if hidden:
             self._notes.append(f"{self._path}: hidden files were left out: {len(hidden)}, the first {hidden[0]!r}.")
         names = {key: name for key, name in names.items() if name not in hidden}
-        usable = set(decodable([Path(name) for name in names.values()], self._path, self._notes))
-        names = {key: name for key, name in names.items() if Path(name) in usable}
+        decodable([Path(name) for name in names.values() if not decodes(Path(name))], self._path, self._notes)
+        names = {key: name for key, name in names.items() if decodes(Path(name))}
         if not names:
             return {}
         found, read = find_pictures(self._place, list(names.values()), folder, self._notes)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +13,15 @@ from boxwright.data.contract import parent_ids
 from boxwright.data.documents import CategoryEntry, Entry, name_of, whole_id
 from boxwright.runtime import DataError
 
-__all__ = ["Classes", "Key", "key_of", "text_ids"]
+__all__ = ["Classes", "Key", "by_number", "is_odd_id", "key_of", "linked", "odd_ids"]
 
 Key = int | str
-"""An id: a whole number, or a text that spells none."""
+"""An id: a whole number of 64 bits, or a text; of a larger number its digits."""
 
 Role = tuple[str, bool]  # a class's name in one Unicode form, and whether it is a super-category beside that class
 
 _SPELLED = re.compile(r"0|-?[1-9][0-9]{0,17}", re.ASCII)
+_PADDED = re.compile(r"0*[0-9]{1,18}", re.ASCII)
 _MOST_SHOWN = 5
 
 
@@ -28,9 +29,11 @@ def key_of(entry: Mapping[str, Any], key: str, where: str) -> Key:
     """The id under a key; the text of a whole number is that number.
 
     Raises:
-        DataError: it is neither a whole number of 64 bits nor a text.
+        DataError: it is neither a whole number nor a text.
     """
     value = entry.get(key)
+    if is_odd_id(value):
+        value = str(value)
     if isinstance(value, str) and value.strip():
         text = value.strip()
         return int(text) if _SPELLED.fullmatch(text) else text
@@ -40,11 +43,41 @@ def key_of(entry: Mapping[str, Any], key: str, where: str) -> Key:
     return number
 
 
-def text_ids(document: Entry) -> list[str]:
-    """Those ids of pictures, categories and annotations that are text."""
+def is_odd_id(value: object) -> bool:
+    """Whether an id is a text, or a whole number of more than 64 bits: it becomes another number."""
+    return isinstance(value, str) or (type(value) is int and whole_id(value) is None)
+
+
+def odd_ids(document: Entry) -> list[str | int]:
+    """Those ids of pictures, categories and annotations that are text or too large."""
     keys = {"images": ("id",), "categories": ("id",), "annotations": ("id", "image_id", "category_id")}
     rows = ((entry, names) for part, names in keys.items() for entry in document[part])
-    return [value for entry, names in rows for name in names if isinstance(value := entry.get(name), str)]
+    return [value for entry, names in rows for name in names if is_odd_id(value := entry.get(name))]
+
+
+def by_number(keys: Iterable[Key]) -> Mapping[int, Key]:
+    """By number the id that means it, with zeros in front or without; not if several do."""
+    numbers = [(number, key) for key in keys if (number := _number(key)) is not None]
+    count = Counter(number for number, _ in numbers)
+    return {number: key for number, key in numbers if count[number] == 1}
+
+
+def linked(key: Key, known: Container[Key], numbers: Mapping[int, Key]) -> Key:
+    """The id that a link means: of its own spelling, else the one of its number, as "001" for 1.
+
+    Args:
+        key: the link.
+        known: all ids.
+        numbers: the same, see ``by_number``.
+    """
+    number = None if key in known else _number(key)
+    return key if number is None else numbers.get(number, key)
+
+
+def _number(key: Key) -> int | None:
+    if isinstance(key, int):
+        return key
+    return int(key) if _PADDED.fullmatch(key) else None
 
 
 class Classes:
@@ -76,7 +109,7 @@ class Classes:
         """
         keys = [_key(entry, path) for entry in document["categories"]]
         _require_once(keys, path)
-        numbered = any(isinstance(entry["id"], str) for entry in document["categories"])
+        numbered = any(is_odd_id(entry["id"]) for entry in document["categories"])
         numbers = [position if numbered else int(key) for position, key in enumerate(keys, start=1)]
         roles = list(_roles(path, document, keys))
         joined: dict[Key, int] = {}
@@ -137,8 +170,11 @@ def _require_once(keys: Sequence[Key], path: Path) -> None:
 
 def _roles(path: Path, document: Entry, keys: Sequence[Key]) -> Iterator[Role]:
     """Of each category its name, and whether it is an unused super-category of a class of that name."""
-    names = [unicodedata.normalize("NFC", str(name_of(entry["name"]))) for entry in document["categories"]]
-    used = {key_of(one, "category_id", f"{path}: annotation id {one.get('id')!r}") for one in document["annotations"]}
+    written = [str(name_of(entry["name"])) for entry in document["categories"]]
+    names = [unicodedata.normalize("NFC", name) for name in written]
+    links = {key_of(one, "category_id", f"{path}: annotation id {one.get('id')!r}") for one in document["annotations"]}
+    numbers = by_number(keys)
+    used = {linked(key, keys, numbers) for key in links}
     entries = zip(names, document["categories"], strict=True)
     rows = [CategoryEntry(number, name, _parent(entry)) for number, (name, entry) in enumerate(entries)]
     parents = {keys[number] for number in parent_ids(rows)} - used
@@ -148,8 +184,10 @@ def _roles(path: Path, document: Entry, keys: Sequence[Key]) -> Iterator[Role]:
         role = (name, count[name] > 1 and key in parents)
         other = first.setdefault(role, key)
         if other != key:
+            spelled = dict(zip(keys, written, strict=True))
+            form = "" if spelled[key] == spelled[other] else ", in another Unicode form of the same letters"
             raise DataError(
-                f"{path}: category {key!r} is {name!r}, and so is {other!r}.",
+                f"{path}: category {key!r} is {name!r}, and so is {other!r}{form}.",
                 "Give the class one id in all documents, or rename one.",
             )
         yield role

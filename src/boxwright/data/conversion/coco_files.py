@@ -16,7 +16,7 @@ from boxwright.data.file_names import FolderNames, Found, is_picture_name, split
 from boxwright.data.text import text_of
 from boxwright.runtime import DataError
 
-from .files import is_file, read_bytes
+from .files import is_file, packed, read_bytes, unzip_command
 
 __all__ = ["Place", "find_documents", "find_pictures", "is_coco", "left_out", "read_json"]
 
@@ -25,6 +25,7 @@ _OTHER_TASKS = ("person_keypoints_", "captions_", "stuff_", "panoptic_", "image_
 _USUAL_FOLDERS = ("images", "jpegimages", "data", "img", "imgs", "pictures", "photos")
 _WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
 _BESIDE = ("annotations", "annotation", "labels", "json", "coco")
+_RENAME = "Give one file, or name them or their folders after their splits: train, valid, test."
 _LAST = 3  # of the ranks, see _rank
 _MOST_SHOWN = 3
 
@@ -75,7 +76,7 @@ def find_documents(source: Path, notes: list[str]) -> list[Place]:
     unclear = _best(source, None, others, not places, notes)
     if unclear and (places or len(unclear) > 1):
         listed = ", ".join(str(place.path) for place in unclear)
-        raise DataError(f"{listed}: no name says which split it is.", "Give one file, or rename them.")
+        raise DataError(f"{listed}: no name says which split it is.", _RENAME)
     if not places and not unclear:
         raise _none(source, [name for names in by_split.values() for name in names])
     _require_train(source, places)
@@ -136,6 +137,8 @@ def left_out(place: Place) -> str | None:
 
 
 def _none(source: Path, names: Sequence[str]) -> DataError:
+    if archives := packed(source):
+        return _still_packed(f"{source}: no COCO document", archives)
     shown = ", ".join(sorted(names)[:_MOST_SHOWN]) + (", …" if len(names) > _MOST_SHOWN else "")
     seen = f"; {len(names)} JSON files are none: {shown}" if names else "; no JSON file is in it"
     return DataError(f"{source}: no COCO document{seen}.", f"A COCO document is an object with {', '.join(LISTS)}.")
@@ -464,6 +467,9 @@ def _likeliness(place: Place, folder: str) -> tuple[bool, bool, bool]:
 def _nothing_found(place: Place, names: Sequence[str], tree: FolderNames) -> DataError:
     pictures = Counter(posixpath.dirname(file) for file in tree.files if is_picture_name(file))
     said = f"{place.path}: 0 of {len(names)} listed pictures are found, the first is {names[0]!r}"
+    archives = [path for path in packed(tree.folder) if not _is_foreign_to(place, path)]
+    if archives and all(_is_foreign_to(place, tree.folder / folder / "x") for folder in pictures):
+        return _still_packed(said, archives)
     if not pictures:
         return DataError(f"{said}; {tree.folder} holds no pictures.", "Give their folder: --pictures FOLDER.")
     fullest = max(pictures, key=lambda folder: (_likeliness(place, folder), pictures[folder], folder))
@@ -472,6 +478,18 @@ def _nothing_found(place: Place, names: Sequence[str], tree: FolderNames) -> Dat
     if not stays_inside(names[0]):
         said = f"{said}, which lies outside {tree.folder}"
     return DataError(f"{said}; {held}.", "Put them there, or give their folder: --pictures FOLDER.")
+
+
+def _still_packed(said: str, archives: Sequence[Path]) -> DataError:
+    commands = "; ".join(unzip_command(path) for path in archives[:_MOST_SHOWN])
+    more = ", …" if len(archives) > _MOST_SHOWN else ""
+    return DataError(f"{said}; {len(archives)} ZIP archives are still packed.", f"Unzip them: {commands}{more}")
+
+
+def _is_foreign_to(place: Place, path: Path) -> bool:
+    """Whether a file below the data set's folder is, or lies in, what is named after another document's split."""
+    inner = path.relative_to(place.root) if path.is_relative_to(place.root) else Path(path.name)
+    return _is_foreign(place, inner.with_suffix("").as_posix() + "/x")
 
 
 def _lost(place: Place, folder: Path, lost: Sequence[str], found: Mapping[str, Found]) -> DataError:

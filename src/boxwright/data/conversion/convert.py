@@ -22,7 +22,7 @@ from boxwright.host.files import new_folder, require_new_folder
 from boxwright.runtime import ConfigError, DataError
 
 from .coco import read_coco
-from .files import READABLE, is_file, is_folder
+from .files import READABLE, is_file, is_folder, packed, unzip_command
 from .labelme import read_labelme
 from .recognise import recognised, seen
 from .source import Source, SourceObject, SourcePicture
@@ -150,6 +150,11 @@ def _format_of(source: Path) -> str:
     known = ", ".join(READERS)
     if form is not None:
         raise DataError(f"{source}: looks like {form}, which cannot be converted.", f"Known are {known}.")
+    if is_folder(source) and (archives := packed(source)):
+        raise DataError(
+            f"{source}: holds {seen(source)}; no annotations of a known format are in it.",
+            f"Unzip what is still packed: {unzip_command(archives[0])}",
+        )
     held = f"holds {seen(source)}" if is_folder(source) else "one file"
     raise DataError(
         f"{source}: {held}; no annotations of a known format are in it.", f"Say which it is: --from, one of {known}."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Sequence
 from functools import cache
@@ -9,7 +10,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from boxwright.data.file_names import is_hidden, is_other_picture_name, is_picture_name, stays_inside
+from boxwright.data.file_names import is_hidden, is_other_picture_name, is_picture_name, split_of, stays_inside
 from boxwright.data.text import text_of
 from boxwright.runtime import DataError, PictureError
 from boxwright.runtime.picture import FORMATS, LARGEST_PIXELS, upright_size
@@ -26,10 +27,12 @@ __all__ = [
     "is_folder",
     "measure",
     "names_a_picture",
+    "packed",
     "pictures_in",
     "read_bytes",
     "read_text",
     "require_size",
+    "unzip_command",
 ]
 
 READABLE = "JPEG, PNG, WebP or BMP"
@@ -37,6 +40,8 @@ READABLE = "JPEG, PNG, WebP or BMP"
 
 
 _ARCHIVE = b"PK\x03\x04"
+_JPEG_SERIES = ".mpo"  # begins with a JPEG picture, which is read as any other
+_JPEG = b"\xff\xd8\xff"
 _BRAND = slice(8, 12)  # of an ISO media file, behind "ftyp"
 _BRANDS = {b"avif": "AVIF", b"avis": "AVIF", b"crx ": "CR3"}
 _STARTS = {
@@ -54,6 +59,17 @@ _STARTS = {
 def _read_suffixes() -> frozenset[str]:
     """Lower-case suffixes of the formats that are read, the rare ones (``.jfif``) included."""
     return frozenset(suffix for suffix, name in Image.registered_extensions().items() if name in FORMATS)
+
+
+def packed(folder: Path) -> list[Path]:
+    """ZIP archives in a folder and below."""
+    return [path for path in files_below(folder) if path.suffix.lower() == ".zip"]
+
+
+def unzip_command(archive: Path) -> str:
+    """What unpacks an archive: ``train.zip`` into ``train``, ``images.zip`` beside it."""
+    target = archive.with_suffix("") if split_of(archive.stem) else archive.parent
+    return f"unzip {shlex.quote(str(archive))} -d {shlex.quote(str(target))}"
 
 
 def names_a_picture(name: str) -> bool:
@@ -91,7 +107,8 @@ def pictures_in(folder: Path, notes: list[str], deep: bool = True) -> list[Path]
 
 def decodes(path: Path) -> bool:
     """Whether boxwright decodes the format that the suffix stands for; True for a suffix of no picture format."""
-    return path.suffix.lower() in _read_suffixes() or not is_other_picture_name(path.name)
+    suffix = path.suffix.lower()
+    return suffix == _JPEG_SERIES or suffix in _read_suffixes() or not is_other_picture_name(path.name)
 
 
 def decodable(paths: Sequence[Path], where: Path, notes: list[str]) -> list[Path]:
@@ -124,6 +141,8 @@ def _other_kind(path: Path) -> str | None:
             start = file.read(12)
     except (OSError, ValueError):  # said where it is read
         return None
+    if suffix == _JPEG_SERIES and not start.startswith(_JPEG):
+        return suffix
     kind = next((name for mark, name in _STARTS.items() if start.startswith(mark)), None)
     if kind is None and start[4:8] == b"ftyp":
         kind = _BRANDS.get(start[_BRAND], "HEIC")
