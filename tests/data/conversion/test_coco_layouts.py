@@ -842,3 +842,50 @@ def test_files_of_the_working_folder_do_not_matter(picture, text, tmp_path, monk
     monkeypatch.chdir(tmp_path)
     result = convert(root, tmp_path / "out", "coco")
     assert sum(counts.pictures for counts in result.splits.values()) == 2
+
+
+@pytest.mark.parametrize(
+    ("folder", "document"),
+    [("valid", "train/_annotations.coco.json"), ("images/val2017", "annotations/instances_train2017.json")],
+)
+def test_a_folder_of_valid_without_a_document_is_not_left_out(picture, text, tmp_path, folder, document):
+    root, train = tmp_path / "ds", folder.replace("valid", "train").replace("val", "train")
+    for number in range(4):
+        picture(root / train / f"{number}.jpg")
+        picture(root / folder / f"v{number}.jpg")
+    text(root / document, json.dumps(listed([f"{number}.jpg" for number in range(4)], [[1, 2, 9, 9]] * 4)))
+    with pytest.raises(DataError, match=rf"{folder}: holds 4 pictures, and no COCO document lists them"):
+        convert(root, tmp_path / "out", "coco")
+
+
+@pytest.mark.parametrize("split", ["train", "valid"])
+def test_pictures_of_the_same_names_do_not_hide_a_missing_document(picture, text, tmp_path, split):
+    root, names = tmp_path / "ds", [f"{number}.jpg" for number in range(4)]
+    for name in names:
+        picture(root / "train" / name)
+        picture(root / "valid" / name)
+    text(root / split / "_annotations.coco.json", json.dumps(listed(names, [[1, 2, 9, 9]] * 4)))
+    other = "valid" if split == "train" else "train"
+    with pytest.raises(DataError, match=rf"{other}: holds 4 pictures, and no COCO document lists them"):
+        convert(root, tmp_path / "out", "coco")
+
+
+def test_a_list_of_results_named_as_a_document_is_no_reason_to_split_the_other(picture, text, tmp_path):
+    root = tmp_path / "ds"
+    for number in range(4):
+        picture(root / "images" / f"{number}.jpg")
+    names = [f"{number}.jpg" for number in range(4)]
+    text(root / "annotations/instances_val2017.json", json.dumps(listed(names, [[1, 2, 9, 9]] * 4)))
+    text(root / "annotations/instances_train2017.json", '[{"image_id": 1, "score": 0.5}]')
+    with pytest.raises(DataError, match=r"instances_train2017\.json: not a COCO document"):
+        convert(root, tmp_path / "out", "coco")
+
+
+def test_results_beside_a_document_of_their_split_are_not_read(picture, text, tmp_path):
+    """As COCO's own instances_val2014_fakebbox100_results.json."""
+    root = tmp_path / "ds"
+    for split in ("train", "val"):
+        picture(root / "images" / f"{split}.jpg")
+        text(root / f"annotations/instances_{split}.json", json.dumps(listed([f"{split}.jpg"], [[1, 2, 9, 9]])))
+    text(root / "annotations/instances_val_fakebbox_results.json", '[{"image_id": 1, "score": 0.5}]')
+    assert list(convert(root, tmp_path / "out", "coco").splits) == ["train", "valid"]

@@ -20,6 +20,7 @@ from .files import is_file, packed, read_bytes, unzip_command
 
 __all__ = ["Place", "find_documents", "find_pictures", "is_coco", "left_out", "read_json"]
 
+_MISNAMED = "its name says that it is one, but it is a list or another object"
 _OBJECTS = "instances_"
 _OTHER_TASKS = ("person_keypoints_", "captions_", "stuff_", "panoptic_", "image_info_")
 _USUAL_FOLDERS = ("images", "jpegimages", "data", "img", "imgs", "pictures", "photos")
@@ -79,7 +80,7 @@ def find_documents(source: Path, notes: list[str]) -> list[Place]:
         raise DataError(f"{listed}: no name says which split it is.", _RENAME)
     if not places and not unclear:
         raise _none(source, [name for names in by_split.values() for name in names])
-    _require_train(source, places)
+    _require_documents(source, places)
     return [_among(one, places) for one in places] or unclear
 
 
@@ -98,17 +99,29 @@ def _base(name: str) -> str:
     return PureWindowsPath(name).name.casefold()
 
 
-def _require_train(source: Path, places: Sequence[Place]) -> None:
-    """Raise if ``train/`` holds pictures that no document lists while other splits have theirs."""
-    if not places or any(place.split in (None, "train") for place in places):
+def _require_documents(source: Path, places: Sequence[Place]) -> None:
+    """Raise if the folder of ``train`` or ``valid`` holds pictures and no document is of that split or lists any."""
+    if not places or any(place.split is None for place in places):
         return
-    for folder in sorted(source.iterdir()):
-        pictures = [file for file in FolderNames(folder).files if is_picture_name(file)] if folder.is_dir() else []
-        if pictures and split_of(folder.name) == "train":
+    having = {place.split for place in places}
+    listed = {_base(name) for place in places for name in _listed_names(place)}
+    pictures = [name for name in FolderNames(source).files if is_picture_name(name)]
+    listed -= {
+        _base(name) for name in pictures if _split_around(name) in having
+    }  # those are meant, not their namesakes
+    for split in ("train", "valid"):
+        files = [name for name in pictures if _split_around(name) == split]
+        if split not in having and files and not any(_base(name) in listed for name in files):
+            folder = source / posixpath.dirname(files[0])
             raise DataError(
-                f"{folder}: holds {len(pictures)} pictures, and no COCO document lists them.",
+                f"{folder}: holds {len(files)} pictures, and no COCO document lists them.",
                 "Put its document there, or give the other split's document alone.",
             )
+
+
+def _split_around(name: str) -> str | None:
+    """The split that the innermost of a file's folders that says one says."""
+    return _split_of_path(posixpath.dirname(name)) if "/" in name else None
 
 
 def is_coco(content: object) -> bool:
@@ -157,6 +170,7 @@ def _best(root: Path, split: str | None, names: Sequence[str], needed: bool, not
     Raises:
         DataError: a file of that rank cannot be read, and is a document by its name, or the only one, and needed.
     """
+    no_document: list[Path] = []
     for rank in range(_LAST + 1):
         faults: list[DataError] = []
         places: list[Place] = []
@@ -167,8 +181,9 @@ def _best(root: Path, split: str | None, names: Sequence[str], needed: bool, not
                 faults.append(error)
                 continue
             if content is None and rank == 0:
-                held = "its name says that it is one, but it is a list or another object"
-                faults.append(DataError(f"{path}: not a COCO document: {held}.", "Export the file again."))
+                faults.append(DataError(f"{path}: not a COCO document: {_MISNAMED}.", "Export the file again."))
+            elif content is None and rank == 1:
+                no_document.append(path)
             elif content is not None:
                 places.append(Place(path, root, split, _checked(path, content, split)))
         if faults and (rank < 2 or (needed and not places)):
@@ -176,6 +191,8 @@ def _best(root: Path, split: str | None, names: Sequence[str], needed: bool, not
         notes += [f"Not read: {error.message}" for error in faults]
         if places:
             return places
+    if no_document:
+        raise DataError(f"{no_document[0]}: not a COCO document: {_MISNAMED}.", "Export the file again.")
     return []
 
 
