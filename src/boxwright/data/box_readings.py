@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from .documents import Box, is_number
+from .documents import ROUNDING, Box, fits, is_number
 
 __all__ = [
     "READINGS",
@@ -26,7 +26,6 @@ __all__ = [
 Size = tuple[int, int]
 _T = TypeVar("_T")
 
-_SLACK = 1.0  # pixels over the edge, or off an outline, that count as rounding
 _SHARE = 0.02  # of the outline's longer side, likewise
 _AREA = 0.01  # of an area, likewise
 _NEARLY_ALL = 0.95
@@ -210,18 +209,16 @@ class _Fit:
 
 
 def _is_inside(box: Box, size: Size) -> bool:
-    x, y, width, height = box
-    within = x >= -_SLACK and y >= -_SLACK and x + width <= size[0] + _SLACK and y + height <= size[1] + _SLACK
-    return within and width > 0 < height
+    return fits(box, size) and box[2] > 0 < box[3]
 
 
 def _agrees(box: Box, one: BoxEvidence) -> bool:
     """Whether a box is that of the outline; without an outline, whether it has the area."""
     if one.outline is not None:
-        slack = max(_SLACK, _SHARE * max(one.outline[2:]))
+        slack = max(ROUNDING, _SHARE * max(one.outline[2:]))
         return all(abs(side - own) <= slack for side, own in zip(box, one.outline, strict=True))
     assert one.area is not None, "only such boxes are asked"
-    return min(box[2:]) > 0 and abs(box[2] * box[3] - one.area) <= _AREA * one.area + _SLACK
+    return min(box[2:]) > 0 and abs(box[2] * box[3] - one.area) <= _AREA * one.area + ROUNDING
 
 
 def turn_of(annotation: Mapping[str, Any]) -> float:

@@ -22,6 +22,7 @@ from .text import text_of
 __all__ = [
     "ANNOTATIONS",
     "LISTS",
+    "ROUNDING",
     "SPLITS",
     "AnnotationEntry",
     "Box",
@@ -31,6 +32,7 @@ __all__ = [
     "ImageEntry",
     "category_fault",
     "clip",
+    "fits",
     "is_list_of_objects",
     "is_number",
     "json_text",
@@ -46,6 +48,9 @@ __all__ = [
 ANNOTATIONS = "_annotations.coco.json"
 SPLITS = ("train", "valid", "test")
 LISTS = ("images", "annotations", "categories")
+ROUNDING = 1.0
+"""Pixels over a picture's edge that count as rounding."""
+
 _LARGEST_NUMBER = 1e12
 _LARGEST_FLOAT = 2.0**53  # up to here, a float holds every whole number
 _LARGEST_ID = 2**63  # what COCO's tools and NumPy hold
@@ -141,6 +146,12 @@ def clip(box: Box, size: tuple[int, int]) -> tuple[float, float, float, float] |
     x, y, width, height = box
     left, top, right, bottom = max(x, 0.0), max(y, 0.0), min(x + width, float(size[0])), min(y + height, float(size[1]))
     return (left, top, right, bottom) if right > left and bottom > top else None
+
+
+def fits(box: Box, size: tuple[int, int]) -> bool:
+    """Whether a box (x, y, width, height) lies in a picture (width, height), but for ``ROUNDING``."""
+    x, y, width, height = box
+    return min(x, y) >= -ROUNDING and x + width <= size[0] + ROUNDING and y + height <= size[1] + ROUNDING
 
 
 def read_document(

@@ -16,8 +16,8 @@ from boxwright.runtime.picture import SIDEWAYS
 
 from .box_readings import outline_bounds, turn_of
 from .checks import Inspection
-from .checks.scan import PictureFacts, boxes_size, fits, is_size_certain
-from .documents import ANNOTATIONS, Box, Document, Entry, ImageEntry, clip, json_text, side_of, whole_id
+from .checks.scan import PictureFacts, boxes_size, is_size_certain
+from .documents import ANNOTATIONS, Box, Document, Entry, ImageEntry, clip, fits, json_text, side_of, whole_id
 from .file_names import FolderNames, is_file_name, stays_inside
 from .findings import Finding
 

@@ -16,7 +16,7 @@ from boxwright.data.box_readings import (
     some_of,
     turn_of,
 )
-from boxwright.data.documents import AnnotationEntry, Box, Document, ImageEntry, clip
+from boxwright.data.documents import ROUNDING, AnnotationEntry, Box, Document, ImageEntry, clip
 from boxwright.data.findings import FEW_BOXES, IMBALANCE, Finding, some_pictures
 from boxwright.runtime import ClassEntry
 
@@ -34,7 +34,6 @@ __all__ = [
     "check_usable_boxes",
 ]
 
-_TOLERANCE = 1.0  # pixels over the edge that count as rounding
 _SMALLEST_SIDE = 2.0  # pixels
 _MOST_IDS = 20  # in one sentence
 _PURPOSES = {"train": "learn", "valid": "measure by"}
@@ -109,9 +108,9 @@ def _box_problem(box: Box, size: Size) -> str | None:
         return "box-off-picture"
     if clip(box, size) is None:
         return "box-empty"
-    if width > across + _TOLERANCE or height > down + _TOLERANCE:
+    if width > across + ROUNDING or height > down + ROUNDING:
         return "box-larger"
-    if min(x, y) < -_TOLERANCE or x + width > across + _TOLERANCE or y + height > down + _TOLERANCE:
+    if min(x, y) < -ROUNDING or x + width > across + ROUNDING or y + height > down + ROUNDING:
         return "box-outside"
     return "box-tiny" if min(width, height) < _SMALLEST_SIDE else None
 

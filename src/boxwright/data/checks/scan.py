@@ -16,7 +16,7 @@ from typing import BinaryIO
 
 from PIL import Image
 
-from boxwright.data.documents import Box, Document, ImageEntry
+from boxwright.data.documents import Document, ImageEntry, fits
 from boxwright.runtime import ClassEntry, DataError, PictureError, decode
 from boxwright.runtime.picture import LARGEST_PIXELS, SIDEWAYS, lacks_only_its_end, open_picture, orientation
 
@@ -27,7 +27,6 @@ __all__ = [
     "PictureFacts",
     "SplitContents",
     "boxes_size",
-    "fits",
     "is_size_certain",
     "list_split",
     "parents",
@@ -35,7 +34,6 @@ __all__ = [
     "scan_pictures",
 ]
 
-_SLACK = 1.0  # pixels over the edge that count as rounding
 GREYS_SIDE = 9  # a difference hash of 8 x 8 needs one more
 _REDUCTION = 8  # libjpeg's smallest scale
 _CHUNK = 16
@@ -125,12 +123,6 @@ class SplitContents:
         stored = all(fits(box, facts.stored) for box, facts in rows)
         upright = all(fits(box, facts.size) for box, facts in rows)
         return frozenset(turned) if stored and not upright else frozenset()
-
-
-def fits(box: Box, size: tuple[int, int]) -> bool:
-    """Whether a box (x, y, width, height) lies in a picture (width, height), but for rounding."""
-    x, y, width, height = box
-    return min(x, y) >= -_SLACK and x + width <= size[0] + _SLACK and y + height <= size[1] + _SLACK
 
 
 def boxes_size(entry: ImageEntry, facts: PictureFacts | None) -> tuple[int, int] | None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from boxwright.data.box_readings import READINGS, BoxEvidence, fitting_reading, outline_bounds, some_of, turn_of
-from boxwright.data.documents import Box, Entry, is_number, number_of
+from boxwright.data.documents import Box, Entry, fits, is_number, number_of
 from boxwright.runtime import DataError
 
 from .masks import mask_bounds, mask_size
@@ -25,7 +25,6 @@ __all__ = [
     "swapped_by_mistake",
 ]
 
-_SLACK = 1.0  # pixels over the edge that count as rounding
 _ZEROS = (0, 0, 0, 0)
 
 Size = tuple[int, int]
@@ -152,19 +151,14 @@ def swapped_by_mistake(boxes: Sequence[tuple[Box, Size]]) -> bool:
     Args:
         boxes: x, y, width, height, and the picture's own width and height, in pixels.
     """
-    fit = all(_fits(box, size) for box, size in boxes)
-    return fit and any(not _fits(box, size[::-1]) for box, size in boxes)
+    fit = all(fits(box, size) for box, size in boxes)
+    return fit and any(not fits(box, size[::-1]) for box, size in boxes)
 
 
 def fits_as(reading: str, numbers: Box, size: Size) -> bool:
     """Whether the numbers, read so, are a box with an area in a picture of this width and height."""
     box = READINGS[reading].box(numbers, size)
-    return min(box[2:]) > 0 and _fits(box, size)
-
-
-def _fits(box: Box, size: Size) -> bool:
-    x, y, width, height = box
-    return min(x, y) >= -_SLACK and x + width <= size[0] + _SLACK and y + height <= size[1] + _SLACK
+    return min(box[2:]) > 0 and fits(box, size)
 
 
 def require_mask_size(annotation: Entry, size: Size, where: str) -> None:
