@@ -7,6 +7,7 @@ import subprocess
 import sys
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
+from urllib.parse import urlsplit
 
 import anyio
 import pytest
@@ -75,8 +76,8 @@ async def _stalled(app, path):
     async def receive():
         if parts:
             return parts.pop()
-        await anyio.sleep(30)
-        return {"type": "http.disconnect"}
+        await anyio.sleep(60)
+        raise AssertionError("it waits for the body")
 
     async def send(message):
         answered.update(message)
@@ -104,9 +105,32 @@ def test_answers_do_not_wait_for_an_acknowledgement(mar, monkeypatch):
 
 
 def test_a_large_body_is_refused_with_words_not_with_a_broken_connection(base):
-    """Over a real socket: the server answers before it has read all, and closes."""
+    """Over a real socket: the rest of the body is read before the answer, else closing would reset the connection."""
     with open_client(f"{base}/predictions/tiny", "tiny", ["circle", "square", "triangle"]) as client:
         assert client.ask(b"0" * (MAX_BODY + 2**22)).status == 413
+
+
+@pytest.mark.parametrize(("path", "status"), [("/predictions/other", 404), ("/v2/models/other/infer", 404), ("/", 405)])
+def test_refusals_that_need_no_body_arrive_although_it_is_large(base, path, status):
+    address = urlsplit(base)
+    with socket.create_connection((address.hostname, address.port), timeout=60) as connection:
+        connection.sendall(f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {2**24}\r\n\r\n".encode())
+        connection.sendall(bytes(2**24))
+        assert connection.makefile("rb").readline().split()[1] == str(status).encode()
+
+
+def test_a_client_that_asks_first_is_told_before_it_sends(base):
+    address = urlsplit(base)
+    with socket.create_connection((address.hostname, address.port), timeout=60) as connection:
+        head = "POST /predictions/other HTTP/1.1\r\nHost: x\r\nContent-Length: 99\r\nExpect: 100-continue\r\n\r\n"
+        connection.sendall(head.encode())
+        assert connection.makefile("rb").readline().split()[1] == b"404"
+
+
+def test_the_rest_of_a_body_is_not_waited_for_without_end(mar, monkeypatch):
+    monkeypatch.setattr("boxwright.serving.lingering.LINGER_SECONDS", 0.1)
+    engine = Engine(load_models([mar]))
+    assert anyio.run(_stalled, create_app(engine), "/predictions/other")["status"] == 404
 
 
 def test_the_command_serves_until_told_to_stop(mar):

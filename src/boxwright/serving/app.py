@@ -13,6 +13,7 @@ from starlette.requests import ClientDisconnect
 from . import torchserve, v2
 from .calls import Refusal
 from .engine import Engine
+from .lingering import Lingering
 
 __all__ = ["MAX_BODY", "create_app"]
 
@@ -67,6 +68,7 @@ def create_app(engine: Engine, max_body: int = MAX_BODY) -> FastAPI:
 
     for protocol in _PROTOCOLS:
         protocol.add_routes(app, engine, max_body)
+    app.add_middleware(Lingering)  # the last one added is the outermost: it sees the answers of all others
     return app
 
 
