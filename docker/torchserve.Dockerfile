@@ -6,6 +6,8 @@
 # All archives in /models are served. TorchServe runs the Python code in an archive: mount only your own archives.
 
 FROM pytorch/torchserve:0.12.0-cpu
+# For archives whose networks the image cannot build; the last version for its Python 3.9.
+RUN python -m pip install --no-cache-dir onnxruntime==1.19.2
 COPY docker/torchserve.properties /home/model-server/boxwright.properties
 EXPOSE 8080
 HEALTHCHECK --interval=30s --timeout=5s --start-period=60s \

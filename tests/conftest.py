@@ -14,6 +14,7 @@ settings.load_profile("default")
 REPOSITORY = Path(__file__).parents[1]
 
 LONGEST_FIRST = (
+    "test_contract.py",
     "training/test_train.py",
     "exporting/test_onnx.py",
     "test_readme.py",
@@ -24,7 +25,9 @@ LONGEST_FIRST = (
     "tracking/test_loggers.py",
     "archiving/test_adoption.py",
     "integration/test_torchserve.py",
+    "integration/test_transformers_detectors.py",
     "integration/test_bare_install.py",
+    "test_examples.py",
     "test_demo.py",
     "cli/test_export.py",
     "data/test_workers.py",

@@ -5,7 +5,7 @@
     import boxwright
 
     print(boxwright.check("my-folder").findings)
-    run = boxwright.train(data="my-folder", model="fasterrcnn_mobilenet_v2_fpn")
+    run = boxwright.train(data="my-folder", model="fasterrcnn_mobilenet_v2_fpn_v2")
     print(boxwright.evaluate(run.folder, "my-folder", split="test").figures.f2)
     mar = boxwright.archive(run.folder)
     detections = boxwright.Predictor(mar)("picture.jpg")

@@ -212,7 +212,7 @@ def scripted():
         (lambda state: saved(torch.nn.Linear(1, 1)), "pickled network"),
         (lambda state: b"nonsense", "not a torch file"),
         (lambda state: saved([1, 2]), "no tensors by name"),
-        (lambda state: saved({"weight": torch.zeros(1)}), "cls_score.bias"),
+        (lambda state: saved({"weight": torch.zeros(1)}), r"class head roi_heads.box_predictor.cls_score"),
         (lambda state: saved({k: v for k, v in state.items() if "rpn.head.bbox" not in k}), "2 tensors are missing"),
         (lambda state: saved({**state, "more": torch.zeros(1)}), "1 tensors are not the network's: more"),
         (

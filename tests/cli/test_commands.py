@@ -105,7 +105,7 @@ WRONG = [
     (["train", "nothing.yaml"], "nothing.yaml: cannot be read"),
     (["train", "--data", ".", "--set", "epoch=3"], "Did you mean 'epochs'?"),
     (["train", "--data", ".", "--set", "epochs"], "has no '='"),
-    (["train", "--data", ".", "--resume", "x"], "--resume takes the run's own settings"),
+    (["train", "--epochs", "3", "--data", ".", "--resume", "x"], "--resume takes the run's own settings"),
     (["train", "--resume", "x"], "config.yaml"),
     (["train", "--data", "."], "_annotations.coco.json: missing"),
     (["evaluate", "nothing", "--data", "."], "nothing: no such file or folder"),

@@ -213,14 +213,34 @@ def test_wrong_input_to_predict_gives_one_clear_error(mar, place, arguments, cul
 
 def test_pictures_of_a_folder_that_are_not_read_are_counted_and_named(mar, pictures, tmp_path):
     shutil.copy(pictures[0], tmp_path / "a.jpg")
+    shutil.copy(pictures[1], tmp_path / "jpeg.jfif")
+    Image.new("RGB", (9, 9)).save(tmp_path / "t.tif")
     for name in ("b.HEIC", "c.heic", "d.gif", "._e.heic", "notes.txt"):
         (tmp_path / name).write_bytes(b"not read")
     done = boxwright("predict", mar, tmp_path, *ASKED)
     assert done.returncode == 0, done.stderr
-    said = "left out: 1 .gif, 2 .heic; the first is 'b.HEIC'. Save them as JPEG."
+    said = "left out: 1 .gif, 2 .heic, 1 .tif; the first is 'b.HEIC'. Save them as JPEG."
     assert [line for line in done.stderr.splitlines() if line.startswith("Note:") and said in line]
+    assert f"{tmp_path / 'jpeg.jfif'}: " in done.stdout
     (tmp_path / "a.jpg").unlink()
+    (tmp_path / "jpeg.jfif").unlink()
     done = boxwright("predict", mar, tmp_path, *ASKED)
     assert done.returncode == 2
     assert said in done.stderr
     assert "has no pictures" in done.stderr
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_a_reader_that_leaves_early_costs_no_file(mar, pictures, tmp_path, kept):
+    """As ``| head -1`` does: the pipe breaks at the second picture at the latest."""
+    file = tmp_path / "found.json"
+    arguments = map(str, [mar, *pictures, *ASKED, *(["--json", file] if kept else [])])
+    command = [sys.executable, "-m", "boxwright", "predict", *arguments]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        process.stdout.close()
+        said = process.stderr.read()
+    assert process.returncode == (0 if kept else 1), said
+    assert "Traceback" not in said
+    if kept:
+        assert boxwright("predict", mar, *pictures, *ASKED, "--json", tmp_path / "whole.json").returncode == 0
+        assert json.loads(file.read_text()) == json.loads((tmp_path / "whole.json").read_text())

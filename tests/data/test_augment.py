@@ -9,6 +9,7 @@ from torchvision.ops import box_iou
 
 from boxwright.data.augment import RECIPES, Augmentation, another_index, sample_seed
 from boxwright.data.augment_steps import (
+    Flips,
     IoUCrop,
     Rectangle,
     ScaleJitter,
@@ -147,18 +148,27 @@ def test_a_flip_counts_from_the_other_edge():
     assert flip_boxes(box, 96, 128, False, True).tolist() == [[10, 46, 30, 76]]
 
 
-def test_flips_mirror_pixels_as_boxes_and_as_often_as_asked():
+@pytest.mark.parametrize("asked", [(0.5, 0.0), (0.3, 0.3)])
+def test_flips_mirror_pixels_as_boxes_and_as_often_as_asked(asked, monkeypatch):
+    monkeypatch.setitem(RECIPES, "flips", lambda spec: [Flips(*asked)])
     canvas, boxes, labels = painted()
     directions = [(across, down) for across in (False, True) for down in (False, True)]
     seen = dict.fromkeys(directions, 0)
     for seed in range(300):
-        pixels, moved, _ = Augmentation("light", SPEC)(canvas, boxes, labels, seed)
+        pixels, moved, _ = Augmentation("flips", SPEC)(canvas, boxes, labels, seed)
         taken = [one for one in directions if torch.equal(moved, flip_boxes(boxes, 96, 128, *one))]
         axes = [axis for axis, flipped in zip((2, 1), taken[0], strict=True) if flipped]
-        assert torch.equal(pixels > 20, canvas.flip(axes) > 20)  # whatever the colours
+        assert torch.equal(pixels, canvas.flip(axes))
         seen[taken[0]] += 1
-    assert 60 < seen[True, False] + seen[True, True] < 120
-    assert 60 < seen[False, True] + seen[True, True] < 120
+    across, down = seen[True, False] + seen[True, True], seen[False, True] + seen[True, True]
+    assert [across / 300, down / 300] == pytest.approx(asked, abs=0.1)
+    assert asked[1] or not down
+
+
+def test_no_recipe_turns_a_picture_upside_down():
+    """Most objects have a side that is up; a recipe cannot know which sets are the exception."""
+    for recipe, steps in RECIPES.items():
+        assert not any(isinstance(step, Flips) and step.vertical for step in steps(SPEC)), recipe
 
 
 def test_a_view_scales_moves_and_cuts():

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -111,3 +112,20 @@ def test_another_objective_is_kept_to():
 def test_what_cannot_be_attained_is_said():
     with pytest.raises(ConfigError, match=r"recall"):
         measured_spec(SPEC, made_results(0.5), Objective.parse("recall>=0.99"))
+
+
+def test_a_detector_that_finds_nothing_has_the_threshold_that_training_shows():
+    results = made_results(0.8)
+    silent = replace(results, detections=tuple(Detections.empty() for _ in results.detections))
+    point = measured_spec(SPEC, silent, Objective.parse("f2")).operating_point
+    assert point.threshold == measure(silent.truths, silent.detections, 2).threshold == 0.5
+    assert point.value == 0
+
+
+def test_the_threshold_of_one_picture_has_no_interval():
+    results = made_results(0.8)
+    number = next(number for number, truth in enumerate(results.truths) if len(truth.boxes))
+    parts = ("file_names", "sizes", "truths", "detections")
+    one = replace(results, **{name: getattr(results, name)[number : number + 1] for name in parts})
+    point = measured_spec(SPEC, one, Objective.parse("f2")).operating_point
+    assert (point.interval, point.value_interval) == (None, None)

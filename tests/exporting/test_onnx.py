@@ -4,23 +4,22 @@ import pytest
 import torch
 
 from boxwright.exporting.onnx import export_onnx
-from boxwright.models import CATALOGUE
+from boxwright.models import find_family
 from boxwright.models.onnx_graph import PREFIX
 from boxwright.runtime.backends.graph import INPUT, OUTPUTS
 from boxwright.runtime.backends.openvino import load_core
-from boxwright.runtime.networks.torchvision import detections_from_output
 from support.agreement import agreement
-from support.networks import canvases, graph_backends, opinionated, spec_of
+from support.networks import TRIED, canvases, graph_backends, opinionated, spec_of
 
 SIDE = 128
 
 
-@pytest.fixture(scope="module", params=sorted(CATALOGUE))
+@pytest.fixture(scope="module", params=TRIED)
 def exported(request):
-    """Every architecture: its network, and the graph; what is traced is a batch of two."""
+    """Every architecture: its specification, its network, and the graph; what is traced is a batch of two."""
     spec = spec_of(request.param, 96, 160)
     network = opinionated(spec)
-    return network, export_onnx(network, spec)
+    return spec, network, export_onnx(network, spec)
 
 
 def test_every_architecture_is_the_same_in_every_runtime(exported):
@@ -29,9 +28,10 @@ def test_every_architecture_is_the_same_in_every_runtime(exported):
     Not all need be equal: made-up heads give nearly equal scores, of which the last bit says who is the hundredth,
     and boxes of a pixel or two, whose IoU falls below .99 by float32's rounding.
     """
-    (network, graph), pictures = exported, canvases(3, 96, 160)
+    spec, network, graph = exported
+    pictures = canvases(3, spec.input.height, spec.input.width)
     with torch.inference_mode():
-        eager = [detections_from_output(one) for one in network(torch.from_numpy(pictures))]
+        eager = find_family(spec.architecture).detect(network, torch.from_numpy(pictures))
     assert min(len(one) for one in eager) >= 20
     for backend in graph_backends(graph):
         for batch, expected in ((pictures, eager), (pictures[2:], eager[2:])):
@@ -46,7 +46,7 @@ def test_every_architecture_is_the_same_in_every_runtime(exported):
 def test_openvino_rounds_no_box_where_networks_are_in_bf16(exported):
     """What only leads into the box head it takes for a part of the networks: boxes to pool from among it."""
     core = load_core()
-    model = core.compile_model(core.read_model(exported[1]), "CPU", {"INFERENCE_PRECISION_HINT": "bf16"})
+    model = core.compile_model(core.read_model(exported[2]), "CPU", {"INFERENCE_PRECISION_HINT": "bf16"})
     rounded = {
         (info["layerType"].astype(str), operator.get_friendly_name())
         for operator in model.get_runtime_model().get_ordered_ops()

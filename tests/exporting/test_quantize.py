@@ -43,3 +43,17 @@ def test_networks_are_int8_and_boxes_are_not():
     assert left == [layers[0].name]  # for the others rounding does what they did
     for backend in graph_backends(small, "int8"):
         assert sum(len(one) for one in backend.detect(canvases(2, 128))) > 0
+
+
+def test_of_transformers_networks_the_convolutions_are_quantised():
+    spec = spec_of("dfine_n", 96)
+    small = quantize(export_onnx(opinionated(spec), spec), [one[None] for one in canvases(2, 96)])
+    nodes = onnx.load_from_string(small).graph.node
+    rounded = {value for node in nodes if node.op_type == "DequantizeLinear" for value in node.output}
+    convolutions = [node for node in nodes if node.op_type == "Conv"]
+    assert sum(node.input[1] in rounded for node in convolutions) == len(convolutions) - 1  # the first sees the picture
+    others = [node for node in nodes if node.op_type in ("Gemm", "MatMul")]
+    assert len(others) > 10
+    assert not any(value in rounded for node in others for value in node.input)
+    for backend in graph_backends(small, "int8"):
+        assert min(len(one) for one in backend.detect(canvases(2, 96))) > 0

@@ -2,7 +2,7 @@ import os
 
 import pytest
 
-from boxwright.host.machine import cores, describe_machine, has_bf16
+from boxwright.host.machine import cores, describe_machine, free_memory, has_bf16
 
 
 @pytest.fixture
@@ -90,3 +90,23 @@ def test_nobody_is_named():
     text = str(describe_machine().to_document())
     assert platform.node() not in text or len(platform.node()) < 4
     assert f"'{getpass.getuser()}'" not in text
+
+
+def test_free_memory_is_the_least_of_the_machines_and_the_limits(tmp_path):
+    proc, cgroup = tmp_path / "proc", tmp_path / "cgroup"
+    (proc / "self").mkdir(parents=True)
+    (proc / "meminfo").write_text("MemTotal: 9000 kB\nMemAvailable:    5000 kB\n")
+    assert free_memory(proc, cgroup) == 5000 * 1024
+    (proc / "self" / "cgroup").write_text("0::/box\n")
+    (cgroup / "box").mkdir(parents=True)
+    (cgroup / "box" / "memory.max").write_text("max\n")
+    (cgroup / "box" / "memory.current").write_text("1000\n")
+    assert free_memory(proc, cgroup) == 5000 * 1024
+    (cgroup / "box" / "memory.max").write_text("4000000\n")
+    assert free_memory(proc, cgroup) == 3_999_000
+    (proc / "self" / "cgroup").write_text("4:memory:/box\n")
+    (cgroup / "memory" / "box").mkdir(parents=True)
+    (cgroup / "memory" / "box" / "memory.limit_in_bytes").write_text("2000\n")
+    (cgroup / "memory" / "box" / "memory.usage_in_bytes").write_text("3000\n")
+    assert free_memory(proc, cgroup) == 0
+    assert free_memory(tmp_path / "nothing", tmp_path) is None

@@ -26,6 +26,16 @@ def test_a_folder_gives_its_pictures_by_name_without_subfolders(folder):
         assert list(each_source(given)) == [folder / "a.jpg", folder / "b.PNG"]
 
 
+def test_pictures_under_other_names_are_known_by_their_content(folder):
+    (folder / "c.jfif").write_bytes((folder / "a.jpg").read_bytes())
+    (folder / "d.tif").write_bytes((folder / "b.PNG").read_bytes())
+    Image.fromarray(plain(GREEN)).save(folder / "e.tiff")
+    (folder / "no_suffix").write_bytes((folder / "a.jpg").read_bytes())
+    (folder / "broken.jpg").write_bytes(b"broken")  # named when it is read
+    names = ["a.jpg", "b.PNG", "broken.jpg", "c.jfif", "d.tif", "no_suffix"]
+    assert [path.name for path in each_source(folder)] == names
+
+
 def test_one_and_many(folder):
     array = plain(GREEN)
     picture = Image.fromarray(array)

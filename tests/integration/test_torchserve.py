@@ -3,11 +3,8 @@
 BOXWRIGHT_TEST_MAR names another archive to hold to the same test.
 """
 
-import json
 import os
 import shutil
-import urllib.error
-import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +15,7 @@ import pytest
 import boxwright
 from boxwright.inputs import Predictor
 from boxwright.runtime import ModelSpec, OperatingPoint
-from support.torchserve import torchserve
+from support.torchserve import ask, torchserve
 
 
 @pytest.fixture(scope="module")
@@ -38,16 +35,6 @@ def served_mar(request, tmp_path_factory):
 def url(served_mar, tmp_path_factory):
     with torchserve(served_mar, tmp_path_factory.mktemp("torchserve"), batch_size=4) as prediction_url:
         yield prediction_url
-
-
-def ask(url, picture):
-    request = urllib.request.Request(url, data=picture, method="PUT")
-    request.add_header("Content-Type", "application/octet-stream")  # urllib's own, a form, TorchServe tries to parse
-    try:
-        with urllib.request.urlopen(request, timeout=120) as response:
-            return response.status, json.load(response)
-    except urllib.error.HTTPError as error:
-        return error.code, json.loads(error.read())
 
 
 def rows(answer):

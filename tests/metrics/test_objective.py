@@ -133,7 +133,7 @@ def test_recall_without_boxes_cannot_be_measured():
 
 
 def test_without_detections_the_default_stands():
-    matches = match_detections([GroundTruth.of([[0, 0, 9, 9]], [0])], [Detections.empty()], 1)
+    matches = match_detections([GroundTruth.of([[0, 0, 9, 9]], [0])] * 2, [Detections.empty()] * 2, 1)
     choice = choose(matches, Objective.parse("f2"))
     assert (choice.threshold, choice.value) == (DEFAULT_THRESHOLD, 0.0)
     assert (choice.interval.low, choice.interval.high) == (DEFAULT_THRESHOLD, DEFAULT_THRESHOLD)

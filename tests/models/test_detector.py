@@ -4,15 +4,17 @@ import torch
 
 from boxwright.models import CATALOGUE
 from boxwright.models.detector import Detector, resolve_precision
+from boxwright.models.freezing import stages_of
 from boxwright.runtime import ClassEntry, InputSpec, ModelError, ModelSpec
 from boxwright.runtime.networks import ARCHITECTURES, build_network
 from boxwright.runtime.networks.torchvision import detections_from_output
+from support.networks import TRIED, small_options
 
 CLASSES = (ClassEntry(1, "fish"), ClassEntry(5, "ray"))
 
 
 def spec_of(architecture, side=64):
-    return ModelSpec("m", architecture, CLASSES, InputSpec(side, side))
+    return ModelSpec("m", architecture, CLASSES, InputSpec(side, side), small_options(architecture))
 
 
 def batch(side=64):
@@ -22,7 +24,7 @@ def batch(side=64):
     return canvases, boxes, [torch.tensor([0, 1]), torch.zeros(0, dtype=torch.int64)]
 
 
-@pytest.mark.parametrize("architecture", sorted(CATALOGUE))
+@pytest.mark.parametrize("architecture", TRIED)
 def test_every_architecture_trains_and_detects(architecture):
     torch.manual_seed(0)
     detector = Detector(spec_of(architecture))
@@ -30,7 +32,16 @@ def test_every_architecture_trains_and_detects(architecture):
     losses = detector.losses(*batch())
     two_stage = {"loss_classifier", "loss_box_reg", "loss_objectness", "loss_rpn_box_reg"}
     single_stage = {"loss_bbox_regression", "loss_classification"}
-    assert set(losses) in (two_stage, single_stage, {*single_stage, "loss_bbox_ctrness"})
+    transformers = {"loss_bbox", "loss_giou"}
+    assert set(losses) in (
+        two_stage,
+        single_stage,
+        {*single_stage, "loss_bbox_ctrness"},
+        {*transformers, "loss_vfl"},
+        {*transformers, "loss_vfl", "loss_fgl", "loss_ddf"},
+        {*transformers, "loss_mal", "loss_fgl", "loss_ddf"},
+        {*transformers, "loss_ce"},
+    )
     total = sum(losses.values())
     total.backward()
     assert torch.isfinite(total)
@@ -75,10 +86,10 @@ def test_bf16_runs_the_networks_and_not_the_boxes():
     network.backbone.register_forward_hook(lambda module, inputs, output: seen.update(backbone=output["0"].dtype))
     layer = network.backbone.body["0"][0]
     layer.register_forward_hook(lambda module, inputs, output: seen.update(layer=output.dtype))
-    network.roi_heads.box_roi_pool.register_forward_hook(lambda m, i, output: seen.update(pool=output.dtype))
+    network.roi_heads.box_head.register_forward_pre_hook(lambda module, inputs: seen.update(pooled=inputs[0].dtype))
     network.train()
     losses = detector.losses(*batch())
-    assert seen == {"layer": torch.bfloat16, "backbone": torch.float32, "pool": torch.float32}
+    assert seen == {"layer": torch.bfloat16, "backbone": torch.float32, "pooled": torch.float32}
     assert all(torch.isfinite(value) for value in losses.values())
     detector.detect(batch()[0])
     assert seen["layer"] == torch.float32  # detections are made in fp32
@@ -104,3 +115,14 @@ def test_precision_is_resolved_once():
     assert resolve_precision("fp32", "cpu") == "fp32"
     assert resolve_precision("bf16", "cpu") == "bf16"
     assert resolve_precision("auto", "cpu") in ("fp32", "bf16")
+
+
+def test_earlier_stages_learn_more_slowly():
+    detector = Detector(spec_of("fasterrcnn_tiny_fpn"))
+    groups = detector.parameter_groups(backbone_rate=0.1, layer_decay=0.5)
+    stages = stages_of(detector.family.blocks(detector.network))
+    assert [group.rate for group in groups] == pytest.approx([1.0, *(0.1 * 0.5**depth for depth in range(len(stages)))])
+    first = {id(one) for block in stages[0] for one in block.parameters()}
+    assert {id(one) for one in groups[-1].parameters} == first
+    everything = [id(one) for group in groups for one in group.parameters]
+    assert sorted(everything) == sorted(id(one) for one in detector.network.parameters())

@@ -27,6 +27,7 @@ def frozen_names(network):
         ("fasterrcnn_resnet50_fpn", "conv1", "layer4"),
         ("fcos_resnet50_fpn", "conv1", "layer4"),
         ("fasterrcnn_mobilenet_v2_fpn", "0", "18"),
+        ("fasterrcnn_mobilenet_v2_fpn_v2", "0", "18"),
         ("fasterrcnn_mobilenet_v3_large_320_fpn", "0", "16"),
         ("fasterrcnn_tiny_fpn", "0", "5"),
     ],

@@ -94,13 +94,13 @@ def test_the_command_prints_both_and_ends_with_0(base, mar, demo_data, tmp_path)
     assert f"{base}/predictions/tiny: 16 pictures of valid" in done.stdout
 
 
-def test_a_server_that_moves_boxes_is_refused_and_the_worst_picture_named(run, mar, demo_data, answers, tmp_path):
-    moved = max(answers, key=lambda picture: len(answers[picture]))
-    name = next(path.name for path in (demo_data / "valid").glob("*.jpg") if path.read_bytes() == moved)
+def test_a_server_that_adds_boxes_is_refused_and_the_worst_picture_named(run, mar, demo_data, answers, tmp_path):
+    crowded = max(answers, key=lambda picture: len(answers[picture]))
+    name = next(path.name for path in (demo_data / "valid").glob("*.jpg") if path.read_bytes() == crowded)
 
     def answer(path, headers, body):
-        found = answers[body]
-        return 200, [{"circle": [0, 0, 5, 5], "score": 0.99}] * 9 if body == moved else found, {}
+        added = [{"circle": [0, 0, 5, 5], "score": 0.99}] * 9 if body == crowded else []
+        return 200, answers[body] + added, {}
 
     with stub_server(answer) as base:
         url = f"{base}/predictions/tiny"

@@ -96,12 +96,12 @@ def plant(monkeypatch):
         found = original["detections"](output)
         return Detections(found.boxes, found.scores, (found.labels + 1) % 3)
 
-    resize, network_input = Image.Image.resize, torchvision._CanvasTransform.normalized
+    resize, network_input = Image.Image.resize, torchvision.CanvasTransform.normalized
     faults = {
         "BGR for RGB": (preprocess, "decode", bgr),
         "nearest neighbour": (Image.Image, "resize", nearest),
         "no antialias": (Image.Image, "resize", without_antialias),
-        "a wrong mean": (torchvision._CanvasTransform, "normalized", other_mean),
+        "a wrong mean": (torchvision.CanvasTransform, "normalized", other_mean),
         "classes shifted by one": (torchvision, "detections_from_output", shifted),
         "threshold not applied": (PicturePredictor, "report", lambda predictor, detections: detections),
         "EXIF ignored": (picture, "orientation", lambda image: 1),

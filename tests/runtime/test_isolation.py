@@ -15,7 +15,8 @@ SHIPPED = {
     *("__init__.py", "bundle.py", "detections.py", "errors.py", "execution.py", "pickled.py", "picture.py"),
     *("predictor.py", "preprocess.py", "spec.py", "strict_json.py", "strict_zip.py", "torchserve.py"),
     *(f"backends/{name}.py" for name in ("__init__", "base", "graph", "onnxruntime", "openvino", "torch")),
-    *(f"networks/{name}.py" for name in ("__init__", "base", "single_stage", "torchvision", "two_stage")),
+    *(f"networks/{name}.py" for name in ("__init__", "base", "single_stage", "torchvision")),
+    *(f"networks/{name}.py" for name in ("transformers_detectors", "two_stage")),
 }
 """What a served picture touches, and nothing else: a file that joins must be put down here."""
 

@@ -1,9 +1,14 @@
 import base64
+import sys
+from dataclasses import replace
 
 import pytest
 
 from boxwright.inputs import Predictor
+from boxwright.runtime import MissingDependency, ModelSpec
 from boxwright.runtime.torchserve import Handler
+from support.exported import BOXES, graph
+from support.networks import spec_of
 
 
 class Context:
@@ -49,3 +54,20 @@ def test_base64_is_read_and_other_text_is_refused(handler, run, demo_data):
     answers = handler([{"b64": text}, {"data": text}, {"body": "hello, world"}, {"body": "ü"}], context)
     assert answers[0] == answers[1] == handler([{"body": picture}], context)[0]
     assert context.statuses == {2: 415, 3: 415}
+
+
+def test_a_network_that_cannot_be_built_here_is_served_by_its_proved_graph(tmp_path, monkeypatch, demo_data):
+    """As TorchServe's image has no transformers."""
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    proved = {"onnxruntime-fp32": {"member": "model.onnx"}}
+    spec = replace(spec_of("dfine_n", 96), exports=proved)
+    (tmp_path / "spec.json").write_text(spec.to_json())
+    (tmp_path / "model.onnx").write_bytes(graph())
+    handler, context = Handler(), Context(tmp_path)
+    assert handler(None, context) is None
+    (answer,) = handler([{"body": next((demo_data / "test").glob("*.jpg")).read_bytes()}], context)
+    assert [one["score"] for one in answer] == pytest.approx([0.9, 0.8])
+    assert len(answer) == len(BOXES)
+    (tmp_path / "spec.json").write_text(replace(ModelSpec.load(tmp_path / "spec.json"), exports={}).to_json())
+    with pytest.raises(MissingDependency, match=r"needs transformers.*no proved graph"):
+        Handler()(None, context)

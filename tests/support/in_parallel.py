@@ -13,6 +13,7 @@ from boxwright.evaluation import ground_truth_of
 from boxwright.models.detector import Detector
 from boxwright.runtime import InputSpec, ModelSpec
 from boxwright.training.data_module import DetectionData, Loading
+from boxwright.training.divergence import LossGuard
 from boxwright.training.module import DetectionModule
 from boxwright.training.optimization import Optimization
 
@@ -24,7 +25,7 @@ def validate(data, out, devices):
     spec = ModelSpec("parallel", "fasterrcnn_tiny_fpn", folder.classes, InputSpec(96, 96))
     detector = Detector(spec)
     truth = ground_truth_of(folder.splits["valid"])
-    module = DetectionModule(detector, spec, truth, Optimization("sgd", 0.1, 0.0, 0.1))
+    module = DetectionModule(detector, spec, truth, Optimization("sgd", 0.1, 0.0, 0.1), LossGuard((), Path(out), print))
     trainer = L.Trainer(
         accelerator="cpu",
         devices=devices,

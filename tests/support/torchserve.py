@@ -10,6 +10,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -17,25 +18,46 @@ READY_SECONDS = 180
 
 
 @contextmanager
-def torchserve(mar: Path, folder: Path, batch_size: int, *settings: str):
+def torchserve(mar: Path, folder: Path, batch_size: int, *settings: str) -> Iterator[str]:
     """Serve one archive, with more lines for the settings file; yields its prediction URL when a worker is READY.
 
     Fails, rather than skips, if Java or TorchServe is missing.
     """
-    with launched(mar, folder, batch_size, settings=settings) as (process, url, management):
-        _wait_until_ready(f"{management}/models/{mar.stem}", process, folder / "output.txt")
-        yield url
+    with torchserve_of([mar], folder, batch_size, *settings) as base:
+        yield f"{base}/predictions/{mar.stem}"
+
+
+def ask(url, picture):
+    """Status and answer to a picture's bytes."""
+    request = urllib.request.Request(url, data=picture, method="PUT")
+    request.add_header("Content-Type", "application/octet-stream")  # urllib's own, a form, TorchServe tries to parse
+    try:
+        with urllib.request.urlopen(request, timeout=120) as response:
+            return response.status, json.load(response)
+    except urllib.error.HTTPError as error:
+        return error.code, json.loads(error.read())
 
 
 @contextmanager
-def launched(mar: Path, folder: Path, batch_size: int, program: Path | None = None, settings: tuple[str, ...] = ()):
-    """Start TorchServe; yields process, prediction URL and management URL at once, before it answers."""
-    program = program or Path(sys.executable).with_name("torchserve")
+def torchserve_of(mars: Sequence[Path], folder: Path, batch_size: int, *settings: str) -> Iterator[str]:
+    """Serve several archives of one store; yields the base URL when each has a worker that is READY."""
+    with _launched(mars, folder, batch_size, settings) as (process, base, management):
+        for mar in mars:
+            _wait_until_ready(f"{management}/models/{mar.stem}", process, folder / "output.txt")
+        yield base
+
+
+@contextmanager
+def _launched(
+    mars: Sequence[Path], folder: Path, batch_size: int, settings: Sequence[str]
+) -> Iterator[tuple[subprocess.Popen, str, str]]:
+    """Start TorchServe; yields process, base URL and management URL at once, before it answers."""
+    program = Path(sys.executable).with_name("torchserve")
     assert program.exists(), "TorchServe is not installed: pip install 'boxwright[torchserve]'"
     assert shutil.which("java"), "TorchServe needs Java 17 on the PATH"
     ports = _free_ports(5)
     config = folder / "config.properties"
-    config.write_text(_properties(mar, ports, batch_size) + "".join(f"{line}\n" for line in settings))
+    config.write_text(_properties(mars, ports, batch_size) + "".join(f"{line}\n" for line in settings))
     (folder / "tmp").mkdir()
     environment = {
         **os.environ,
@@ -45,7 +67,7 @@ def launched(mar: Path, folder: Path, batch_size: int, program: Path | None = No
         "PATH": f"{program.parent}{os.pathsep}{os.environ['PATH']}",
     }
     command = [program, "--start", "--foreground", "--ncs", "--disable-token-auth", "--enable-model-api"]
-    command += ["--model-store", mar.parent, "--ts-config", config]
+    command += ["--model-store", mars[0].parent, "--ts-config", config]
     with (folder / "output.txt").open("w") as output:
         process = subprocess.Popen(
             list(map(str, command)),
@@ -56,7 +78,7 @@ def launched(mar: Path, folder: Path, batch_size: int, program: Path | None = No
             start_new_session=True,
         )
     try:
-        yield process, f"http://127.0.0.1:{ports[0]}/predictions/{mar.stem}", f"http://127.0.0.1:{ports[1]}"
+        yield process, f"http://127.0.0.1:{ports[0]}", f"http://127.0.0.1:{ports[1]}"
     finally:
         os.killpg(process.pid, signal.SIGTERM)  # the session is ours: server and workers
         try:
@@ -66,10 +88,9 @@ def launched(mar: Path, folder: Path, batch_size: int, program: Path | None = No
             process.wait(timeout=20)
 
 
-def _properties(mar: Path, ports: list[int], batch_size: int) -> str:
+def _properties(mars: Sequence[Path], ports: list[int], batch_size: int) -> str:
     model = {
         "defaultVersion": True,
-        "marName": mar.name,
         "minWorkers": 1,
         "maxWorkers": 1,
         "batchSize": batch_size,
@@ -83,8 +104,8 @@ def _properties(mar: Path, ports: list[int], batch_size: int) -> str:
         ),
         f"grpc_inference_port={ports[3]}",
         f"grpc_management_port={ports[4]}",
-        f"load_models={mar.name}",
-        f"models={json.dumps({mar.stem: {'1.0': model}})}",
+        f"load_models={','.join(mar.name for mar in mars)}",
+        f"models={json.dumps({mar.stem: {'1.0': {**model, 'marName': mar.name}} for mar in mars})}",
         "install_py_dep_per_model=false",
     ]
     return "\n".join(lines) + "\n"

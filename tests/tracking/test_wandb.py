@@ -1,6 +1,7 @@
 """The real library, offline: the file it wrote is read back with its own record types."""
 
 import json
+import shlex
 import signal
 
 import pytest
@@ -158,7 +159,8 @@ def test_a_resumed_run_keeps_its_id(started, tmp_path):
     assert {run.run_id for run in of_kind(tmp_path, "run")} == {kept}
     assert [record.exit_code for record in of_kind(tmp_path, "exit")] == [1, 0]
     assert wandb_figures(tmp_path)["val/map"] == {3: 0.3, 6: 0.6}
-    assert wandb_sync_command(tmp_path) == f"wandb sync {' '.join(str(file.parent) for file in wandb_files(tmp_path))}"
+    files = [str(file.parent) for file in wandb_files(tmp_path)]
+    assert shlex.split(wandb_sync_command(tmp_path)) == ["wandb", "sync", *files]
 
 
 def test_a_run_of_the_callers_own_goes_on(started, tmp_path):
@@ -175,3 +177,10 @@ def test_a_run_of_the_callers_own_goes_on(started, tmp_path):
     wandb.teardown()  # until both files are written
     assert wandb_figures(tmp_path) == {"val/map": {3: 0.5}}
     assert [row["mine"] for row in wandb_rows(place)] == [1]
+
+
+def test_the_command_that_uploads_can_be_pasted(tmp_path):
+    folder = tmp_path / "my runs; all" / "wandb" / "offline-run-1"
+    folder.mkdir(parents=True)
+    assert shlex.split(wandb_sync_command(tmp_path / "my runs; all")) == ["wandb", "sync", str(folder)]
+    assert wandb_sync_command(tmp_path) is None

@@ -4,10 +4,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from boxwright.data import read_folder
 from boxwright.runtime import ConfigError, InputSpec, PictureError
-from boxwright.training.data_module import DetectionData, EpochSampler, Loading, open_caches
+from boxwright.training.data_module import DetectionData, EpochSampler, Loading, _Batches, batches_of, open_caches
 
 
 @pytest.fixture
@@ -28,9 +30,40 @@ def test_training_sees_every_picture_once_the_last_small_batch_too(data):
     assert len(batches[-1].indices) == 1
 
 
+def test_a_last_picture_alone_joins_the_batch_before(demo_data):
+    loading = Loading("none", 5, 0, seed=3, least=2)
+    loader = DetectionData(read_folder(demo_data), InputSpec(96, 96), loading).train_dataloader()
+    sizes = [len(batch.indices) for batch in loader]
+    assert sizes == [5] * 18 + [6]
+    assert len(loader) == 19
+
+
+@given(pictures=st.integers(1, 40), size=st.integers(1, 9), least=st.integers(1, 2))
+def test_batches_are_counted_as_they_come(pictures, size, least):
+    size = max(size, least)
+    batches = list(_Batches(range(pictures), size, least))
+    assert [one for batch in batches for one in batch] == list(range(pictures))
+    assert len(batches) == batches_of(pictures, size, least)
+    assert min(map(len, batches)) >= min(least, pictures)
+
+
+def test_a_resumed_epoch_goes_on_behind_what_was_seen(demo_data):
+    folder = read_folder(demo_data)
+    whole = DetectionData(folder, InputSpec(96, 96), Loading("light", 5, 1, seed=3)).train_dataloader()
+    whole.batch_sampler.sampler.set_epoch(2)
+    expected = list(whole)
+    loading = Loading("light", 5, 1, seed=3, first_epoch=2, seen_batches=4)
+    rest = DetectionData(folder, InputSpec(96, 96), loading).train_dataloader()
+    seen = list(rest)
+    assert [batch.indices for batch in seen] == [batch.indices for batch in expected[4:]]
+    assert all(torch.equal(one.canvases, other.canvases) for one, other in zip(seen, expected[4:], strict=True))
+    rest.batch_sampler.sampler.set_epoch(3)
+    assert len(list(rest)) == 20
+
+
 def test_the_order_depends_on_seed_and_epoch_alone(demo_data):
     loader = DetectionData(read_folder(demo_data), InputSpec(96, 96), Loading("none", 5, 0, seed=3)).train_dataloader()
-    one = loader.sampler
+    one = loader.batch_sampler.sampler
     assert isinstance(one, EpochSampler)
     first = list(one)
     one.set_epoch(1)
@@ -101,7 +134,7 @@ def test_ten_epochs_do_not_grow(folder, tmp_path):
     loader = DetectionData(small, InputSpec(96, 96), Loading("light", 5, 2, 3), caches).train_dataloader()
     anonymous, shared = [], []
     for epoch in range(33):
-        loader.sampler.set_epoch(epoch)
+        loader.batch_sampler.sampler.set_epoch(epoch)
         assert sum(len(batch.indices) for batch in loader) == 16
         anonymous.append(resident(loader, "RssAnon:"))
         shared.append(resident(loader, "RssShmem:"))
@@ -125,7 +158,7 @@ def test_running_processes_follow_the_epoch(folder):
     )
     for epoch in (0, 3):
         for loader in (inside, outside):
-            loader.sampler.set_epoch(epoch)
+            loader.batch_sampler.sampler.set_epoch(epoch)
         for one, other in zip(inside, outside, strict=True):
             assert torch.equal(one.canvases, other.canvases)
             assert one.indices == other.indices

@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from boxwright.models.family import ParameterGroup
-from boxwright.training.optimization import Optimization
+from boxwright.training.optimization import OneCycle, Optimization
 
 
 def groups_of(network):
@@ -67,3 +67,49 @@ def test_a_group_has_a_rate_of_its_own():
         configured["optimizer"].step()
         configured["lr_scheduler"]["scheduler"].step()
     assert peaks == pytest.approx([0.1, 0.1, 0.01, 0.01])
+
+
+def test_the_cycle_is_the_one_of_pytorch():
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
+    theirs = torch.optim.lr_scheduler.OneCycleLR(optimizer, 1.0, total_steps=50, pct_start=0.2, cycle_momentum=False)
+    own, rates = OneCycle(50, 0.2), []
+    for _ in range(50):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        theirs.step()
+    assert [own(step) for step in range(50)] == pytest.approx(rates, abs=1e-9)
+
+
+@pytest.mark.parametrize("steps", [60, 200])
+def test_a_new_plan_goes_on_where_the_cycle_was_and_ends_at_its_own_end(steps):
+    cycle = OneCycle(100, 0.1)
+    before = cycle(40)
+    cycle.plan(40, steps)
+    assert cycle(40) == before
+    rates = [cycle(step) for step in range(40, steps)]
+    assert rates == sorted(rates, reverse=True)
+    assert rates[-1] < 1e-4
+
+
+def test_beyond_its_end_the_rate_stays_at_nothing():
+    cycle = OneCycle(10, 0.1)
+    cycle.plan(9, 9)
+    assert 0 <= cycle(9) < 1e-4
+    assert 0 <= cycle(30) < 1e-4
+
+
+def test_half_the_rate_stays_half_and_is_saved():
+    configured = Optimization("adamw", 0.1, 0.0, 0.1).configure(groups_of(nn.Linear(2, 2)), 100)
+    schedule = configured["lr_scheduler"]["scheduler"]
+    whole = OneCycle(100, 0.1)
+    schedule.lr_lambdas[0].halve()
+    assert schedule.lr_lambdas[0](50) == whole(50) / 2
+    again = Optimization("adamw", 0.1, 0.0, 0.1).configure(groups_of(nn.Linear(2, 2)), 100)["lr_scheduler"]["scheduler"]
+    again.load_state_dict(schedule.state_dict())
+    assert again.lr_lambdas[0](50) == whole(50) / 2
+
+
+def test_groups_of_one_rate_are_stepped_together():
+    groups = [ParameterGroup([nn.Parameter(torch.zeros(2, 2))], rate) for rate in (1.0, 0.5, 1.0)]
+    configured = Optimization("adamw", 0.1, 0.0, 0.1).configure(groups, 10)
+    assert [len(group["params"]) for group in configured["optimizer"].param_groups] == [2, 1]

@@ -15,18 +15,22 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 from rich.console import Console
 
 import boxwright
-from boxwright.data import ANNOTATIONS, draw_demo_data
+from boxwright.data import ANNOTATIONS, draw_demo_data, read_folder
+from boxwright.evaluation.results import detections_to_columns
 from boxwright.runtime import (
     ArchiveError,
     ConfigError,
     ContractError,
     DataError,
+    Detections,
     ModelError,
     ModelSpec,
     open_bundle,
 )
 from boxwright.tracking.metrics_file import read_metrics
 from boxwright.training import resume
+from boxwright.training.best import write_best
+from boxwright.training.checkpoints import BEST
 from support.command_line import boxwright as command
 
 TINY = {
@@ -142,6 +146,38 @@ def test_a_resumed_run_goes_on_where_it_was(interrupted, small, tmp_path):
         resume(folder, console=Console(quiet=True))
 
 
+def test_a_run_whose_data_has_moved_goes_on_where_it_is_now(interrupted, small, tmp_path):
+    run, moved = tmp_path / "run", tmp_path / "moved"
+    shutil.copytree(interrupted[0], run)
+    shutil.copytree(small, moved)
+    settings = yaml.safe_load((run / "config.yaml").read_text())
+    gone = tmp_path / "gone"
+    (run / "config.yaml").write_text(yaml.safe_dump({**settings, "data": str(gone)}))
+    with pytest.raises(DataError, match=rf"gone: no such folder.* --resume {run} --data FOLDER"):
+        resume(run, console=Console(quiet=True))
+    done = command("train", "--resume", run, "--data", moved)
+    assert done.returncode == 0, done.stderr
+    assert yaml.safe_load((run / "config.yaml").read_text())["data"] == str(moved)
+    assert ModelSpec.load(run / "spec.json").provenance["finished"]
+
+
+def test_a_run_that_finds_nothing_says_so(interrupted, small, tmp_path, capsys):
+    run = tmp_path / "run"
+    shutil.copytree(interrupted[0], run)
+    data = read_folder(small)
+    for found in (True, False):
+        if not found:
+            checkpoint = torch.load(run / BEST, weights_only=True)
+            empty = detections_to_columns([Detections.empty()] * len(data.splits["valid"].pictures))
+            checkpoint["boxwright"]["found"] = {name: torch.from_numpy(column) for name, column in empty.items()}
+            torch.save(checkpoint, run / BEST)
+        spec, _ = write_best(run, data, "f2", False, True, Console(soft_wrap=True))
+        assert (spec.operating_point.value > 0) is found
+        epoch, boxes = spec.provenance["best_epoch"] + 1, data.splits["valid"].boxes
+        said = f"Warning: the best epoch, {epoch}, finds none of the {boxes} boxes in valid"
+        assert (said in capsys.readouterr().out) is not found
+
+
 def test_resuming_on_other_classes_is_refused(interrupted, small, tmp_path):
     run, data = tmp_path / "run", tmp_path / "data"
     shutil.copytree(interrupted[0], run)
@@ -207,14 +243,14 @@ def test_what_cannot_be_resumed_is_reported(tmp_path):
 
 
 def test_the_reference_demos_config_runs_unchanged(small, tmp_path, monkeypatch):
-    """Its ten keys, its default model; ImageNet weights lie where torch.hub keeps them."""
-    from torchvision.models import resnet50
+    """Its ten keys; the model is chosen, and its ImageNet weights lie where torch.hub keeps them."""
+    from torchvision.models import mobilenet_v2
 
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     monkeypatch.chdir(tmp_path)
     hub = tmp_path / "torch" / "hub" / "checkpoints"
     hub.mkdir(parents=True)
-    torch.save(resnet50(weights=None).state_dict(), hub / "resnet50-0676ba61.pth")
+    torch.save(mobilenet_v2(weights=None).state_dict(), hub / "mobilenet_v2-b0353104.pth")
     tiny_data = draw_demo_data(tmp_path / "data", sizes={"train": 2, "valid": 3})
     (tmp_path / "config.yaml").write_text(
         f'dataset_path: "{tiny_data}"\nbatch_size: 4\nepoch_num: 1\n\ncheckpoint_pl: ""\n\n'
@@ -224,7 +260,7 @@ def test_the_reference_demos_config_runs_unchanged(small, tmp_path, monkeypatch)
     monkeypatch.setenv("WANDB_MODE", "offline")
     done = command("train", "config.yaml")
     assert done.returncode == 0, done.stderr
-    assert "ResNet50_Weights.IMAGENET1K_V1" in done.stdout
+    assert "MobileNet_V2_Weights.IMAGENET1K_V1" in done.stdout
     assert (tmp_path / "checkpoints_pl" / "frcnn_1_ep.ckpt").is_file()
     assert torch.load(tmp_path / "state_dicts" / "frcnn_1_ep_model.pth", weights_only=True)
     assert list((tmp_path / "runs" / "frcnn_1_ep" / "wandb").glob("offline-run-*"))

@@ -102,7 +102,8 @@ def adopt(
         ConfigError: a name, version, canvas or threshold that does not fit.
     """
     require_train_extra()
-    from boxwright.models.weights import load_whole, read_state
+    from boxwright.models.weights import load_whole
+    from boxwright.models.weights_files import read_state
     from boxwright.runtime.networks import build_network
 
     row = find_architecture(model)

@@ -110,15 +110,15 @@ def _sheet_canvas(sheet: Path, side: int, recipe: str) -> InputSpec:
     from boxwright.host.dependencies import require_train_extra
 
     require_train_extra()
-    from boxwright.config import TrainConfig
     from boxwright.data.augment import Augmentation
-    from boxwright.models import find_architecture
+    from boxwright.models import CATALOGUE
 
     if sheet.suffix.lower() != ".png":
         raise boxwright.ConfigError(f"--sheet {sheet} is not a .png.", "Give it a name that ends in .png.")
     if side > _LARGEST_CANVAS:
         raise boxwright.ConfigError(f"--image-size {side} is too large.", f"Use {_LARGEST_CANVAS} at most.")
-    spec = find_architecture(TrainConfig.model_fields["model"].default).canvas(side, side, "letterbox")
+    usual = next(iter(CATALOGUE.values()))  # most have its stride and padding
+    spec = usual.canvas(side, side, "letterbox")
     Augmentation(recipe, spec)
     return spec
 

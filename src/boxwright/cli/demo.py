@@ -22,7 +22,7 @@ _SETTINGS: dict[str, Any] = {
     "model": "fasterrcnn_tiny_fpn",
     "weights": "none",
     "epochs": 12,
-    "augmentation": "standard",  # triangles stand upright: no vertical flips
+    "augmentation": "standard",
     "batch_size": 8,
     "name": "demo",
     "wandb": "off",

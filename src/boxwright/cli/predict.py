@@ -29,6 +29,7 @@ from .options import (
 
 if TYPE_CHECKING:
     from PIL import Image
+    from rich.console import Console
 
     from boxwright import Execution, PictureError, Prediction, Predictor
     from boxwright.inputs.video import VideoInfo
@@ -67,7 +68,7 @@ def predict(
     failed: list[PictureError] = []
     with progress(console, "predict") as advance:
         for prediction in _predictions(predictor, tasks, failed, advance):
-            console.out(_text(prediction, predictor.spec.class_names))
+            _show(console, _text(prediction, predictor.spec.class_names), needed=not (json_file or out))
             results += _results(prediction, predictor.spec.classes) if json_file else []
     if json_file:
         write_json(json_file, results)
@@ -75,6 +76,15 @@ def predict(
         typer.echo(f"Error: {error}", err=True)
     if failed:
         raise typer.Exit(2)
+
+
+def _show(console: Console, text: str, needed: bool) -> None:
+    """Print; if nobody reads it any more, as behind ``| head``, go on unless it is all that there is to do."""
+    try:
+        console.out(text)
+    except SystemExit:  # how rich ends a program whose reader has gone; from then on it prints nothing
+        if needed:
+            raise
 
 
 def _predictor(source: Path, threshold: float | None, asked: Execution) -> Predictor:
@@ -98,8 +108,9 @@ def _not_read(sources: Sequence[str]) -> Iterator[str]:
     folders = [source for source in sources if not is_url(source) and Path(source).is_dir()]
     for folder in (one for one in folders if os.access(one, os.R_OK)):
         from boxwright.data.file_names import is_hidden, is_other_picture_name
+        from boxwright.inputs.sources import picture_names
 
-        found = (path.name for path in Path(folder).iterdir())
+        found = {path.name for path in Path(folder).iterdir()} - set(picture_names(Path(folder)))
         names = sorted(name for name in found if is_other_picture_name(name) and not is_hidden(name))
         if names:
             counts = Counter(Path(name).suffix.lower() for name in names)

@@ -23,29 +23,34 @@ _INTERRUPTED = 130
 def train(
     config: Annotated[Path | None, typer.Argument(metavar="[CONFIG.yaml]", help="Settings.")] = None,
     data: Annotated[Path | None, typer.Option(help="Folder with train/, valid/ and optionally test/.")] = None,
-    model: Annotated[str | None, typer.Option(help="Architecture; see 'boxwright models'.")] = None,
-    weights: Annotated[str | None, typer.Option(help="auto, none, imagenet, coco, or a file.")] = None,
+    model: Annotated[str | None, typer.Option(help="Architecture; see 'boxwright models'. By default chosen.")] = None,
+    weights: Annotated[str | None, typer.Option(help="auto, none, imagenet, coco, a file, or a run folder.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the training split.")] = None,
+    minutes: Annotated[float | None, typer.Option(help="End in about this time; plans the epochs.")] = None,
     name: Annotated[str | None, typer.Option(help="Name of the run.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder that holds the runs.")] = None,
     cache: Annotated[str | None, typer.Option(help="Keep resized pictures: off, ram or disk.")] = None,
     assignments: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any setting; may be repeated.")
     ] = None,
-    resume: Annotated[Path | None, typer.Option(metavar="RUN", help="Continue this run with its settings.")] = None,
+    resume: Annotated[
+        Path | None,
+        typer.Option(metavar="RUN", help="Continue this run with its settings; --data if its data moved."),
+    ] = None,
 ) -> None:
     """Train a detector; Ctrl-C leaves a run that --resume continues."""
     from boxwright.config import parse_assignment
 
     settings: dict[str, Any] = {
-        "data": data, "model": model, "weights": weights, "epochs": epochs, "name": name, "out": out, "cache": cache,
+        "data": data, "model": model, "weights": weights, "epochs": epochs, "minutes": minutes, "name": name,
+        "out": out, "cache": cache,
     }  # fmt: skip
     given = {key: value for key, value in settings.items() if value is not None}
     given |= dict(parse_assignment(text) for text in assignments or [])
-    if resume and (given or config):
-        remedy = "Leave the others out, or start a new run."
+    if resume and (config or set(given) - {"data"}):
+        remedy = "Leave the others out but --data, where the data lies if it has moved; or start a new run."
         raise boxwright.ConfigError("--resume takes the run's own settings.", remedy)
-    _print_result(boxwright.resume(resume) if resume else boxwright.train(config, **given))
+    _print_result(boxwright.resume(resume, **given) if resume else boxwright.train(config, **given))
 
 
 def _print_result(result: RunResult) -> None:

@@ -5,20 +5,32 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from boxwright.host.files import write_text
 from boxwright.runtime import ConfigError
 from boxwright.runtime.bundle import NAME_PATTERN
 from boxwright.runtime.picture import DATA_PIXELS, LARGEST_PIXELS
 
-__all__ = ["ALIASES", "CONFIG_FILE", "TrainConfig", "data_of_run", "load_config", "parse_assignment", "save_config"]
+__all__ = [
+    "ALIASES",
+    "AUTO",
+    "CONFIG_FILE",
+    "TrainConfig",
+    "data_of_run",
+    "load_config",
+    "parse_assignment",
+    "save_config",
+]
 
 CONFIG_FILE = "config.yaml"
 """The settings of a run, in its folder."""
+
+AUTO = "auto"
+"""Of ``TrainConfig.model``: choose one."""
 
 ALIASES = {
     "dataset_path": "data",
@@ -33,12 +45,16 @@ ALIASES = {
 """Our key by the reference demo's in ``config.yaml``; ``batch_size`` and ``fast_dev_run`` are the same."""
 
 _EXPECTED = {
+    "batch_size": "give a whole number from 1, or auto",
     "data": "give the path of a folder",
     "image_size": "give one side, or [height, width], in pixels",
     "mlflow": "give a tracking URI, such as sqlite:///mlflow.db or http://localhost:5000",
     "name": "give a text; put it into quotes if it looks like a number or a date",
 }
 """Messages for keys where pydantic's own message is about types."""
+
+
+_TOTAL_BATCH = 16
 
 
 class TrainConfig(BaseModel):
@@ -49,21 +65,38 @@ class TrainConfig(BaseModel):
         check: before training, ``full`` decodes every picture once; ``headers`` reads their sizes only, and does
             not find broken pixels, copies and look-alikes.
         max_pixels: largest accepted width x height of a picture; a server accepts 50 million.
-        model: key of the catalogue (``boxwright models``).
+        model: key of the catalogue (``boxwright models``); ``auto`` chooses one for this data and device, and with it
+            those of ``image_size``, ``batch_size``, ``learning_rate``, ``epochs`` and ``minutes`` that are not given.
         weights: ``auto`` (ImageNet's if they are here or can be downloaded, else none, with a warning), ``none``,
-            ``imagenet``, ``coco``, or a .pth, .safetensors or .ckpt file.
+            ``imagenet``, ``coco``, a .pth, .safetensors, .ckpt or .mar file, a run folder, or a folder of transformers.
         epochs: passes over the training split.
+        minutes: plan so many epochs that training ends in about this time, on this machine; if ``epochs`` is given, at
+            most so many.
+        epoch_pictures: pictures of an epoch; by default all of the training split, and those that come again.
         name: of the run folder; by default the data folder's name and a number.
         out: folder that holds the runs.
         image_size: size of the canvas in pixels: one side, or [height, width]; multiples of 32.
-        resize: ``letterbox`` keeps proportions, ``stretch`` fills the canvas.
-        batch_size: pictures per step and device.
+        resize: ``letterbox`` keeps proportions, ``stretch`` fills the canvas; by default the architecture's, as its
+            COCO weights were trained.
+        batch_size: pictures that a device holds at once; ``auto`` is as many of ``total_batch`` as fit into its memory.
+        total_batch: pictures per step of the optimizer, a multiple of ``batch_size``: the gradients of several
+            batches are added up; by default ``batch_size``, or 16 if that is ``auto``.
         optimizer: ``adamw`` or ``sgd`` (momentum .9).
         learning_rate: peak of the one-cycle schedule; by default the architecture's.
+        backbone_rate: learning rate of the backbone, as a factor of the others'; by default the architecture's.
+        layer_decay: factor by which each backbone stage learns more slowly than the one after it, 0..1.
         weight_decay: of weights; biases and normalisation layers are not decayed.
         warmup: share of the steps in which the learning rate rises, 0..1.
         gradient_clip: largest gradient norm; 0 turns clipping off.
-        augmentation: ``none``, ``light`` (flips, colour), ``standard`` (zoom, crop) or ``strong`` (mosaic).
+        ema: decay of the moving average of the weights, per step of the optimizer, 0..1; the average is what is
+            evaluated, kept and served. 0 turns it off.
+        patience: end training after so many epochs without a better ``monitor``; 0 never does.
+        augmentation: ``none``, ``light`` (mirror, colour), ``standard`` (zoom, crop) or ``strong`` (mosaic).
+        close_mosaic: so many last epochs put no other pictures into one; by default a sixth of all.
+        multi_scale: share by which each batch's canvas may be larger or smaller than ``image_size``, 0..1; validation
+            never is.
+        repeat_threshold: pictures with a class that is in less than this share of the pictures, 0..1, come more often:
+            LVIS's repeat factor sampling. 0 turns it off.
         freeze_batchnorm: keep BatchNorm statistics and scales as loaded; by default, only if pretrained
             weights are loaded.
         trainable_stages: how many backbone stages are trained, counted from the last; by default 3 with
@@ -75,6 +108,8 @@ class TrainConfig(BaseModel):
         cache_dir: folder of the disk cache; by default ``$XDG_CACHE_HOME/boxwright`` or ``~/.cache/boxwright``.
             A picture takes 3 x height x width bytes of the canvas; its files may be deleted at any time.
         seed: of all random numbers.
+        checkpoint_minutes: within an epoch, a checkpoint is saved so often; a killed run loses no more than that.
+            0 saves after epochs only.
         monitor: the figure that decides which epoch is the best.
         objective: what the operating point maximises on validation: ``f2`` (any F-beta, as ``f1`` or ``f0.5``),
             or one figure while the other stays high: ``precision>=0.95``, ``recall>=0.9``.
@@ -97,20 +132,30 @@ class TrainConfig(BaseModel):
     data: Path
     check: Literal["full", "headers"] = "full"
     max_pixels: int = Field(default=DATA_PIXELS, ge=1, le=LARGEST_PIXELS)
-    model: str = "fasterrcnn_resnet50_fpn"
+    model: str = AUTO
     weights: str = "auto"
     epochs: int = Field(default=12, ge=1)
+    minutes: float | None = Field(default=None, gt=0)
+    epoch_pictures: int | None = Field(default=None, ge=1)
     name: str | None = None
     out: Path = Path("runs")
     image_size: int | tuple[int, int] | None = None
-    resize: Literal["letterbox", "stretch"] = "letterbox"
-    batch_size: int = Field(default=4, ge=1)
+    resize: Literal["letterbox", "stretch"] | None = None
+    batch_size: Literal["auto"] | Annotated[int, Field(ge=1)] = 4
+    total_batch: int | None = Field(default=None, ge=1)
     optimizer: Literal["adamw", "sgd"] = "adamw"
     learning_rate: float | None = Field(default=None, gt=0)
+    backbone_rate: float | None = Field(default=None, gt=0)
+    layer_decay: float = Field(default=1.0, gt=0, le=1)
     weight_decay: float = Field(default=0.01, ge=0)
     warmup: float = Field(default=0.1, gt=0, lt=1)
     gradient_clip: float = Field(default=10.0, ge=0)
+    ema: float = Field(default=0.0, ge=0, lt=1)
+    patience: int = Field(default=0, ge=0)
     augmentation: Literal["none", "light", "standard", "strong"] = "light"
+    close_mosaic: int | None = Field(default=None, ge=0)
+    multi_scale: float = Field(default=0.0, ge=0, lt=1)
+    repeat_threshold: float = Field(default=0.0, ge=0, le=1)
     freeze_batchnorm: bool | None = None
     trainable_stages: int | None = Field(default=None, ge=0)
     precision: Literal["auto", "fp32", "bf16"] = "auto"
@@ -119,6 +164,7 @@ class TrainConfig(BaseModel):
     cache: Literal["off", "ram", "disk"] = "off"
     cache_dir: Path | None = None
     seed: int = Field(default=0, ge=0)
+    checkpoint_minutes: float = Field(default=10.0, ge=0)
     monitor: Literal["val/f2", "val/map"] = "val/f2"
     objective: str = "f2"
     thresholds_by_class: bool = False
@@ -132,12 +178,31 @@ class TrainConfig(BaseModel):
     checkpoint_out: Path | None = None
     state_dict_out: Path | None = None
 
+    @property
+    def batch(self) -> int:
+        """``batch_size``, once it is known."""
+        assert self.batch_size != "auto", "resolved settings have a number"
+        return self.batch_size
+
+    @property
+    def step_pictures(self) -> int:
+        """Pictures per step of the optimizer."""
+        return self.total_batch or (_TOTAL_BATCH if self.batch_size == "auto" else self.batch_size)
+
     @field_validator("name")
     @classmethod
     def _name_fits_a_url(cls, name: str | None) -> str | None:
         if name is not None and not NAME_PATTERN.fullmatch(name):
             raise ValueError("use letters, digits, '_', '-' and '.'; start with a letter or digit")
         return name
+
+    @field_validator("total_batch")
+    @classmethod
+    def _whole_batches(cls, total: int | None, info: ValidationInfo) -> int | None:
+        batch = info.data.get("batch_size")
+        if total is not None and isinstance(batch, int) and total % batch:
+            raise ValueError(f"use a multiple of batch_size, which is {batch}")
+        return total
 
     @field_validator("wandb", "cache", mode="before")
     @classmethod

@@ -30,7 +30,7 @@ __all__ = ["RECIPES", "Augmentation", "Picture", "another_index", "sample_seed"]
 RECIPES: dict[str, Callable[[InputSpec], list[Step]]] = {
     "none": lambda spec: [],
     "light": lambda spec: [
-        Flips(horizontal=0.3, vertical=0.3),
+        Flips(horizontal=0.5),
         Colour(p=0.2, brightness=0.2, contrast=0.2, saturation=0.2),
     ],
     "standard": lambda spec: [
@@ -75,15 +75,16 @@ class Augmentation:
     Args:
         recipe: key of ``RECIPES``.
         spec: the canvas.
+        mixing: whether the steps that put other pictures into one are kept.
 
     Raises:
         ConfigError: an unknown recipe.
     """
 
-    def __init__(self, recipe: str, spec: InputSpec) -> None:
+    def __init__(self, recipe: str, spec: InputSpec, mixing: bool = True) -> None:
         if recipe not in RECIPES:
             raise ConfigError(f"augmentation = {recipe!r} is unknown.", f"Use one of {', '.join(RECIPES)}.")
-        steps = RECIPES[recipe](spec)
+        steps = [step for step in RECIPES[recipe](spec) if mixing or not step.mixes]
         self._mixes = any(step.mixes for step in steps)
         self._cuts = any(step.cuts for step in steps)
         self._transform = v2.Compose(steps) if steps else None

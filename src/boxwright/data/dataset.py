@@ -102,6 +102,7 @@ class PictureDataset(Dataset[Sample]):
         seed: decides every augmentation, with the epoch and the index.
         cache: of this split on this canvas; without one every picture is decoded.
         memory: in which loader processes build batches.
+        calm: the augmentation of the last epochs; see ``set_epoch``.
     """
 
     def __init__(
@@ -112,25 +113,36 @@ class PictureDataset(Dataset[Sample]):
         seed: int = 0,
         cache: CanvasCache | None = None,
         memory: BatchMemory | None = None,
+        calm: Augmentation | None = None,
     ) -> None:
         self._records: tuple[PictureRecord, ...] = split.pictures
         self._spec = spec
         self._augmentation = augmentation
+        self._calm = calm or augmentation
         self._seed = seed
         self._cache = cache
         self._memory = memory
-        self._epoch = torch.zeros((), dtype=torch.int64)
+        self._epoch = torch.zeros(2, dtype=torch.int64)  # its number, and whether it is one of the last
         self._epoch.share_memory_()  # type: ignore[no-untyped-call]  # workers outlive an epoch
 
     def __len__(self) -> int:
         return len(self._records)
 
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the augmentations of an epoch, also in running workers."""
-        self._epoch.fill_(epoch)
+    def set_epoch(self, epoch: int, calm: bool = False) -> None:
+        """Choose the augmentations of an epoch, also in running workers.
+
+        Args:
+            epoch: from 0.
+            calm: whether it is one of the last.
+        """
+        self._epoch[0], self._epoch[1] = epoch, int(calm)
 
     def __getitem__(self, index: int) -> Sample:
         """One sample.
+
+        Args:
+            index: of the picture; plus n times the number of pictures for its n-th repetition in the epoch, which is
+                augmented otherwise.
 
         Raises:
             PictureError: the picture cannot be decoded.
@@ -158,13 +170,16 @@ class PictureDataset(Dataset[Sample]):
     def _canvases(self, count: int) -> Tensor:
         return torch.empty((count, 3, self._spec.height, self._spec.width), dtype=torch.uint8)
 
-    def _sample(self, index: int, canvas: Tensor) -> Sample:
+    def _sample(self, number: int, canvas: Tensor) -> Sample:
         """One sample; its pixels are written to ``canvas``."""
+        index = number % len(self)
         placed = self._lay(index, canvas)
         _, boxes, labels = picture = self._with_targets(index, canvas, placed)
-        if self._augmentation is not None:
-            seed = sample_seed(self._seed, int(self._epoch), index)
-            pixels, boxes, labels = self._augmentation(*picture, seed, self._another)
+        epoch, calm = self._epoch.tolist()
+        augmentation = self._calm if calm else self._augmentation
+        if augmentation is not None:
+            seed = sample_seed(self._seed, epoch, number)
+            pixels, boxes, labels = augmentation(*picture, seed, self._another)
             if pixels is not canvas:
                 canvas.copy_(pixels)
         has_area = (boxes[:, 2:] > boxes[:, :2]).all(dim=1)  # in float32 a very thin box may have none

@@ -177,7 +177,10 @@ def _between(threshold: float, scores: NDArray[np.float64]) -> float:
     """Halfway from a threshold down to the next score, or to 0: the same detections reach it.
 
     With a threshold equal to a score, that detection is lost wherever another backend rounds the score down.
+    Without any score there is nothing to lose: the threshold is the default, and stays.
     """
+    if not scores.size:
+        return threshold
     return float((threshold + scores[scores < threshold].max(initial=0.0)) / 2)
 
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
+import tempfile
 import warnings
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
+import onnx
 import onnx_ir as ir
 import torch
 from onnx_ir.passes.common import RemoveUnusedNodesPass
@@ -41,14 +44,14 @@ def export_onnx(network: nn.Module, spec: ModelSpec) -> bytes:
     network.eval()
     try:
         plan = find_family(spec.architecture).graph_plan(network, spec)
-        model = _traced(plan)
+        model = _EXPORTERS[plan.exporter](plan)
         _finish(model, plan.write(model.graph))
     finally:
         network.train(training)
     return _serialized(model, spec)
 
 
-def _traced(plan: GraphPlan) -> ir.Model:
+def _exported(plan: GraphPlan) -> ir.Model:
     """What torch.export makes of the networks, batch normalisation folded into convolutions."""
     dimensions = tuple({0: torch.export.Dim(name)} for name in plan.free)
     with _quiet():
@@ -61,6 +64,26 @@ def _traced(plan: GraphPlan) -> ir.Model:
         assert value.shape is not None, f"{value.name} has a shape"
         assert not isinstance(value.shape[0], int), f"{value.name} lost its free size"
     return rewrite(model, pattern_rewrite_rules=[fuse_batchnorm_into_conv_rule, fuse_batchnorm_into_gemm_rule])
+
+
+def _scripted(plan: GraphPlan) -> ir.Model:
+    """What PyTorch's older exporter makes of the networks; it folds batch normalisation itself."""
+    names = [f"input_{number}" for number in range(len(plan.free))]
+    with tempfile.TemporaryDirectory() as folder, _quiet():
+        file = Path(folder) / "traced.onnx"
+        torch.onnx.export(
+            plan.module,
+            plan.example,
+            file,
+            dynamo=False,
+            opset_version=OPSET,
+            input_names=names,
+            dynamic_axes={name: {0: free} for name, free in zip(names, plan.free, strict=True)},
+        )
+        return ir.from_proto(onnx.load(file))
+
+
+_EXPORTERS = {"torch.export": _exported, "torchscript": _scripted}
 
 
 @contextlib.contextmanager

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from boxwright.runtime import ConfigError
 
-__all__ = ["cache_folder", "new_folder", "replacing", "require_new_folder", "write_text"]
+__all__ = ["cache_folder", "new_folder", "remove_parts", "replacing", "require_new_folder", "write_text"]
 
 
 @contextmanager
@@ -28,6 +28,12 @@ def replacing(path: Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             part.unlink(missing_ok=True)
+
+
+def remove_parts(folder: Path) -> None:
+    """Remove what killed processes were writing in a folder; nobody else may be writing there."""
+    for part in folder.glob("*.part"):
+        part.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 
 from .dependencies import versions
 
-__all__ = ["Machine", "cores", "describe_machine", "has_bf16"]
+__all__ = ["Machine", "cores", "describe_machine", "free_memory", "has_bf16"]
 
 # for which the runtimes have kernels of their own
 _INSTRUCTION_SETS = (
@@ -94,17 +94,39 @@ def cores(proc: Path = _PROC, cgroup: Path = _CGROUP) -> int:
     return max(1, min([allowed, *quotas]))
 
 
+def free_memory(proc: Path = _PROC, cgroup: Path = _CGROUP) -> int | None:
+    """Bytes that this process can still take: of the machine's and, in a container, of its limit; None if unknown.
+
+    Args:
+        proc: where Linux describes processes.
+        cgroup: where it keeps their limits, version 1 or 2.
+    """
+    known = re.search(r"^MemAvailable:\s+(\d+) kB", _text(proc / "meminfo"), re.MULTILINE)
+    left = [int(known[1]) * 1024] if known else []
+    for folder in _groups(proc, cgroup, "memory"):
+        limit = _text(folder / "memory.max") or _text(folder / "memory.limit_in_bytes")
+        used = _text(folder / "memory.current") or _text(folder / "memory.usage_in_bytes")
+        if limit.strip().isdigit() and used.strip().isdigit():  # a limit may be "max"
+            left.append(max(int(limit) - int(used), 0))
+    return min(left) if left else None
+
+
 def _quotas(proc: Path, cgroup: Path) -> Iterator[float]:
     """Processors by each quota above this process; a lower one further up counts as well."""
+    for folder in _groups(proc, cgroup, "cpu"):
+        yield from _quota(folder)
+
+
+def _groups(proc: Path, cgroup: Path, controller: str) -> Iterator[Path]:
+    """The folders of this process's control groups, up to the root."""
     for line in _text(proc / "self" / "cgroup").splitlines():
         _, _, rest = line.partition(":")
         controllers, _, group = rest.partition(":")
-        if controllers and "cpu" not in controllers.split(","):
+        if controllers and controller not in controllers.split(","):
             continue
         root = cgroup / controllers if controllers else cgroup
         inside = PurePosixPath(group.lstrip("/"))
-        for folder in {root, *(root / part for part in (inside, *inside.parents))}:
-            yield from _quota(folder)
+        yield from {root, *(root / part for part in (inside, *inside.parents))}
 
 
 def _quota(folder: Path) -> Iterator[float]:

@@ -11,13 +11,13 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from boxwright.runtime.errors import ConfigError, PictureError
-from boxwright.runtime.picture import SUFFIXES, PictureSource, decode
+from boxwright.runtime.errors import ConfigError, PictureError, PictureTooLarge
+from boxwright.runtime.picture import SUFFIXES, PictureSource, decode, upright_size
 
 from .download import download, is_url, require_web
 from .video import is_video, read_video
 
-__all__ = ["SourcePicture", "Sources", "each_source", "read_source", "read_sources", "require_allowed"]
+__all__ = ["SourcePicture", "Sources", "each_source", "picture_names", "read_source", "read_sources", "require_allowed"]
 
 Sources = PictureSource | Iterable[PictureSource]
 """One or many: paths of pictures, folders and videos, URLs, encoded bytes, Pillow pictures, uint8 arrays."""
@@ -43,7 +43,7 @@ class SourcePicture:
 
 
 def each_source(sources: Sources) -> Iterator[PictureSource]:
-    """Single sources, in order and lazily; a folder gives its pictures, sorted by name, without subfolders.
+    """Single sources, in order and lazily; a folder gives its ``picture_names``.
 
     Raises:
         PictureError: a folder cannot be read, or has no pictures.
@@ -58,14 +58,35 @@ def each_source(sources: Sources) -> Iterator[PictureSource]:
 
 def _pictures_in(folder: Path) -> Iterator[Path]:
     try:
-        names = sorted(name for name in os.listdir(folder) if name.lower().endswith(SUFFIXES))
+        names = picture_names(folder)
     except OSError as error:
         raise PictureError(f"Folder '{folder}' cannot be read: {error.strerror}.", "Check its permissions.") from error
-    pictures = [folder / name for name in names if not name.startswith(".") and not (folder / name).is_dir()]
-    if not pictures:
-        looked_for = f"Looked for {', '.join(SUFFIXES)}, not in subfolders."
+    if not names:
+        looked_for = f"Looked for {', '.join(SUFFIXES)}, and for files of these formats, not in subfolders."
         raise PictureError(f"Folder '{folder}' has no pictures.", looked_for)
-    yield from pictures
+    yield from (folder / name for name in names)
+
+
+def picture_names(folder: Path) -> list[str]:
+    """Names of the pictures in a folder, sorted; without subfolders and hidden files.
+
+    They are known by their suffix, whether they are sound or not, or else by their content, as ``.jfif``.
+
+    Raises:
+        OSError: the folder cannot be read.
+    """
+    names = [name for name in os.listdir(folder) if not name.startswith(".") and not (folder / name).is_dir()]
+    return sorted(name for name in names if name.lower().endswith(SUFFIXES) or _is_picture(folder / name))
+
+
+def _is_picture(path: Path) -> bool:
+    try:
+        upright_size(path)
+    except PictureTooLarge:
+        return True  # and is reported as such
+    except PictureError:
+        return False
+    return True
 
 
 def read_sources(sources: Sources, *, urls: bool = False, every: int = 1) -> Iterator[SourcePicture]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from math import nan
 from typing import NoReturn, TypeAlias
 
 import numpy as np
@@ -87,7 +88,8 @@ class Choice:
     Attributes:
         threshold: for all classes; a score that occurs, or the default where nothing is detected.
         value: the maximised figure (F-beta, recall or precision; see ``Objective.maximised``) at this threshold.
-        interval: 95 %, of the threshold: of those that the objective chooses on resampled pictures.
+        interval: 95 %, of the threshold: of those that the objective chooses on resampled pictures; NaN to NaN for
+            fewer than two pictures.
         value_interval: 95 %, of the value at this threshold; NaN to NaN where there are no boxes.
         per_class: by class index, for the classes with at least ``MIN_BOXES`` boxes where the objective
             can be attained.
@@ -124,10 +126,16 @@ def choose(matches: Matches, objective: Objective, resamples: int = 1000, seed: 
     return Choice(
         threshold=threshold,
         value=value,
-        interval=percentile_interval(chosen_in_resamples(matches, objective, counts[1:])),
+        interval=_threshold_interval(matches, objective, counts[1:]),
         value_interval=corrected_interval(float(values[0]), values[1:], pooled_units(matches)),
         per_class=_per_class(matches, objective),
     )
+
+
+def _threshold_interval(matches: Matches, objective: Objective, counts: Counts) -> Interval:
+    if matches.num_pictures < 2:  # every resample is the same picture
+        return Interval(nan, nan)
+    return percentile_interval(chosen_in_resamples(matches, objective, counts))
 
 
 def _best(matches: Matches, objective: Objective) -> tuple[float, float]:

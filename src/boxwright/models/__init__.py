@@ -1,6 +1,6 @@
 """Architectures and their families. ``catalogue`` and the families do not import torch before it is needed."""
 
-from .catalogue import CATALOGUE, find_architecture, find_family
+from .catalogue import CATALOGUE, find_architecture, find_family, require_family
 from .family import Architecture, Family
 
-__all__ = ["CATALOGUE", "Architecture", "Family", "find_architecture", "find_family"]
+__all__ = ["CATALOGUE", "Architecture", "Family", "find_architecture", "find_family", "require_family"]

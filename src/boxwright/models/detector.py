@@ -48,9 +48,15 @@ class Detector:
         with _evaluating(self.network), torch.inference_mode():
             return self.family.detect(self.network, canvases)
 
-    def parameter_groups(self) -> list[ParameterGroup]:
-        """The parameters that learn, by learning rate."""
-        return self.family.parameter_groups(self.network, self._row)
+    def parameter_groups(self, backbone_rate: float | None = None, layer_decay: float = 1.0) -> list[ParameterGroup]:
+        """The parameters that learn, by learning rate; see ``Family.parameter_groups``.
+
+        Args:
+            backbone_rate: None for the architecture's.
+            layer_decay: see there.
+        """
+        rate = self._row.backbone_rate if backbone_rate is None else backbone_rate
+        return self.family.parameter_groups(self.network, rate, layer_decay)
 
 
 @contextmanager

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from torch import nn
 
-__all__ = ["freeze_batchnorm", "freeze_stages", "hold_frozen_batchnorm"]
+__all__ = ["freeze_batchnorm", "freeze_stages", "hold_frozen_batchnorm", "learns_statistics", "stages_of"]
 
 
 def freeze_batchnorm(blocks: Iterable[nn.Module]) -> None:
@@ -29,8 +29,17 @@ def freeze_batchnorm(blocks: Iterable[nn.Module]) -> None:
 def hold_frozen_batchnorm(network: nn.Module) -> None:
     """Put the BatchNorms that do not learn back into eval mode."""
     for norm in _batchnorms(network):
-        if norm.weight is not None and not norm.weight.requires_grad:
+        if not _learns(norm):
             norm.eval()
+
+
+def learns_statistics(network: nn.Module) -> bool:
+    """Whether a network has BatchNorms that learn: a batch of one picture has no statistics for them."""
+    return any(_learns(norm) for norm in _batchnorms(network))
+
+
+def _learns(norm: nn.BatchNorm2d) -> bool:
+    return norm.weight is None or norm.weight.requires_grad
 
 
 def _batchnorms(network: nn.Module) -> list[nn.BatchNorm2d]:
@@ -40,8 +49,7 @@ def _batchnorms(network: nn.Module) -> list[nn.BatchNorm2d]:
 def freeze_stages(blocks: Iterable[nn.Module], trainable: int) -> int:
     """Freeze a backbone but for its last stages.
 
-    A stage is what lies between two halvings of the resolution, counted from the output, as
-    torchvision's ``trainable_backbone_layers`` counts them.
+    Stages are counted from the output, as torchvision's ``trainable_backbone_layers`` counts them.
 
     Args:
         blocks: of ``Family.blocks``.
@@ -50,7 +58,7 @@ def freeze_stages(blocks: Iterable[nn.Module], trainable: int) -> int:
     Returns:
         How many stages were frozen.
     """
-    stages = _stages(blocks)
+    stages = stages_of(blocks)
     frozen = stages[: max(len(stages) - trainable, 0)]
     for stage in frozen:
         for module in stage:
@@ -58,8 +66,8 @@ def freeze_stages(blocks: Iterable[nn.Module], trainable: int) -> int:
     return len(frozen)
 
 
-def _stages(blocks: Iterable[nn.Module]) -> list[list[nn.Module]]:
-    """Blocks grouped by stage, from the input on."""
+def stages_of(blocks: Iterable[nn.Module]) -> list[list[nn.Module]]:
+    """Blocks grouped by stage, from the input on; a stage is what lies between two halvings of the resolution."""
     stages: list[list[nn.Module]] = [[]]
     for child in blocks:
         if _halves(child) and stages[-1]:

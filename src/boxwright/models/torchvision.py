@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar, cast
 
@@ -11,6 +12,13 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 __all__ = ["TorchvisionFamily"]
+
+# names before torchvision 0.13, of which its COCO weights are older
+_RENAMED = (
+    (r"\.(inner_blocks|layer_blocks)\.(\d+)\.(\w+)$", r".\1.\2.0.\3"),
+    (r"(rpn\.head\.conv)\.(\w+)$", r"\1.0.0.\2"),
+    *((rf"(head\.\w+_head\.conv)\.{2 * layer}\.(\w+)$", rf"\1.{layer}.0.\2") for layer in range(4)),  # RetinaNet's
+)
 
 
 class TorchvisionFamily(Family):
@@ -27,6 +35,17 @@ class TorchvisionFamily(Family):
         from torchvision.models import get_weight
 
         return str(get_weight(name).url)
+
+    def classes_of_weights(self, name: str) -> Sequence[str] | None:
+        """See ``Family.classes_of_weights``; COCO's unused ids are called N/A."""
+        from torchvision.models import get_weight
+
+        return list(get_weight(name).meta["categories"][1:])  # the first is the background
+
+    def name_today(self, name: str) -> str:
+        """See ``Family.name_today``."""
+        renamed = (re.sub(pattern, today, name) for pattern, today in _RENAMED)
+        return next((one for one in renamed if one != name), name)
 
     def name_in_detector(self, name: str) -> str:
         """See ``Family.name_in_detector``."""

@@ -112,8 +112,8 @@ class _Fixed:
             features = network.backbone(network.transform(canvas)[0].tensors)
             levels = list(features.values())
             (every,) = network.rpn.anchor_generator(ImageList(canvas, [(height, width)]), levels)
-        per_place = network.rpn.anchor_generator.num_anchors_per_location()
-        counts = [one.shape[2] * one.shape[3] * number for one, number in zip(levels, per_place, strict=True)]
+            objectness, _ = network.rpn.head(levels)  # of the levels it looks at
+        counts = [one[0].numel() for one in objectness]
         pooled = [features[name] for name in network.roi_heads.box_roi_pool.featmap_names if name in features]
         # powers of two, as MultiScaleRoIAlign takes them; where two levels have one stride, it never uses the second
         scales = tuple(dict.fromkeys(2.0 ** round(math.log2(one.shape[2] / height)) for one in pooled))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import shlex
 import unicodedata
 from collections import Counter
 from dataclasses import dataclass, field, replace
@@ -153,10 +154,11 @@ def _open_folder(folder: Path) -> Bundle:
             spec = ModelSpec.load(folder / name)
             members = {file.name: "" for file in folder.iterdir() if file.is_file()}
             return Bundle(spec, os.fspath(folder), members, lambda member: _read(folder / member))
-    raise ArchiveError(
-        f"{folder}: holds neither {RUN_SPEC} (a run) nor {SPEC} (an unpacked archive).",
-        "A run folder gets its spec.json when its first epoch has been validated.",
-    )
+    remedy = "A run folder gets its spec.json when its first epoch has been validated."
+    if (folder / "checkpoints" / "best.ckpt").is_file():
+        command = f"boxwright train --resume {shlex.quote(str(folder))}"
+        remedy = f"It is a run that could not write its end; that is done by: {command}"
+    raise ArchiveError(f"{folder}: holds neither {RUN_SPEC} (a run) nor {SPEC} (an unpacked archive).", remedy)
 
 
 def _read(path: Path) -> bytes:

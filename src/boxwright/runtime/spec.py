@@ -13,12 +13,15 @@ from typing import Any, Dict, Mapping, Optional, Sequence, Tuple, Type, TypeVar,
 from .errors import ArchiveError, ConfigError
 from .strict_json import parse_json
 
-__all__ = ["DEFAULT_THRESHOLD", "ClassEntry", "InputSpec", "ModelSpec", "OperatingPoint"]
+__all__ = ["CONFIG", "DEFAULT_THRESHOLD", "ClassEntry", "InputSpec", "ModelSpec", "OperatingPoint"]
 
 FORMAT = 1
 MAX_SIDE = 8192
 DEFAULT_THRESHOLD = 0.5
 """Score threshold of a model whose operating point was never measured."""
+CONFIG = "config"
+"""Key of ``ModelSpec.network``: options of a library's own configuration that replace the architecture's; a mapping, in
+which those of the backbone are another one."""
 
 T = TypeVar("T")
 
@@ -183,6 +186,8 @@ class ModelSpec:
         eps = self.network.get("norm_eps", 0.0)
         if not _is_number(eps) or eps < 0:
             raise ConfigError(f"norm_eps = {eps!r} does not fit:", "give a number, 0 or above.")
+        if not isinstance(self.network.get(CONFIG, {}), Mapping):
+            raise ConfigError(f"{CONFIG} = {self.network[CONFIG]!r} does not fit:", "give options by name.")
 
     @property
     def class_names(self) -> Tuple[str, ...]:

@@ -1,16 +1,19 @@
 """The handler that runs inside TorchServe (contract of 0.12: ``handle(data, context)``).
 
 Each request of a batch is decoded on its own: a bad picture gets its own 4xx, its batchmates their
-boxes. Needs what TorchServe's image has: torch, torchvision, Pillow, numpy.
+boxes. Needs what TorchServe's image has: torch, torchvision, Pillow, numpy; and onnxruntime for networks that are built
+from what the image does not have.
 """
 
 from __future__ import annotations
 
 import base64
+from importlib.util import find_spec
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
-from .bundle import open_bundle
-from .errors import PictureError, UnsupportedPicture
+from .backends import usable_executions
+from .bundle import Bundle, open_bundle
+from .errors import MissingDependency, PictureError, UnsupportedPicture
 from .execution import Execution
 from .predictor import PicturePredictor
 
@@ -40,8 +43,8 @@ class Handler:
         """
         if self._predictor is None:
             properties = context.system_properties
-            execution = Execution("torch", "fp32", _device(properties.get("gpu_id")))
-            self._predictor = PicturePredictor(open_bundle(properties["model_dir"]), execution)
+            bundle = open_bundle(properties["model_dir"])
+            self._predictor = PicturePredictor(bundle, _execution(bundle, _device(properties.get("gpu_id"))))
         if data is None:
             return None
         return self._answer(self._predictor, data, context)
@@ -59,6 +62,26 @@ class Handler:
             detections = predictor.report(predictor.detect([picture])[0])
             answers[index] = detections.to_answer(predictor.spec.class_names)
         return answers
+
+
+def _execution(bundle: Bundle, device: str) -> Execution:
+    """The trained network; where what it is built from is not installed, its proved graph, on the CPU.
+
+    Raises:
+        MissingDependency: neither can run.
+    """
+    from .networks import network_family
+
+    missing = [name for name in network_family(bundle.spec.architecture).packages if find_spec(name) is None]
+    if not missing:
+        return Execution("torch", "fp32", device)
+    graph = Execution("onnxruntime", "fp32")
+    if graph not in usable_executions(bundle):
+        raise MissingDependency(
+            f"{bundle.spec.name}: its network needs {', '.join(missing)}, and onnxruntime has no proved graph to run.",
+            "Install onnxruntime here, and write the archive with its exports.",
+        )
+    return graph
 
 
 def _picture_bytes(request: Dict[str, Any]) -> bytes:

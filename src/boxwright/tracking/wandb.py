@@ -5,6 +5,7 @@ from __future__ import annotations
 import netrc
 import os
 import secrets
+import shlex
 import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -180,7 +181,7 @@ def _end_service() -> None:
 def wandb_sync_command(folder: Path) -> str | None:
     """The command that uploads an offline run later; None if the run has no such files."""
     runs = sorted((folder / "wandb").glob("offline-run-*"))
-    return f"wandb sync {' '.join(map(str, runs))}" if runs else None
+    return f"wandb sync {shlex.join(map(str, runs))}" if runs else None
 
 
 def _pictures_with_boxes(gallery: Gallery) -> list[Any]:

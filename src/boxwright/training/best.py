@@ -19,12 +19,12 @@ from boxwright.host.files import replacing
 from boxwright.metrics.figures import figures_of
 from boxwright.metrics.objective import Objective
 from boxwright.metrics.precision_recall import PrecisionRecall, precision_recall
+from boxwright.models.weights_files import CHECKPOINT_KEY
 from boxwright.runtime import ArchiveError, ConfigError, ModelSpec
 from boxwright.runtime.bundle import RUN_SPEC, WEIGHTS
 from boxwright.tracking.media import BestModel, ClassRow, Curve
 
-from .checkpoints import BEST, read_checkpoint
-from .module import CHECKPOINT_KEY
+from .checkpoints import BEST, SO_FAR, read_checkpoint, save
 
 __all__ = ["best_model", "copy_best", "require_detections", "write_best"]
 
@@ -33,12 +33,12 @@ _SHOWN = ("map", "map_50", "map_75", "f2", "f2_macro", "precision", "recall", "t
 
 
 def require_detections(checkpoint: Mapping[str, Any], path: Path) -> None:
-    """Raise unless a checkpoint holds its epoch's detections in the validation split.
+    """Raise unless a checkpoint holds its epoch's detections in the validation split, or was saved within an epoch.
 
     Raises:
         ArchiveError: an older version wrote it.
     """
-    if "found" not in checkpoint[CHECKPOINT_KEY]:
+    if not {"found", SO_FAR} & checkpoint[CHECKPOINT_KEY].keys():
         raise ArchiveError(f"{path}: holds no detections; an older boxwright wrote it.", "Train again.")
 
 
@@ -75,11 +75,21 @@ def write_best(
     except ConfigError as error:  # it must not cost hours of training
         console.print(f"Warning: {error} The operating point is that of the best F2.")
         spec = measured_spec(spec, results, Objective.parse("f2"), by_class)
+    if spec.operating_point.value == 0.0:
+        boxes = data.splits["valid"].boxes
+        console.print(f"Warning: {_found_nothing(recorded['epoch'] + 1, boxes)}")
     (run / RUN_SPEC).unlink(missing_ok=True)
     _write_weights(run / WEIGHTS, checkpoint["state_dict"])
     results.save(run / RESULTS)
     write_spec(run, spec)
     return spec, results
+
+
+def _found_nothing(epoch: int, boxes: int) -> str:
+    return (
+        f"the best epoch, {epoch}, finds none of the {boxes} boxes in valid. Train longer, start from "
+        "pretrained weights (--weights), or look at the data (boxwright check DATA --html page.html)."
+    )
 
 
 def _results(recorded: dict[str, torch.Tensor], spec: ModelSpec, data: DataFolder) -> SplitResults:
@@ -92,8 +102,7 @@ def _write_weights(path: Path, state: dict[str, Any]) -> None:
     weights = {
         key.removeprefix(_NETWORK): value.contiguous() for key, value in state.items() if key.startswith(_NETWORK)
     }
-    with replacing(path) as part:
-        torch.save(weights, part)
+    save(weights, path)
 
 
 def copy_best(run: Path, name: str, checkpoint_out: Path | None, state_dict_out: Path | None) -> None:

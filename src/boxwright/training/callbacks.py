@@ -8,9 +8,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, cast
 
 import lightning as L
-from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.callbacks import Callback, EarlyStopping
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from torch import Tensor
 
 from boxwright.data import Split
 from boxwright.metrics import Figures
@@ -19,7 +20,9 @@ from boxwright.runtime.picture import LARGEST_PIXELS
 from boxwright.tracking.loggers import GuardedLogger
 from boxwright.tracking.media import Gallery, TrackedPicture, choose_pictures, shown_after
 
-__all__ = ["EpochTable", "TrackPictures"]
+from .pace import spoken
+
+__all__ = ["EpochTable", "Patience", "TrackPictures"]
 
 _COLUMNS = (
     ("loss", "train/loss", 8, ".4f"),
@@ -32,8 +35,46 @@ _COLUMNS = (
 )
 
 
+_SECONDS = 60.0  # between two lines within an epoch, in a log file
+_BLINK = 0.2  # between two states of the bar: each reads the loss, for which a GPU must be waited for
+
+
+class _Clock:
+    """How long steps and validation batches take, and so how much time is left."""
+
+    def __init__(self) -> None:
+        self._seconds = {"train": 0.0, "valid": 0.0}
+        self._batches = {"train": 0, "valid": 0}
+        self._last = time.monotonic()
+
+    def start(self) -> None:
+        """A batch begins, or waiting for it."""
+        self._last = time.monotonic()
+
+    def stop(self, part: str) -> None:
+        """A batch of ``train`` or ``valid`` is done; the next begins."""
+        now = time.monotonic()
+        self._seconds[part] += now - self._last
+        self._batches[part] += 1
+        self._last = now
+
+    def left(self, trainer: L.Trainer, part: str, done: int) -> float:
+        """Seconds to the end of the training, when ``done`` batches of this epoch's ``train`` or ``valid`` are."""
+        epochs = max((trainer.max_epochs or 0) - trainer.current_epoch, 1)
+        train, valid = int(trainer.num_training_batches), int(sum(trainer.num_val_batches))
+        steps = train * epochs - (done if part == "train" else train)
+        validations = valid * epochs - (done if part == "valid" else 0)
+        step = self._mean("train", 0.0)
+        return steps * step + validations * self._mean("valid", step / 4)  # a picture, forward only
+
+    def _mean(self, part: str, unknown: float) -> float:
+        return self._seconds[part] / self._batches[part] if self._batches[part] else unknown
+
+
 class EpochTable(Callback):
-    """Prints one line per epoch, with a star behind the best so far; on a terminal, a progress bar below.
+    """Prints one line per epoch, with a star behind the best so far.
+
+    Within an epoch: on a terminal a progress bar, in a file or a pipe one line per minute, both with the time left.
 
     Args:
         monitor: the figure that makes an epoch the best.
@@ -44,31 +85,42 @@ class EpochTable(Callback):
         self._monitor = monitor
         self._console = console
         self._best = -math.inf
-        self._epoch_began = 0.0
+        self._epoch_began = self._printed = 0.0
         self._bar: Progress | None = None
+        self._clock = _Clock()
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Print the head of the table."""
         names = "".join(f"{name:>{width + 2}}" for name, _, width, _ in _COLUMNS)
         self._console.print(f"{'epoch':>7}{names}{'time':>8}")
+        self._begin(trainer)
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Show the bar."""
-        self._epoch_began = time.perf_counter()
+        """Show the bar; an epoch that is resumed in its middle does not begin, as far as Lightning is concerned."""
+        self._begin(trainer)
+
+    def _begin(self, trainer: L.Trainer) -> None:
+        self._epoch_began = self._printed = time.monotonic()
+        self._clock.start()
         self._show(f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs} train", int(trainer.num_training_batches))
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *args: Any) -> None:
-        """Advance the bar."""
-        self._advance()
+        """Advance the bar, or print a line."""
+        step = int(args[-1]) + 1
+        self._clock.stop("train")
+        loss = cast(_Measured, pl_module).loss
+        self._advance(trainer, "train", step, f"loss {float(loss):.4f}, " if loss is not None and self._is_due else "")
 
     def on_validation_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Show the bar of the validation."""
         batches = trainer.num_val_batches
+        self._clock.start()
         self._show(f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs} valid", int(sum(batches)))
 
     def on_validation_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *args: Any) -> None:
-        """Advance the bar."""
-        self._advance()
+        """Advance the bar, or print a line."""
+        self._clock.stop("valid")
+        self._advance(trainer, "valid", int(args[2]) + 1, "")
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Print the epoch's line."""
@@ -78,7 +130,7 @@ class EpochTable(Callback):
         monitored = float(values.get(self._monitor, math.nan))
         star = " *" if monitored > self._best else ""
         self._best = max(self._best, monitored)
-        seconds = time.perf_counter() - self._epoch_began
+        seconds = time.monotonic() - self._epoch_began
         self._console.print(f"{trainer.current_epoch + 1:>7}{cells}{seconds:>7.0f}s{star}")
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
@@ -97,14 +149,29 @@ class EpochTable(Callback):
         self._hide()
         if not self._console.is_terminal:
             return
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        whole = TextColumn("{task.fields[whole]}")
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), whole)
         self._bar = Progress(*columns, console=self._console, transient=True)
-        self._bar.add_task(text, total=total)
+        self._bar.add_task(text, total=total, whole="")
         self._bar.start()
 
-    def _advance(self) -> None:
+    @property
+    def _is_due(self) -> bool:
+        return time.monotonic() - self._printed > (_SECONDS if self._bar is None else _BLINK)
+
+    def _advance(self, trainer: L.Trainer, part: str, done: int, loss: str) -> None:
+        if not self._is_due:
+            return
+        self._printed = time.monotonic()
+        left = spoken(self._clock.left(trainer, part, done))
         if self._bar is not None:
-            self._bar.advance(self._bar.task_ids[0])
+            self._bar.update(self._bar.task_ids[0], completed=done, whole=f"{loss}whole run: {left} left")
+            return
+        total = int(trainer.num_training_batches if part == "train" else sum(trainer.num_val_batches))
+        what = "step" if part == "train" else "validation"
+        self._console.print(
+            f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}, {what} {done}/{total}, {loss}{left} left"
+        )
 
     def _hide(self) -> None:
         if self._bar is not None:
@@ -112,9 +179,29 @@ class EpochTable(Callback):
             self._bar = None
 
 
-class _Measured(Protocol):
-    """What a ``DetectionModule`` knows after validation."""
+class Patience(EarlyStopping):
+    """Ends training when the monitored figure no longer gets better, and says so.
 
+    Args:
+        monitor: the figure.
+        epochs: so many without a better one end it.
+        console: where to write.
+    """
+
+    def __init__(self, monitor: str, epochs: int, console: Console) -> None:
+        super().__init__(monitor, mode="max", patience=epochs, min_delta=0.0)
+        self._console = console
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Say why it ended."""
+        if self.stopped_epoch:
+            self._console.print(f"{self.patience} epochs without a better {self.monitor}: training ends.")
+
+
+class _Measured(Protocol):
+    """What a ``DetectionModule`` knows after steps and validation."""
+
+    loss: Tensor | None
     figures: Figures | None
     detections: Mapping[int, Detections]
 

@@ -2,30 +2,34 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import lightning as L
 import numpy as np
-from torch.utils.data import DataLoader, DistributedSampler
+from numpy.typing import NDArray
+from torch.utils.data import BatchSampler, DataLoader, DistributedSampler
 
 from boxwright.data import DataFolder, PictureRecord
 from boxwright.data.augment import Augmentation
 from boxwright.data.cache import CanvasCache, cache_place, content_digests, disk_cache, mib, ram_cache, require_calls
-from boxwright.data.dataset import PictureDataset, Sample, collate
+from boxwright.data.dataset import Batch, PictureDataset, Sample, collate
+from boxwright.data.sampling import draw, repeat_factors
 from boxwright.data.workers import BatchMemory
 from boxwright.host.processes import WorkerContext, ready_worker
 from boxwright.runtime import InputSpec
 
-__all__ = ["DetectionData", "EpochSampler", "Loading", "open_caches"]
+__all__ = ["DetectionData", "EpochSampler", "Loading", "batches_of", "open_caches"]
 
 _AHEAD = 2  # batches that each loader process may prepare in advance
 _SLOTS = _AHEAD + 2  # and the ones that the training step holds
 
 
 class EpochSampler(DistributedSampler[int]):
-    """A permutation that depends on seed and epoch alone, so that a resumed run sees the same pictures.
+    """An order that depends on seed and epoch alone, so that a resumed run sees the same pictures.
 
     Of several processes each gets every n-th picture; the first pictures come again to give all the same number.
     Lightning would wrap a sampler that is not a ``DistributedSampler``, and would not pass the epoch on.
@@ -35,20 +39,74 @@ class EpochSampler(DistributedSampler[int]):
         seed: of the run.
         processes: number of processes that train together.
         rank: of this process.
+        shares: how often each picture comes in an epoch, on average; by default each comes once.
+        calm_from: the first of the last epochs, whose augmentation mixes no pictures; may be changed.
+        count: pictures of an epoch; by default the sum of the shares.
     """
 
-    def __init__(self, dataset: PictureDataset, seed: int, processes: int = 1, rank: int = 0) -> None:
+    def __init__(
+        self,
+        dataset: PictureDataset,
+        seed: int,
+        processes: int = 1,
+        rank: int = 0,
+        shares: NDArray[np.float64] | None = None,
+        calm_from: int | None = None,
+        count: int | None = None,
+    ) -> None:
         super().__init__(dataset, processes, rank, seed=seed)
         self._pictures = dataset
+        self.calm_from = calm_from
+        self._shares = np.ones(len(dataset)) if shares is None else shares
+        self._count = count or max(round(float(self._shares.sum())), 1)
+        self._begun = (-1, 0)
+        self.num_samples = -(-self._count // processes)
+        self.total_size = self.num_samples * processes
 
     def set_epoch(self, epoch: int) -> None:
         """Called by Lightning before each epoch."""
         super().set_epoch(epoch)
-        self._pictures.set_epoch(epoch)
+        self._pictures.set_epoch(epoch, self.calm_from is not None and epoch >= self.calm_from)
+
+    def skip(self, epoch: int, pictures: int) -> None:
+        """Leave out the first pictures of this process in an epoch: an interrupted run has seen them."""
+        self._begun = (epoch, pictures)
 
     def __iter__(self) -> Iterator[int]:
-        order = np.random.default_rng((self.seed, self.epoch)).permutation(len(self._pictures))
-        return iter(np.resize(order, self.total_size)[self.rank :: self.num_replicas].tolist())
+        epoch, seen = self._begun
+        own = np.resize(self._order(), self.total_size)[self.rank :: self.num_replicas].tolist()
+        return iter(own[seen:] if self.epoch == epoch else own)
+
+    def _order(self) -> NDArray[np.int64]:
+        """Numbers of the epoch's pictures; see ``PictureDataset.__getitem__`` for those that come again."""
+        return draw(self._shares, self._count, np.random.default_rng((self.seed, self.epoch)))
+
+
+def batches_of(pictures: int, batch_size: int, least: int = 1) -> int:
+    """How many batches pictures make if one of fewer than ``least`` joins the one before."""
+    whole, rest = divmod(pictures, batch_size)
+    return max(whole, 1) if rest < least else whole + 1
+
+
+class _Batches(BatchSampler):
+    """Batches of a sampler; a last one of fewer than ``least`` pictures joins the one before."""
+
+    def __init__(self, sampler: EpochSampler, batch_size: int, least: int) -> None:
+        assert batch_size >= least, "see require_company"
+        super().__init__(sampler, batch_size, drop_last=False)
+        self._least = least
+
+    def __iter__(self) -> Iterator[list[int]]:
+        waiting: list[int] = []
+        for batch in super().__iter__():
+            if waiting and len(batch) >= self._least:
+                yield waiting
+                waiting = []
+            waiting = waiting + batch
+        yield waiting
+
+    def __len__(self) -> int:
+        return batches_of(len(self.sampler), self.batch_size, self._least)  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)
@@ -60,12 +118,24 @@ class Loading:
         batch_size: pictures per training step; validation uses one at a time, as serving does.
         workers: processes of each loader; 0 loads in the caller's process.
         seed: of order and augmentation.
+        repeat_threshold: see ``boxwright.data.sampling.repeat_factors``; 0 repeats nothing.
+        calm_from: the first of the last epochs, whose augmentation mixes no pictures; None for none.
+        pictures: of an epoch; by default all, and those that come again.
+        first_epoch: where training begins; 0 unless it is resumed.
+        seen_batches: of that epoch, which an interrupted run was trained on; of each process.
+        least: pictures of a batch: a last one with fewer joins the one before.
     """
 
     recipe: str
     batch_size: int
     workers: int
     seed: int
+    repeat_threshold: float = 0.0
+    calm_from: int | None = None
+    pictures: int | None = None
+    first_epoch: int = 0
+    seen_batches: int = 0
+    least: int = 1
 
 
 def open_caches(
@@ -129,32 +199,67 @@ class DetectionData(L.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[Sample]:
         """Shuffled and augmented batches; the last may be smaller."""
-        seed, batch_size = self._loading.seed, self._loading.batch_size
-        dataset = self._dataset("train", Augmentation(self._loading.recipe, self._spec), batch_size)
-        if self.trainer is None:
-            return self._loader(dataset, batch_size, EpochSampler(dataset, seed))
-        sampler = EpochSampler(dataset, seed, self.trainer.world_size, self.trainer.global_rank)
-        sampler.set_epoch(self.trainer.current_epoch)
-        return self._loader(dataset, batch_size, sampler)
+        loading = self._loading
+        dataset = self._dataset("train", Augmentation(loading.recipe, self._spec), loading.batch_size)
+        place = self._place()
+        sampler = EpochSampler(dataset, loading.seed, *place, self._shares(), loading.calm_from, loading.pictures)
+        # Lightning asks for the loader, and loads its first batches, before it knows in which epoch a resumed run is.
+        sampler.set_epoch(loading.first_epoch)
+        sampler.skip(loading.first_epoch, loading.seen_batches * loading.batch_size)
+        return self._loader(dataset, batch_sampler=_Batches(sampler, loading.batch_size, loading.least))
+
+    def _place(self) -> tuple[int, int]:
+        """How many processes train together, and which of them this is."""
+        return (self.trainer.world_size, self.trainer.global_rank) if self.trainer else (1, 0)
+
+    @property
+    def epoch_pictures(self) -> int:
+        """How many pictures come in an epoch."""
+        if self._loading.pictures is not None:
+            return self._loading.pictures
+        shares = self._shares()
+        return len(self._folder.splits["train"].pictures) if shares is None else round(float(shares.sum()))
+
+    def trial_batches(self, split: str, batch_size: int) -> Iterator[Batch]:
+        """Batches of a split as training and validation have them, without end, each loaded here when it is wanted."""
+        recipe = Augmentation(self._loading.recipe, self._spec) if split == "train" else None
+        cache, seed = self._caches.get(split), self._loading.seed
+        dataset = PictureDataset(self._folder.splits[split], self._spec, recipe, seed, cache)
+        order = itertools.cycle(np.random.default_rng(seed).permutation(len(dataset)).tolist())
+        while True:
+            yield dataset.__getitems__([next(order) for _ in range(batch_size)])
+
+    def _shares(self) -> NDArray[np.float64] | None:
+        if not self._loading.repeat_threshold:
+            return None
+        labels = [one.labels[~one.crowd] for one in self._folder.splits["train"].pictures]
+        return repeat_factors(labels, self._loading.repeat_threshold)
 
     def val_dataloader(self) -> DataLoader[Sample]:
-        """Every picture once, one at a time, in order."""
-        return self._loader(self._dataset("valid", None, 1), 1, None)
+        """Every picture once, one at a time, in order; several processes share them, and some come twice then."""
+        dataset = self._dataset("valid", None, 1)
+        processes, rank = self._place()
+        share: dict[str, Any] = {}
+        if processes > 1:
+            share = {"sampler": DistributedSampler(dataset, processes, rank, shuffle=False)}
+        return self._loader(dataset, batch_size=1, **share)
 
     def _dataset(self, split: str, augmentation: Augmentation | None, batch_size: int) -> PictureDataset:
         shape = (batch_size, 3, self._spec.height, self._spec.width)
         workers = self._loading.workers
         memory = BatchMemory(workers, _SLOTS, shape) if workers else None
-        cache = self._caches.get(split)
-        return PictureDataset(self._folder.splits[split], self._spec, augmentation, self._loading.seed, cache, memory)
+        cache, seed = self._caches.get(split), self._loading.seed
+        calm = None
+        if augmentation is not None and augmentation.mixes:
+            calm = Augmentation(self._loading.recipe, self._spec, mixing=False)
+        return PictureDataset(self._folder.splits[split], self._spec, augmentation, seed, cache, memory, calm)
 
-    def _loader(self, dataset: PictureDataset, batch_size: int, sampler: EpochSampler | None) -> DataLoader[Sample]:
+    def _loader(self, dataset: PictureDataset, **batches: Any) -> DataLoader[Sample]:
         workers = self._loading.workers
         on_gpu = self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
         return DataLoader(
             dataset,
-            batch_size=batch_size,
-            sampler=sampler,
+            **batches,
             num_workers=workers,
             collate_fn=collate,
             multiprocessing_context=WorkerContext() if workers else None,

@@ -4,26 +4,29 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import lightning as L
 import torch
 import torch.distributed
+from torch import Tensor
 
 from boxwright.data.dataset import Batch
 from boxwright.evaluation.results import detections_of, detections_to_columns
 from boxwright.metrics import Figures, GroundTruth, measure
 from boxwright.metrics.figures import LOGGED
+from boxwright.models import find_architecture
 from boxwright.models.detector import Detector
 from boxwright.models.freezing import hold_frozen_batchnorm
-from boxwright.runtime import Detections, ModelError, ModelSpec, postprocess
+from boxwright.models.weights_files import CHECKPOINT_KEY
+from boxwright.runtime import Detections, ModelSpec, postprocess
 
-from .optimization import Optimization
+from .averaging import MovingAverage
+from .checkpoints import SO_FAR
+from .divergence import LossGuard, Stateful
+from .optimization import OneCycle, Optimization
 
-__all__ = ["CHECKPOINT_KEY", "DetectionModule", "gathered"]
-
-CHECKPOINT_KEY = "boxwright"
-"""Key of a checkpoint: the specification, and the figures and validation detections of its epoch."""
+__all__ = ["DetectionModule", "gathered", "rescaled", "scaled_size"]
 
 _SEED_STRIDE = 1_000_003  # keeps the steps of two seeds apart
 
@@ -36,9 +39,12 @@ class DetectionModule(L.LightningModule):
         spec: its specification, stored in every checkpoint.
         ground_truth: of the validation split, in its order.
         optimization: optimizer and schedule.
+        guard: looks at every loss.
+        multi_scale: share by which each training batch's canvas may be larger or smaller, 0..1.
         seed: with the step it seeds what the losses sample, so that a resumed run samples the same.
 
     Attributes:
+        loss: of the last training step, detached; reading it waits for a GPU.
         figures: of the last validation.
         detections: of the last validation, by picture index, in original pixels; of all processes.
     """
@@ -49,54 +55,110 @@ class DetectionModule(L.LightningModule):
         spec: ModelSpec,
         ground_truth: Sequence[GroundTruth],
         optimization: Optimization,
+        guard: LossGuard,
+        multi_scale: float = 0.0,
         seed: int = 0,
     ) -> None:
         super().__init__()
         self.network = detector.network
+        self.loss: Tensor | None = None
         self.figures: Figures | None = None
         self.detections: dict[int, Detections] = {}
         self._detector = detector
         self._spec = spec
         self._ground_truth = ground_truth
         self._optimization = optimization
+        self._guard = guard
+        self._multi_scale = multi_scale
         self._seed = seed
         self._pictures = 0
         self._started = 0.0
+        self._losses = _Means()
+        self._measured = -1
+        self._wanted: list[tuple[float, float]] = []
 
     def configure_optimizers(self) -> Any:
         """AdamW or SGD under a one-cycle schedule over all steps."""
-        groups = self._detector.parameter_groups()
-        return self._optimization.configure(groups, int(self.trainer.estimated_stepping_batches))
+        optimization = self._optimization
+        groups = self._detector.parameter_groups(optimization.backbone_rate, optimization.layer_decay)
+        configured = optimization.configure(groups, int(self.trainer.estimated_stepping_batches))
+        self._wanted = [(group["initial_lr"], group["weight_decay"]) for group in configured["optimizer"].param_groups]
+        return configured
+
+    def on_train_start(self) -> None:
+        """If a resumed run is longer or shorter than it was planned, spread the rest of the schedule over the rest.
+
+        An epoch that is resumed in its middle does not begin, as far as Lightning is concerned.
+        """
+        self._begin()
+        self._follow_settings()
+        total = int(self.trainer.estimated_stepping_batches)
+        if self.cycle.steps != total:
+            self.cycle.plan(self.global_step, total)
+
+    def _follow_settings(self) -> None:
+        """A resumed optimizer brings the rates of its checkpoint; those of the settings hold."""
+        scheduler: Any = self.lr_schedulers()
+        scheduler.base_lrs = [rate for rate, _ in self._wanted]
+        for group, (rate, decay) in zip(self.trainer.optimizers[0].param_groups, self._wanted, strict=True):
+            factor = self.cycle(scheduler.last_epoch)
+            group.update(initial_lr=rate, weight_decay=decay, lr=rate * factor)
+
+    @property
+    def cycle(self) -> OneCycle:
+        """The learning-rate schedule."""
+        scheduler: Any = self.lr_schedulers()
+        cycle: OneCycle = scheduler.lr_lambdas[0]
+        return cycle
 
     def on_train_epoch_start(self) -> None:
-        """Start the clock."""
+        """Start the clock, and the means of the losses."""
+        self._begin()
+        self._losses = _Means()
+
+    def _begin(self) -> None:
         hold_frozen_batchnorm(self.network)
         self._pictures, self._started = 0, time.perf_counter()
 
-    def training_step(self, batch: Batch, batch_index: int) -> torch.Tensor:
-        """Sum of the losses of a batch.
+    def training_step(self, batch: Batch, batch_index: int) -> Tensor | None:
+        """Sum of the losses of a batch; None if it is not to be trained on.
 
         Raises:
-            ModelError: the loss is not finite.
+            ModelError: the loss is not finite for the second time.
         """
-        torch.manual_seed(self._seed * _SEED_STRIDE + self.global_step)
-        losses = self._detector.losses(batch.canvases, batch.boxes, batch.labels)
+        number = self.current_epoch * int(self.trainer.num_training_batches) + batch_index
+        torch.manual_seed(self._seed * _SEED_STRIDE + number)
+        canvases, boxes = self._another_size(batch)
+        losses = self._detector.losses(canvases, boxes, batch.labels)
         total = torch.stack(list(losses.values())).sum()
-        if not torch.isfinite(total):
-            raise ModelError(
-                f"The loss became {total.item()} in epoch {self.current_epoch + 1}, step {self.global_step}.",
-                "Lower learning_rate, or set precision to fp32.",
-            )
+        if not self._passes(total, batch):
+            return None
+        self.loss = total.detach()
         self._pictures += len(batch.indices)
-        parts = {f"train/{name}": value.detach() for name, value in losses.items()}
-        self.log_dict(
-            {"train/loss": total.detach(), **parts},
-            on_step=False,
-            on_epoch=True,
-            batch_size=len(batch.indices),
-            sync_dist=True,
-        )
+        self._losses.add({"loss": total, **losses}, len(batch.indices))
         return total
+
+    def _passes(self, loss: Tensor, batch: Batch) -> bool:
+        """Whether a loss is to be trained on; if not, the weights are some steps younger and the rate is halved."""
+        averages = [one.averages for one in self._callbacks() if isinstance(one, MovingAverage)]
+        state: list[Stateful] = [self.network, self.trainer.optimizers[0], *averages]
+        # of several processes only some may see it: they do not go back together
+        last_time = self.cycle.halved or self.trainer.world_size > 1
+        if self._guard.passes(loss, batch, self.global_step, state, last_time):
+            return True
+        self.cycle.halve()
+        self.zero_grad()
+        return False
+
+    def _callbacks(self) -> list[Any]:
+        return list(cast(Any, self.trainer).callbacks)
+
+    def _another_size(self, batch: Batch) -> tuple[Tensor, list[Tensor]]:
+        """Canvases and boxes of a batch, on a canvas of another size if ``multi_scale`` says so."""
+        if not self._multi_scale:
+            return batch.canvases, batch.boxes
+        factor = 1.0 + self._multi_scale * float(torch.rand(()) * 2 - 1)
+        return rescaled(batch.canvases, batch.boxes, factor, find_architecture(self._spec.architecture).stride)
 
     def on_validation_epoch_start(self) -> None:
         """Stop the clock of the training part; forget the last epoch's detections."""
@@ -104,6 +166,8 @@ class DetectionModule(L.LightningModule):
             speed = self.trainer.world_size * self._pictures / (time.perf_counter() - self._started)
             self.log("train/images_per_s", speed)
             self.log("train/learning_rate", self._learning_rate())
+            means = {f"train/{name}": value for name, value in self._losses.values().items()}
+            self.log_dict(means, sync_dist=True, batch_size=1)
         self.detections, self._started = {}, time.perf_counter()
 
     def _learning_rate(self) -> float:
@@ -124,6 +188,7 @@ class DetectionModule(L.LightningModule):
             list(self.detections.values()),
             len(self._spec.classes),
         )
+        self._measured = self.current_epoch
         logged = _logged(self.figures)
         self.log_dict(logged, logger=False)  # for the callbacks: Lightning rounds to float32
         for logger in self.loggers:
@@ -142,15 +207,74 @@ class DetectionModule(L.LightningModule):
         )
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add the specification, and this epoch's figures and detections."""
-        assert self.figures is not None, "checkpoints are saved after validation"
+        """Add the specification, and this epoch's figures and detections; before its validation, its losses so far."""
+        document = {"spec": self._spec.to_json(), "epoch": self.current_epoch}
+        if self.figures is None or self._measured != self.current_epoch:
+            batches = int(cast(Any, self.trainer.fit_loop.epoch_loop.batch_progress.current).processed)
+            checkpoint[CHECKPOINT_KEY] = {**document, SO_FAR: {"batches": batches, "losses": self._losses.state()}}
+            return
         columns = detections_to_columns(list(self.detections.values()))
         checkpoint[CHECKPOINT_KEY] = {
-            "spec": self._spec.to_json(),
-            "epoch": self.current_epoch,
+            **document,
             "figures": self.figures.to_document(self._spec.class_names),
             "found": {name: torch.from_numpy(column) for name, column in columns.items()},
         }
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Go on with the means of the losses."""
+        so_far = checkpoint[CHECKPOINT_KEY].get(SO_FAR)
+        self._losses = _Means(so_far["losses"] if so_far else None)
+
+
+class _Means:
+    """The means of an epoch's losses, on the device: adding a step does not wait for it.
+
+    Args:
+        state: of an earlier one.
+    """
+
+    def __init__(self, state: Mapping[str, Any] | None = None) -> None:
+        self._count: int = state["pictures"] if state else 0
+        self._sums: dict[str, Tensor] = dict(state["sums"]) if state else {}
+
+    def add(self, losses: Mapping[str, Tensor], pictures: int) -> None:
+        """Count the losses of a batch."""
+        self._count += pictures
+        for name, value in losses.items():
+            added = value.detach().double() * pictures
+            self._sums[name] = self._sums[name].to(added.device) + added if name in self._sums else added
+
+    def values(self) -> dict[str, Tensor]:
+        """Means by name, float32."""
+        return {name: (total / self._count).float() for name, total in self._sums.items()}
+
+    def state(self) -> dict[str, Any]:
+        """For a checkpoint."""
+        return {"pictures": self._count, "sums": {name: total.cpu() for name, total in self._sums.items()}}
+
+
+def rescaled(canvases: Tensor, boxes: Sequence[Tensor], factor: float, stride: int) -> tuple[Tensor, list[Tensor]]:
+    """Canvases of about another size, with their boxes.
+
+    Args:
+        canvases: uint8 [N, 3, H, W].
+        boxes: N of float32 [n, 4], xyxy, canvas pixels.
+        factor: of both sides, which become the nearest multiples of ``stride``, at least one.
+        stride: pixels.
+    """
+    height, width = canvases.shape[-2:]
+    size = scaled_size(height, width, factor, stride)
+    if size == (height, width):
+        return canvases, list(boxes)
+    resized = torch.nn.functional.interpolate(canvases, size=size, mode="bilinear", antialias=True)
+    across, down = size[1] / width, size[0] / height
+    scale = torch.tensor([across, down, across, down], device=canvases.device)
+    return resized, [one * scale for one in boxes]
+
+
+def scaled_size(height: int, width: int, factor: float, stride: int) -> tuple[int, int]:
+    """Height and width of a canvas, times ``factor``: the nearest multiples of ``stride``, at least one."""
+    return max(round(height * factor / stride), 1) * stride, max(round(width * factor / stride), 1) * stride
 
 
 def _logged(figures: Figures) -> dict[str, float]:

@@ -3,24 +3,33 @@
 from __future__ import annotations
 
 import datetime
+import json
 import platform
 from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+import torch
 from rich.console import Console
+from torch import nn
 
 from boxwright.config import TrainConfig
 from boxwright.data import DataFolder, fingerprint
 from boxwright.host.dependencies import versions
 from boxwright.models import find_architecture
 from boxwright.models.detector import Detector
-from boxwright.models.freezing import freeze_batchnorm, freeze_stages
+from boxwright.models.freezing import freeze_batchnorm, freeze_stages, learns_statistics
 from boxwright.models.weights import LoadedWeights, fetch_hub_weights, load_weights, network_options, weights_licence
-from boxwright.runtime import ModelError, ModelSpec
+from boxwright.runtime import ConfigError, ModelError, ModelSpec
+from boxwright.runtime.networks import build_network
+from boxwright.runtime.spec import CONFIG
 
-__all__ = ["prepare"]
+from .module import scaled_size
 
-_PACKAGES = ("boxwright", "torch", "torchvision", "lightning", "numpy", "pillow")
+__all__ = ["prepare", "recorded_settings", "require_company", "with_settings"]
+
+_PACKAGES = ("boxwright", "torch", "torchvision", "lightning", "transformers", "numpy", "pillow")
 _PRETRAINED_STAGES = 3  # torchvision's choice for pretrained backbones
 # of this machine: not for the archive
 _PLACES = {"data", "out", "cache_dir", "checkpoint_out", "state_dict_out", "mlflow"}
@@ -45,21 +54,82 @@ def prepare(
     network = recorded.network if recorded else network_options(config.weights, config.model)
     spec = _specification(config, folder, network)
     _announce(folder, spec, console)
+    if config.multi_scale:
+        _require_smallest(spec, config.multi_scale)
     detector = Detector(spec, config.precision)
-    loaded = load_weights(detector.network, config.weights, config.model) if load else None
+    loaded = load_weights(detector.network, config.weights, spec) if load else None
     if loaded is not None:
         console.print(f"Weights: {loaded.summary()}.")
+    if loaded is not None and loaded.head is not None and loaded.head.warning:
+        console.print(f"Warning: {loaded.head.warning}")
     config = config.model_copy(update=_freezing(config, loaded) if load else {})
     blocks = detector.family.blocks(detector.network)
     if config.freeze_batchnorm:
         freeze_batchnorm(blocks)
     freeze_stages(blocks, len(blocks) if config.trainable_stages is None else config.trainable_stages)
-    return spec, detector, config
+    return with_settings(spec, config), detector, config
+
+
+def _require_smallest(spec: ModelSpec, multi_scale: float) -> None:
+    """Raise unless a network can also be trained on the smallest canvas that ``multi_scale`` gives.
+
+    Raises:
+        ConfigError: it cannot.
+    """
+    row = find_architecture(spec.architecture)
+    size = scaled_size(spec.input.height, spec.input.width, 1.0 - multi_scale, row.stride)
+    try:
+        with torch.device("meta"):  # shapes without values
+            build_network(replace(spec, input=row.canvas(*size, spec.input.resize)))
+    except ConfigError as error:
+        raise ConfigError(f"multi_scale = {multi_scale:g} is too much: {error}", "Or lower multi_scale.") from None
+
+
+def require_company(network: nn.Module, batch: int, pictures: int) -> int:
+    """The fewest pictures of a batch that a network can learn from; raise if there are fewer.
+
+    Args:
+        network: to train.
+        batch: pictures of a batch.
+        pictures: of an epoch.
+
+    Raises:
+        ConfigError: a BatchNorm would get a batch of one picture, which has no statistics.
+    """
+    if not learns_statistics(network):
+        return 1
+    if batch < 2:
+        raise ConfigError(
+            "batch_size = 1: this model's BatchNorms learn from the pictures of a batch together, which takes two.",
+            "Use batch_size=2, with a smaller image_size if that does not fit.",
+        )
+    if pictures < 2:
+        raise ConfigError(
+            "The training split has one picture: this model's BatchNorms learn from two or more together.",
+            "Add pictures, or choose a model without BatchNorms that learn.",
+        )
+    return 2
+
+
+def with_settings(spec: ModelSpec, config: TrainConfig) -> ModelSpec:
+    """The specification of a model that is trained with these settings."""
+    return replace(spec, provenance={**spec.provenance, "settings": recorded_settings(config)})
+
+
+def recorded_settings(config: TrainConfig) -> dict[str, Any]:
+    """The settings that travel with a model: without the places of this machine; of a weights file the name."""
+    settings = config.model_dump(mode="json", exclude=_PLACES)
+    return {**settings, "weights": Path(config.weights).name}
 
 
 def _obtainable_weights(model: str, console: Console) -> str:
-    """ImageNet's weights if they are on disk or can be fetched, else none."""
-    if find_architecture(model).backbone_weights is None:
+    """ImageNet's weights if they are on disk or can be fetched, else none, with a warning where there are better."""
+    row = find_architecture(model)
+    if row.backbone_weights is None:
+        if row.coco_weights is not None:
+            console.print(
+                "Warning: training from scratch, which needs far more pictures and epochs than --weights coco."
+            )
         return "none"
     try:
         fetch_hub_weights("imagenet", model)
@@ -71,7 +141,7 @@ def _obtainable_weights(model: str, console: Console) -> str:
 
 
 def _freezing(config: TrainConfig, loaded: LoadedWeights | None) -> dict[str, Any]:
-    pretrained = loaded is not None
+    pretrained = loaded is not None  # then the whole backbone is: without it no weights are taken
     stages = config.trainable_stages
     return {
         "freeze_batchnorm": pretrained if config.freeze_batchnorm is None else config.freeze_batchnorm,
@@ -82,6 +152,7 @@ def _freezing(config: TrainConfig, loaded: LoadedWeights | None) -> dict[str, An
 def _specification(config: TrainConfig, folder: DataFolder, network: Mapping[str, Any]) -> ModelSpec:
     assert config.name is not None, "resolved settings have a name"
     assert isinstance(config.image_size, tuple), "resolved settings have a canvas"
+    assert config.resize is not None, "resolved settings say how pictures are laid on it"
     return ModelSpec(
         name=config.name,
         architecture=config.model,
@@ -97,7 +168,6 @@ def _specification(config: TrainConfig, folder: DataFolder, network: Mapping[str
             },
             "weights": config.weights,
             "weights_licence": weights_licence(config.weights, config.model),
-            "settings": config.model_dump(mode="json", exclude=_PLACES),
             "versions": {"python": platform.python_version(), **versions(_PACKAGES)},
         },
     )
@@ -110,3 +180,5 @@ def _announce(folder: DataFolder, spec: ModelSpec, console: Console) -> None:
     console.print(f"Classes: {pairs}; contract {spec.contract[:12]}")
     canvas = f"{spec.input.height} x {spec.input.width}"
     console.print(f"Model: {spec.architecture} on a canvas of {canvas} ({spec.input.resize})")
+    if CONFIG in spec.network:
+        console.print(f"Its weights' own configuration replaces: {json.dumps(spec.network[CONFIG])}")

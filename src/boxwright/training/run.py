@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import shlex
 import signal
+import time
 import warnings
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
@@ -21,25 +22,46 @@ from boxwright.data import DataFolder, fingerprint, read_folder
 from boxwright.data.findings import by_kind
 from boxwright.evaluation import ground_truth_of
 from boxwright.host.console import make_console, progress
+from boxwright.host.files import remove_parts
 from boxwright.host.processes import start_server
 from boxwright.metrics.objective import Objective
+from boxwright.models.detector import Detector
+from boxwright.models.weights_files import CHECKPOINT_KEY
 from boxwright.reporting.run_report import report_run
 from boxwright.runtime import BoxwrightError, ConfigError, ContractError, DataError, ModelSpec, PictureError
 from boxwright.runtime.bundle import RUN_SPEC
 from boxwright.tracking.loggers import GuardedLogger
 from boxwright.tracking.trackers import require_trackers, tracking
 
+from .averaging import MovingAverage
 from .best import best_model, copy_best, require_detections, write_best
-from .callbacks import EpochTable, TrackPictures
-from .checkpoints import BEST, LAST, AtomicCheckpointIO, checkpoint_callbacks, read_checkpoint
-from .data_module import DetectionData, Loading, open_caches
-from .module import CHECKPOINT_KEY, DetectionModule
+from .callbacks import EpochTable, Patience, TrackPictures
+from .changes import require_followed
+from .checkpoints import (
+    BEST,
+    LAST,
+    SO_FAR,
+    AtomicCheckpointIO,
+    TimedCheckpoint,
+    checkpoint_callbacks,
+    read_checkpoint,
+)
+from .choice import choose
+from .data_module import DetectionData, Loading, batches_of, open_caches
+from .divergence import LossGuard
+from .fitting import Need, measure_need, memory_warning, naming_what_fits
+from .folders import RunTaken, claimed, free_name, make_folders, run_folder
+from .module import DetectionModule
 from .optimization import Optimization
-from .preparation import prepare
-from .settings import make_folders, new_run_folder, resolve_settings, usable_gpus
+from .pace import MOST_EPOCHS, Deadline, measure_pace, plan_for, spoken
+from .preparation import prepare, require_company, with_settings
+from .settings import resolve_settings, usable_gpus
 from .verbs import MakeTrainer, RunResult
 
 __all__ = ["TrainingRun"]
+
+
+_CALM_SHARE = 6  # of the epochs, one in so many mixes no pictures; YOLOX leaves out mosaic in 15 of 300
 
 
 class TrainingRun:
@@ -63,7 +85,13 @@ class TrainingRun:
         self.console = console
         self.recorded: ModelSpec | None = None
         self.first_epoch = 0
+        self._seen_batches = 0
+        self._least = 1
+        self._is_new = self._is_named = False
         self._make_trainer = make_trainer or L.Trainer
+        self._began = time.monotonic()
+        self._need: Need | None = None
+        self._most_epochs = config.epochs if "epochs" in config.model_fields_set else MOST_EPOCHS
 
     @classmethod
     def new(cls, config: TrainConfig, console: Console | None, make_trainer: MakeTrainer | None) -> TrainingRun:
@@ -72,8 +100,10 @@ class TrainingRun:
         Objective.parse(config.objective)
         require_trackers(config)
         data = _read_data(config, console)
-        config = resolve_settings(config, console)
-        return cls(config, data, new_run_folder(config), console, make_trainer)
+        resolved = resolve_settings(_chosen(config, data, console), console)
+        run = cls(resolved, data, run_folder(resolved), console, make_trainer)
+        run._is_new, run._is_named = True, config.name is not None
+        return run
 
     @classmethod
     def resumed(
@@ -83,29 +113,59 @@ class TrainingRun:
         console = _console(console)
         require_trackers(config)
         config = config.model_copy(update={"gpus": usable_gpus(config.gpus, console)})
-        run = cls(config, _read_data(config, console), folder, console, make_trainer)
-        if (folder / LAST).is_file():
-            run._go_on_from(folder / LAST)
-        else:
-            console.print("No epoch was finished; starting from the first.")
-        return run
+        return cls(config, _read_data(config, console), folder, console, make_trainer)
 
-    def _go_on_from(self, path: Path) -> None:
+    def _go_on(self) -> None:
+        """Find where an interrupted run was."""
+        path = self.folder / LAST
+        if not path.is_file():
+            self.console.print("Nothing was saved yet; starting from the beginning.")
+            return
         checkpoint = read_checkpoint(path)
         require_detections(checkpoint, path)
         self.recorded = ModelSpec.from_json(checkpoint[CHECKPOINT_KEY]["spec"], str(path))
         _require_same_data(self.recorded, self.data, self.console)
-        self.first_epoch = int(checkpoint["epoch"]) + 1
+        so_far = checkpoint[CHECKPOINT_KEY].get(SO_FAR)
+        started: Any = self.recorded.provenance.get("settings", {})
+        if changed := require_followed(started, self.config, self.folder, within=so_far is not None):
+            self.console.print(f"Changed since the run was started: {', '.join(changed)}.")
+        self.first_epoch = int(checkpoint["epoch"]) + (so_far is None)
+        self._seen_batches = int(so_far["batches"]) if so_far else 0
 
     def train(self) -> RunResult:
         """Train, and keep the best epoch's model; see ``boxwright.training.train`` for the errors."""
+        with ExitStack() as claim:
+            if _is_first_process():
+                self._claim(claim)
+            if not self._is_new:
+                self._go_on()
+            return self._train()
+
+    def _claim(self, claim: ExitStack) -> None:
+        """Make the run folder this process's; a name of ours that another training has taken meanwhile is given up."""
+        while True:
+            try:
+                claim.enter_context(claimed(self.folder))
+                if self._is_new:
+                    run_folder(self.config)
+                remove_parts((self.folder / LAST).parent)
+                return
+            except RunTaken:
+                if self._is_named or not self._is_new:
+                    raise
+                claim.close()
+                self.config = self.config.model_copy(update={"name": free_name(self.config)})
+                self.folder = run_folder(self.config)
+
+    def _train(self) -> RunResult:
         if self.first_epoch >= self.config.epochs:
             return self._finish()
         with ExitStack() as at_the_end:
             module, data = self._prepare(at_the_end)
             loggers = at_the_end.enter_context(self._tracking())
             try:
-                interrupted = self._fit(module, data, loggers)
+                with naming_what_fits(self._need, self.config):
+                    interrupted = self._fit(module, data, loggers)
             except BaseException:  # a loss that is not finite, a full disk: keep what was reached before
                 with suppress(BoxwrightError, OSError):  # the first error is the one to report
                     self._keep_best(loggers, finished=False)
@@ -131,17 +191,81 @@ class TrainingRun:
         caches = open_caches(config.cache, config.cache_dir, self.data, spec.input, self.console.print)
         for cache in caches.values():
             at_the_end.callback(cache.close)
+        data = DetectionData(self.data, spec.input, self._loading(), caches)
+        if self.recorded is None:
+            config = self.config = self._fitted(detector, data)
+        self._least = require_company(detector.network, config.batch, data.epoch_pictures)
+        if self.recorded is None:
+            data = DetectionData(self.data, spec.input, self._loading(), caches)
+        if self.recorded is None and not config.fast_dev_run:
+            with naming_what_fits(self._need, config):
+                config = self.config = self._timed(detector, data)
+            spec = with_settings(spec, config)
         if _is_first_process():
             make_folders(self.folder, config)
-            save_config(config, self.folder / CONFIG_FILE)
+            save_config(config.model_copy(update={"out": config.out.resolve()}), self.folder / CONFIG_FILE)
         assert config.learning_rate is not None, "resolved settings have a learning rate"
-        optimization = Optimization(config.optimizer, config.learning_rate, config.weight_decay, config.warmup)
-        truth = ground_truth_of(self.data.splits["valid"])
-        loading = Loading(config.augmentation, config.batch_size, config.workers, config.seed)
-        return (
-            DetectionModule(detector, spec, truth, optimization, config.seed),
-            DetectionData(self.data, spec.input, loading, caches),
+        optimization = Optimization(
+            config.optimizer,
+            config.learning_rate,
+            config.weight_decay,
+            config.warmup,
+            config.backbone_rate,
+            config.layer_decay,
         )
+        truth = ground_truth_of(self.data.splits["valid"])
+        names = [record.path.name for record in self.data.splits["train"].pictures]
+        guard = LossGuard(names, self.folder, self.console.print)
+        return (
+            DetectionModule(detector, spec, truth, optimization, guard, config.multi_scale, config.seed),
+            DetectionData(self.data, spec.input, self._loading(), caches),
+        )
+
+    def _loading(self) -> Loading:
+        config = self.config
+        return Loading(
+            config.augmentation,
+            1 if config.batch_size == "auto" else config.batch_size,
+            config.workers,
+            config.seed,
+            config.repeat_threshold,
+            calm_from=config.epochs - (config.close_mosaic or 0),
+            pictures=config.epoch_pictures,
+            first_epoch=self.first_epoch,
+            seen_batches=self._seen_batches,
+            least=self._least,
+        )
+
+    def _fitted(self, detector: Detector, data: DetectionData) -> TrainConfig:
+        """The settings, with a batch that fits if it is ``auto``; a warning is printed if the given one does not."""
+        config = self.config
+        self._need = need = measure_need(detector, next(data.trial_batches("train", 2)), _device(config))
+        if config.batch_size == "auto":
+            total = config.step_pictures
+            batch = need.largest(total) or 1
+            config = config.model_copy(update={"batch_size": batch, "total_batch": total})
+            self.console.print(f"Batch: {batch} of {total} pictures at once, about {need.of(batch) / 2**30:.1f} GiB")
+        if warning := memory_warning(need, config):
+            self.console.print(warning)
+        return config
+
+    def _timed(self, detector: Detector, data: DetectionData) -> TrainConfig:
+        """The settings, with as many epochs as ``minutes`` has time for; how long it will take is printed."""
+        config, train, valid = self.config, data.epoch_pictures, len(self.data.splits["valid"].pictures)
+        batches, pictures = data.trial_batches("train", config.batch), data.trial_batches("valid", 1)
+        pace = measure_pace(detector, batches, next(pictures), _device(config))
+        if config.minutes is not None:
+            begun = time.monotonic() - self._began
+            minutes = config.minutes - begun / 60
+            plan = plan_for(minutes, pace, train, valid, config.batch, self._most_epochs)
+            planned = {"epochs": plan.epochs, "epoch_pictures": plan.pictures or config.epoch_pictures}
+            config = config.model_copy(update=planned)
+        steps = batches_of(config.epoch_pictures or train, config.batch, self._least)
+        seconds = pace.epoch(steps, valid)
+        epochs = f"{config.epochs} epoch{'s' * (config.epochs > 1)} of {steps} steps"
+        self.console.print(f"Time: {epochs}, about {spoken(seconds)} each, {spoken(config.epochs * seconds)} in all")
+        calm = config.epochs // _CALM_SHARE if config.close_mosaic is None else config.close_mosaic
+        return config.model_copy(update={"close_mosaic": calm})
 
     def _tracking(self) -> AbstractContextManager[list[Logger]]:
         return tracking(self.config, self.folder, self.first_epoch, self.console.print)
@@ -151,7 +275,7 @@ class TrainingRun:
         handler = signal.getsignal(signal.SIGINT)
         with _quiet_lightning():
             trainer = self._make_trainer(**self._options(loggers))
-            checkpoint = self.folder / LAST if self.first_epoch else None
+            checkpoint = self.folder / LAST if self.recorded else None
             try:
                 trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
             except SystemExit:  # how Lightning ends a fit after Ctrl-C, which it ignores from then on
@@ -172,21 +296,37 @@ class TrainingRun:
             "strategy": "auto",
             "precision": "32-true",  # bf16 is applied part by part: see Detector
             "max_epochs": config.epochs,
+            "accumulate_grad_batches": config.step_pictures // config.batch,
             "gradient_clip_val": config.gradient_clip or None,
             "logger": loggers,
             "callbacks": [
+                *([MovingAverage(config.ema)] if config.ema else []),  # first: the others see the average's figures
                 EpochTable(config.monitor, self.console),
                 *checkpoint_callbacks(self.folder, config.monitor),
+                *self._within_epochs(),
                 TrackPictures(valid, names, config.wandb_pictures, self.console.print),
+                *self._deadline(),
+                *([Patience(config.monitor, config.patience, self.console)] if config.patience else []),
             ],
             "plugins": [AtomicCheckpointIO()],
             "num_sanity_val_steps": 0,
+            "use_distributed_sampler": False,  # the data module shares the pictures out
             "log_every_n_steps": 1,
             "fast_dev_run": config.fast_dev_run,
             "enable_progress_bar": False,
             "enable_model_summary": False,
             "default_root_dir": self.folder,
         }
+
+    def _within_epochs(self) -> list[TimedCheckpoint]:
+        minutes = self.config.checkpoint_minutes
+        return [TimedCheckpoint(self.folder / LAST, minutes)] if minutes and not self.config.fast_dev_run else []
+
+    def _deadline(self) -> list[Deadline]:
+        config = self.config
+        if config.minutes is None:
+            return []
+        return [Deadline(config.minutes, self._began, config.close_mosaic or 0, self._most_epochs)]
 
     def _keep_best(self, loggers: list[Logger], finished: bool) -> ModelSpec | None:
         """Write the files of the best epoch, if there is one, and show it in the trackers."""
@@ -209,6 +349,22 @@ class TrainingRun:
             command = f"boxwright report {shlex.quote(str(self.folder))}"
             self.console.print(f"Warning: there is no report: {error}. To write it: {command}")
             return []
+
+
+def _device(config: TrainConfig) -> str:
+    return "cuda" if config.gpus else "cpu"
+
+
+def _chosen(config: TrainConfig, data: DataFolder, console: Console) -> TrainConfig:
+    """The settings, with what is chosen if no model is named; the choices are printed."""
+    device = "cuda" if usable_gpus(config.gpus, console) else "cpu"
+    choices = choose(config, data.splits["train"], device)
+    if choices:
+        console.print("Chosen for this data and machine; to decide yourself, name a --model, or --set any of them:")
+    width = max((len(str(one.value)) for one in choices), default=0) + 2
+    for one in choices:
+        console.print(f"  {one.key:<14}{one.value!s:<{width}}{one.reason}")
+    return config.model_copy(update={one.key: one.value for one in choices})
 
 
 def _is_first_process() -> bool:

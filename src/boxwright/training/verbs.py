@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from boxwright.config import CONFIG_FILE, TrainConfig, load_config
+from boxwright.config import AUTO, CONFIG_FILE, TrainConfig, load_config
 from boxwright.data import require_data_folder
 from boxwright.host.dependencies import require_train_extra
-from boxwright.runtime import ArchiveError, ModelSpec
+from boxwright.models import require_family
+from boxwright.runtime import ArchiveError, DataError, ModelSpec
 
 if TYPE_CHECKING:
     import lightning as L
@@ -63,7 +65,8 @@ def train(
     Raises:
         ConfigError: an unknown setting, a value that does not fit, or a run of that name exists.
         DataError: the data cannot be trained on; nothing was started.
-        MissingDependency: ``boxwright[train]``, or a tracker that the settings ask for, is not installed.
+        MissingDependency: ``boxwright[train]``, or what the model or a tracker that the settings ask for needs, is not
+            installed.
         ModelError: unknown model, unusable weights, or a loss that is not finite.
     """
     if isinstance(config, TrainConfig):
@@ -72,28 +75,44 @@ def train(
         resolved = load_config(Path(config) if config else None, settings)
     require_train_extra()
     require_data_folder(resolved.data)
+    if resolved.model != AUTO:
+        require_family(resolved.model)
     from .run import TrainingRun
 
     return TrainingRun.new(resolved, console, make_trainer).train()
 
 
-def resume(run: str | Path, *, console: Console | None = None, make_trainer: MakeTrainer | None = None) -> RunResult:
+def resume(
+    run: str | Path,
+    *,
+    data: str | Path | None = None,
+    console: Console | None = None,
+    make_trainer: MakeTrainer | None = None,
+) -> RunResult:
     """Continue an interrupted run at the epoch after its last checkpoint, with its own settings.
 
     Args:
         run: the run folder.
+        data: where its data lies now, if it has moved; it must be the same.
         console: see ``train``.
         make_trainer: see ``train``.
 
     Raises:
         ArchiveError: not a run folder.
         ConfigError: the run is complete.
+        DataError: the data is no longer there, or cannot be trained on.
         ContractError: the classes or the validation split of the data have changed since the run was started.
     """
     require_train_extra()
     settings = Path(run) / CONFIG_FILE
     if not settings.is_file():
         raise ArchiveError(f"{run}: holds no {CONFIG_FILE}.", "Give a folder that boxwright train made.")
+    config = load_config(settings)
+    require_family(config.model)
     from .run import TrainingRun
 
-    return TrainingRun.resumed(Path(run), load_config(settings), console, make_trainer).train()
+    config = load_config(settings, {"data": data})
+    if not config.data.is_dir():
+        remedy = f"If it has moved: boxwright train --resume {shlex.quote(str(run))} --data FOLDER"
+        raise DataError(f"{config.data}: no such folder; the run's data was there.", remedy)
+    return TrainingRun.resumed(Path(run), config, console, make_trainer).train()

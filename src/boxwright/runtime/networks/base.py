@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Callable, Iterator, List, Mapping, Tuple
@@ -26,11 +25,13 @@ class NetworkFamily:
             mantissa) are rounded to up to 4 pixels, and torchvision's CPU roi_align refuses bf16: so no other part
             runs in it.
         detections: reads a network's answer in eval mode: one ``Detections`` per picture, in canvas pixels.
+        packages: what its networks are built from beside torch and torchvision, names to import.
     """
 
     builders: Mapping[str, Callable[[ModelSpec], nn.Module]]
     bf16_parts: Tuple[str, ...]
     detections: Callable[[Any], List[Detections]]
+    packages: Tuple[str, ...] = ()
 
     @contextmanager
     def in_precision(self, network: nn.Module, precision: str) -> Iterator[None]:
@@ -52,10 +53,10 @@ class NetworkFamily:
 
 
 def _autocast(forward: Any) -> Any:
-    def run(*inputs: Any) -> Any:
+    def run(*inputs: Any, **options: Any) -> Any:
         device = next(tensor.device.type for tensor in _tensors(inputs))
         with torch.autocast(device, dtype=torch.bfloat16):
-            return _to_fp32(forward(*inputs))
+            return _to_fp32(forward(*inputs, **options))
 
     return run
 
@@ -69,8 +70,9 @@ def _tensors(value: Any) -> Iterator[Tensor]:
 
 
 def _to_fp32(value: Any) -> Any:
+    """Floating tensors in fp32, within lists, tuples and dicts, those of transformers' own classes among them."""
     if isinstance(value, Tensor):
-        return value.float()
+        return value.float() if value.is_floating_point() else value
     if isinstance(value, dict):
-        return OrderedDict((key, _to_fp32(item)) for key, item in value.items())
-    return type(value)(_to_fp32(item) for item in value)
+        return type(value)(**{key: _to_fp32(item) for key, item in value.items()})
+    return type(value)(_to_fp32(item) for item in value) if isinstance(value, (list, tuple)) else value

@@ -11,7 +11,14 @@ from torchvision.models.detection.image_list import ImageList
 from ..detections import Detections
 from ..spec import InputSpec, ModelSpec
 
-__all__ = ["DETECTIONS_PER_PICTURE", "SCORE_FLOOR", "builder", "detections_from_output", "detections_from_outputs"]
+__all__ = [
+    "DETECTIONS_PER_PICTURE",
+    "SCORE_FLOOR",
+    "CanvasTransform",
+    "builder",
+    "detections_from_output",
+    "detections_from_outputs",
+]
 
 # torchvision cuts at 0.05 or higher. The F2 curve needs what lies below it: early in training the best
 # threshold often does.
@@ -19,7 +26,7 @@ SCORE_FLOOR = 0.01
 DETECTIONS_PER_PICTURE = 100  # COCO's maxDets
 
 
-class _CanvasTransform(nn.Module):
+class CanvasTransform(nn.Module):
     """Takes the place of torchvision's GeneralizedRCNNTransform: canvases arrive resized and padded.
 
     Only scaling and normalising are left to do, so that they are part of every exported graph.
@@ -66,7 +73,7 @@ def builder(build: Callable[..., nn.Module], **options: Any) -> Callable[[ModelS
 
     def build_for(spec: ModelSpec) -> nn.Module:
         network = build(num_classes=len(spec.classes) + 1, **options)  # label 0 is the background
-        network.transform = _CanvasTransform(spec.input)
+        network.transform = CanvasTransform(spec.input)
         return network
 
     return build_for

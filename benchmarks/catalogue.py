@@ -1,0 +1,111 @@
+"""Every architecture on the same drawn data: how fast it learns, what it is served with, and how equal its exports are.
+
+    python benchmarks/catalogue.py --out FOLDER [--minutes 5] [--canvas 256] [--model NAME ...]
+
+Each architecture in a process of its own, from scratch, with ``minutes`` on the demo's data; then its archive with ONNX
+proved on the validation pictures, and ``bench`` of every backend on one picture at a time. All on the same canvas (the
+nearest multiple of the architecture's stride), so that the rows can be compared; their own canvases differ. What is
+there already in FOLDER is not measured again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import boxwright
+from boxwright.data import draw_demo_data
+from boxwright.models import CATALOGUE
+
+_HEADS = (
+    *("model", "parameters, M", "s per epoch", "epochs", "mAP", "mAP50", "F2"),
+    *("exports differ, px", "archive, MiB", "latency, ms, by backend"),
+)
+
+
+def main() -> None:
+    """Measure what is missing, then print the table."""
+    options = _options()
+    if options.one:
+        _measure(options)
+        return
+    options.out.mkdir(parents=True, exist_ok=True)
+    if not (options.out / "data").is_dir():
+        draw_demo_data(options.out / "data")
+    for name in options.model or CATALOGUE:
+        if not (options.out / f"{name}.json").is_file():
+            command = [sys.executable, __file__, *sys.argv[1:], "--one", name]
+            if subprocess.run(command).returncode:
+                print(f"{name}: failed", file=sys.stderr)
+    _print([json.loads(file.read_text()) for file in sorted(options.out.glob("*.json"))])
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--minutes", type=float, default=5)
+    parser.add_argument("--canvas", type=int, default=256)
+    parser.add_argument("--model", nargs="*")
+    parser.add_argument("--one", help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+def _measure(options: argparse.Namespace) -> None:
+    import torch
+
+    from boxwright.tracking.metrics_file import read_metrics
+
+    name, stride = options.one, CATALOGUE[options.one].stride
+    run = boxwright.train(
+        data=options.out / "data",
+        name=name,
+        out=options.out / "runs",
+        model=name,
+        weights="none",
+        image_size=round(options.canvas / stride) * stride,
+        minutes=options.minutes,
+        wandb="off",
+    )
+    assert run.spec is not None, "a run of whole epochs"
+    epochs = [line for line in read_metrics(run.folder) if "train/images_per_s" in line]
+    speed = statistics.median(line["train/images_per_s"] for line in epochs)
+    weights = torch.load(run.folder / "model_state_dict.pth", weights_only=True)
+    figures = run.spec.measured["valid"]
+    row: dict[str, Any] = {
+        "model": name,
+        "parameters": sum(one.numel() for one in weights.values()) / 1e6,
+        "epoch": run.spec.provenance["data"]["train"]["pictures"] / speed,
+        "epochs": len(epochs),
+        **{key: figures[key] for key in ("map", "map_50", "f2")},
+    }
+    archive = boxwright.archive(run.folder, store=options.out / "store", precisions=("fp32", "int8"))
+    exports = boxwright.inspect(archive).spec.exports
+    measured = boxwright.bench(archive, options.out / "data" / "valid", batches=(1,), seconds=2, rounds=3)
+    row["exports"] = {variant: export["largest_box_difference"] for variant, export in exports.items()}
+    row["size"] = archive.stat().st_size / 2**20
+    row["latency"] = {}
+    for one in measured.runs:
+        variant = f"{one['backend']}-{one['precision']}"
+        row["latency"][variant] = min(one["latency_ms_p50"], row["latency"].get(variant, one["latency_ms_p50"]))
+    (options.out / f"{name}.json").write_text(json.dumps(row, indent=1))
+
+
+def _print(rows: list[dict[str, Any]]) -> None:
+    print(f"| {' | '.join(_HEADS)} |")
+    print(f"| {' | '.join('---' for _ in _HEADS)} |")
+    for row in rows:
+        exports = ", ".join(f"{name} {value:.2g}" for name, value in row["exports"].items())
+        latency = ", ".join(f"{name} {value:.1f}" for name, value in row["latency"].items())
+        cells = [row["model"], f"{row['parameters']:.1f}", f"{row['epoch']:.0f}", str(row["epochs"])]
+        cells += [f"{row[key]:.3f}" for key in ("map", "map_50", "f2")]
+        cells += [exports, f"{row['size']:.0f}", latency]
+        print(f"| {' | '.join(cells)} |")
+
+
+if __name__ == "__main__":
+    main()

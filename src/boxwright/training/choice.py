@@ -1,0 +1,133 @@
+"""What is trained when only the data is named: chosen for these boxes and this device, each with its reason."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from boxwright.config import AUTO, TrainConfig
+from boxwright.data import PictureRecord, Split
+from boxwright.models import find_architecture
+from boxwright.models.weights_files import spec_of
+from boxwright.runtime import InputSpec, ModelSpec
+from boxwright.runtime.preprocess import placement
+
+__all__ = ["Choice", "choose"]
+
+_MODELS = {"cpu": "fasterrcnn_mobilenet_v2_fpn_v2", "cuda": "fasterrcnn_resnet50_fpn_v2"}
+_WHY_MODEL = {
+    "cpu": "there is no GPU here; it learns on a processor, small objects too",
+    "cuda": "there is a GPU; it is the most accurate of those with ImageNet's weights",
+}
+_CANVASES = (320, 416, 512, 640, 800)  # longer side, pixels
+_LARGEST = {"cpu": 512, "cuda": 800}
+_SEEN = 24.0  # pixels: six steps of the finest features (4 pixels) see such a box, or three (8 pixels)
+_SMALL = 0.2  # this share of the boxes may be smaller than that
+_ALIKE = 0.8  # of the pictures must fit a canvas that is not square
+_BATCHES = {"cpu": 4, "cuda": 8}
+_STEPS = 6000  # of the optimizer: fine-tuning needs thousands, whatever the number of pictures
+_EPOCHS = (12, 60)
+_MINUTES = 30.0  # on a processor, at most
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One setting.
+
+    Attributes:
+        key: of ``TrainConfig``.
+        value: for it.
+        reason: half a sentence.
+    """
+
+    key: str
+    value: Any
+    reason: str
+
+
+def choose(config: TrainConfig, train: Split, device: str) -> list[Choice]:
+    """Model, canvas, batch, learning rate, epochs and time, as far as they are not given; none if a model is named.
+
+    Args:
+        config: settings; the keys that were given stay.
+        train: the training split.
+        device: ``cpu`` or ``cuda``.
+    """
+    if config.model != AUTO:
+        return []
+    return [one for one in _choices(config, train, device) if one.key not in config.model_fields_set - {"model"}]
+
+
+def _choices(config: TrainConfig, train: Split, device: str) -> Iterator[Choice]:
+    spec = _of_weights(config.weights)
+    model = spec.architecture if spec else _MODELS[device]
+    yield Choice("model", model, "the starting weights'" if spec else _WHY_MODEL[device])
+    if spec:
+        yield Choice("image_size", (spec.input.height, spec.input.width), "the starting weights'")
+    else:
+        yield _canvas(train.pictures, find_architecture(model).stride, device)
+    given = bool({"batch_size", "total_batch"} & config.model_fields_set)
+    batch = config.step_pictures if given else _BATCHES[device]
+    if not given:
+        yield Choice("batch_size", batch, "as the learning rate was tried with")
+    if config.optimizer == "adamw":
+        rate = find_architecture(model).learning_rate * math.sqrt(batch / 4)
+        yield Choice("learning_rate", float(f"{rate:.2g}"), f"{model}'s, for steps of {batch}")
+    if config.minutes is None:
+        yield from _length(config, -(-len(train.pictures) // batch), device)
+
+
+def _of_weights(weights: str) -> ModelSpec | None:
+    """What a file of weights or a run was trained as; None if it does not say, or if it is no file."""
+    path = Path(weights)
+    return spec_of(path) if path.exists() and weights not in ("auto", "none", "imagenet", "coco") else None
+
+
+def _length(config: TrainConfig, steps: int, device: str) -> Iterator[Choice]:
+    epochs = min(max(-(-_STEPS // steps), _EPOCHS[0]), _EPOCHS[1])
+    yield Choice("epochs", epochs, f"{epochs * steps} steps; {_EPOCHS[0]} to {_EPOCHS[1]} epochs, about {_STEPS} steps")
+    if device == "cpu" and "epochs" not in config.model_fields_set:
+        yield Choice("minutes", _MINUTES, "on a processor at most so long; fewer epochs if they take longer")
+
+
+def _canvas(pictures: Sequence[PictureRecord], stride: int, device: str) -> Choice:
+    """The smallest canvas on which nearly all boxes can be seen, of the pictures' shape if they have one."""
+    longest = int(np.median([max(one.width, one.height) for one in pictures]))
+    fits = [side for side in _CANVASES if side <= _LARGEST[device]]
+    fits = [side for side in fits if side < longest + stride] or fits[:1]
+    sizes = {side: _shape(pictures, side, stride) for side in fits}
+    small = {side: _small_side(pictures, size) for side, size in sizes.items()}
+    side = next((side for side in fits if small[side] >= _SEEN), fits[-1])
+    reason = f"a fifth of the boxes are under {small[side]:.0f} pixels there"
+    if small[side] < _SEEN:
+        limit = "the largest that a processor trains in time" if side == _LARGEST["cpu"] else "the largest of use"
+        reason = f"{reason}; {limit}" if device == "cpu" else f"{reason}; larger ones cost more than they bring"
+    return Choice("image_size", sizes[side], reason)
+
+
+def _shape(pictures: Sequence[PictureRecord], side: int, stride: int) -> tuple[int, int]:
+    """Height and width of a canvas for these pictures: as most of them are, else a square."""
+    ratios = np.array([one.height / one.width for one in pictures])
+    ratio = float(np.median(ratios))
+    alike = np.mean(np.abs(np.log(ratios / ratio)) < math.log(1.1))
+    if alike < _ALIKE:
+        return side, side
+    shorter = max(round(side * min(ratio, 1 / ratio) / stride), 1) * stride
+    return (side, shorter) if ratio > 1 else (shorter, side)
+
+
+def _small_side(pictures: Sequence[PictureRecord], size: tuple[int, int]) -> float:
+    """The side (square root of the area, canvas pixels) that a fifth of the boxes are under; infinite without boxes."""
+    sides = [_sides(one, size) for one in pictures if len(one.boxes)]
+    return float(np.quantile(np.concatenate(sides), _SMALL)) if sides else math.inf
+
+
+def _sides(record: PictureRecord, size: tuple[int, int]) -> NDArray[np.float64]:
+    boxes = placement(record.width, record.height, InputSpec(*size)).to_canvas(record.boxes).astype(np.float64)
+    return np.asarray(np.sqrt((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])))

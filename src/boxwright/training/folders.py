@@ -1,0 +1,96 @@
+"""Where a run lies, and that it lies there alone."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from boxwright.config import TrainConfig
+from boxwright.runtime import ConfigError
+
+from .checkpoints import LAST
+
+__all__ = ["RunTaken", "claimed", "free_name", "make_folders", "run_folder"]
+
+_CLAIM = ".claim"
+
+
+class RunTaken(ConfigError):
+    """The run folder is another training's."""
+
+
+def free_name(config: TrainConfig) -> str:
+    """A name that no folder in ``out`` has: the data folder's, and a number."""
+    stem = re.sub("[^A-Za-z0-9]+", "-", config.data.resolve().name).strip("-") or "run"
+    number = 1
+    while (config.out / f"{stem}-{number}").exists():
+        number += 1
+    return f"{stem}-{number}"
+
+
+def run_folder(config: TrainConfig) -> Path:
+    """The folder of a new run; it need not exist yet.
+
+    Raises:
+        RunTaken: a run of that name exists.
+    """
+    assert config.name is not None, "resolved settings have a name"
+    run = config.out / config.name
+    if (run / LAST).parent.exists():
+        raise RunTaken(
+            f"{run} exists.", f"Choose another --name, or continue it with --resume {shlex.quote(str(run))}."
+        )
+    return run
+
+
+@contextmanager
+def claimed(run: Path) -> Iterator[None]:
+    """Keep a run folder for this process alone; it is made if it is missing, and removed if it is empty at the end.
+
+    The system frees what a process has claimed when the process ends, however it ends.
+
+    Raises:
+        ConfigError: the folder cannot be made or written to.
+        RunTaken: another process has it.
+    """
+    new_parent = not run.parent.exists()
+    _make(run)
+    lock = FileLock(run / _CLAIM)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        remedy = "Choose another --name, or wait for its end."
+        raise RunTaken(f"{run}: another training writes to this folder just now.", remedy) from None
+    except OSError as error:
+        raise ConfigError(f"{run}: cannot be written to: {error.strerror}.", "Make it writable.") from error
+    try:
+        yield
+    finally:
+        (run / _CLAIM).unlink(missing_ok=True)
+        lock.release()
+        with suppress(OSError):  # not empty, as a rule
+            run.rmdir()
+            if new_parent:
+                run.parent.rmdir()
+
+
+def make_folders(run: Path, config: TrainConfig) -> None:
+    """Make every folder that will be written to, before hours are spent.
+
+    Raises:
+        ConfigError: a folder cannot be made.
+    """
+    for folder in filter(None, (run, config.checkpoint_out, config.state_dict_out)):
+        _make(folder)
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"{folder}: cannot be made: {error.strerror}.", "Choose another folder.") from error

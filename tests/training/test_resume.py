@@ -1,0 +1,254 @@
+"""A run that is killed and resumed ends as one that was not, bit for bit; changed settings are followed or refused."""
+
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+
+import lightning as L
+import pytest
+import torch
+import yaml
+from rich.console import Console
+
+import boxwright
+from boxwright.data import draw_demo_data
+from boxwright.runtime import ArchiveError, ConfigError, open_bundle
+from boxwright.tracking.metrics_file import read_metrics
+from boxwright.training import resume, settings
+from boxwright.training.checkpoints import SO_FAR, read_checkpoint
+from boxwright.training.folders import claimed
+from support.command_line import boxwright as command
+
+SETTINGS = {
+    "model": "fasterrcnn_tiny_fpn",
+    "weights": "none",
+    "image_size": 96,
+    "wandb": "off",
+    "workers": 1,
+    "epochs": 3,
+    "batch_size": 2,
+    "total_batch": 4,
+    "ema": 0.9,
+    "multi_scale": 0.25,
+    "augmentation": "strong",
+    "repeat_threshold": 0.5,
+    "patience": 5,
+    "checkpoint_minutes": 1e-9,
+}
+
+# Kills itself where a checkpoint has just been saved, or where the next one would be.
+KILLED = """
+import os, signal, sys
+import lightning as L
+import boxwright
+
+class Kill(L.Callback):
+    def on_{when}(self, trainer, pl_module, *args):
+        if trainer.fit_loop.epoch_loop.total_batch_idx + 1 == {batches}:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+def trainer(**options):
+    return L.Trainer(**{{**options, "callbacks": [*options["callbacks"], Kill()]}})
+
+if __name__ == "__main__":
+    boxwright.train(data=sys.argv[1], out=sys.argv[2], name="killed", make_trainer=trainer, **{settings})
+"""
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    return draw_demo_data(tmp_path_factory.mktemp("small") / "data", sizes={"train": 10, "valid": 4})
+
+
+@pytest.fixture(scope="module")
+def unbroken(small, tmp_path_factory):
+    out = tmp_path_factory.mktemp("unbroken")
+    return boxwright.train(data=small, out=out, name="killed", **SETTINGS).folder
+
+
+def same(left, right):
+    """Whether two nested documents with tensors are the same to the bit."""
+    if isinstance(left, torch.Tensor):
+        return torch.equal(left, right)
+    if isinstance(left, dict):
+        return left.keys() == right.keys() and all(same(left[key], right[key]) for key in left)
+    if isinstance(left, list | tuple):
+        return len(left) == len(right) and all(map(same, left, right))
+    return left == right
+
+
+def learned(run, name):
+    checkpoint = read_checkpoint(run / "checkpoints" / f"{name}.ckpt")
+    keys = ("state_dict", "current_model_state", "averaging_state", "optimizer_states", "lr_schedulers", "global_step")
+    return {key: checkpoint[key] for key in keys} | {"figures": checkpoint["boxwright"]["figures"]}
+
+
+# Steps of the optimizer are taken after batches 2, 4, 5 of 5: the last one of an epoch stands alone.
+@pytest.mark.parametrize(
+    ("when", "batches", "epoch", "within"),
+    [
+        ("train_batch_end", 2, 0, True),
+        ("train_batch_end", 3, 0, True),
+        ("train_batch_start", 9, 1, True),
+        ("validation_epoch_start", 10, 1, True),
+        ("train_batch_start", 11, 1, False),
+    ],
+)
+def test_a_killed_run_ends_as_if_it_had_not_been(when, batches, epoch, within, unbroken, small, tmp_path):
+    script = tmp_path / "killed.py"
+    script.write_text(KILLED.format(when=when, batches=batches, settings=SETTINGS))
+    done = subprocess.run([sys.executable, script, small, tmp_path], capture_output=True, text=True, timeout=300)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    run = tmp_path / "killed"
+    last = read_checkpoint(run / "checkpoints" / "last.ckpt")
+    assert (last["epoch"], SO_FAR in last["boxwright"]) == (epoch, within)
+    (run / "checkpoints" / "best.ckpt.1.part").write_bytes(b"half")
+
+    resume(run, console=Console(quiet=True))
+    for name in ("last", "best"):
+        assert same(learned(run, name), learned(unbroken, name)), name
+    assert not list(run.glob("checkpoints/*.part"))
+    left, right = (
+        [{name: value for name, value in line.items() if "per_s" not in name} for line in read_metrics(one)]
+        for one in (run, unbroken)
+    )
+    assert left == right
+
+
+@pytest.fixture(scope="module")
+def stopped(small, tmp_path_factory):
+    """A run of three epochs that an error ended within its second."""
+
+    class Stop(L.Callback):
+        def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+            if trainer.current_epoch == 1 and batch_idx == 2:
+                raise RuntimeError("stopped here")
+
+    def trainer(**options):
+        return L.Trainer(**{**options, "callbacks": [*options["callbacks"], Stop()]})
+
+    out = tmp_path_factory.mktemp("stopped")
+    with pytest.raises(RuntimeError, match="stopped here"):
+        boxwright.train(data=small, out=out, name="stopped", make_trainer=trainer, **SETTINGS)
+    return out / "stopped"
+
+
+@pytest.fixture
+def edited(stopped, tmp_path):
+    """Makes a copy of the stopped run with other settings."""
+
+    def edit(**changes):
+        run = tmp_path / "run"
+        shutil.copytree(stopped, run)
+        before = yaml.safe_load((run / "config.yaml").read_text())
+        (run / "config.yaml").write_text(yaml.safe_dump({**before, **changes}))
+        return run
+
+    return edit
+
+
+def test_a_changed_rate_holds_from_then_on_and_is_told(edited, capsys):
+    rates = []
+
+    class Note(L.Callback):
+        def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+            rates.append(trainer.optimizers[0].param_groups[0]["lr"])
+
+    def trainer(**options):
+        return L.Trainer(**{**options, "callbacks": [*options["callbacks"], Note()]})
+
+    run = edited(learning_rate=0.00003, weight_decay=0.5)
+    resume(run, make_trainer=trainer)
+    assert max(rates) <= 0.00003
+    output = " ".join(capsys.readouterr().out.split())
+    assert (
+        "Changed since the run was started: learning_rate from 0.003 to 3e-05, weight_decay from 0.01 to 0.5" in output
+    )
+    last = read_checkpoint(run / "checkpoints" / "last.ckpt")
+    groups = last["optimizer_states"][0]["param_groups"]
+    assert sorted({group["weight_decay"] for group in groups}) == [0.0, 0.5]
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "why"),
+    [
+        ("seed", 3, "which a resumed run cannot change"),
+        ("ema", 0.5, "which a resumed run cannot change"),
+        ("image_size", [128, 128], "which a resumed run cannot change"),
+        ("total_batch", 2, "which cannot change within an epoch"),
+    ],
+)
+def test_what_a_resumed_run_cannot_follow_is_refused_by_name(edited, key, value, why):
+    run = edited(**{key: value})
+    before = (run / "checkpoints" / "last.ckpt").read_bytes()
+    with pytest.raises(ConfigError, match=rf"config\.yaml: {key} is .*, the run was started with .*, {why}"):
+        resume(run, console=Console(quiet=True))
+    assert (run / "checkpoints" / "last.ckpt").read_bytes() == before
+
+
+def test_two_trainings_do_not_share_a_folder(small, edited, tmp_path, monkeypatch):
+    once = {**SETTINGS, "epochs": 1}
+    with claimed(tmp_path / "same"):
+        with pytest.raises(ConfigError, match=r"same: another training writes to this folder just now. Choose another"):
+            boxwright.train(data=small, out=tmp_path, name="same", **once)
+        assert list((tmp_path / "same").iterdir()) == [tmp_path / "same" / ".claim"]
+    assert not (tmp_path / "same").exists()  # it was empty
+    run = edited()
+    with claimed(run), pytest.raises(ConfigError, match="another training writes to this folder"):
+        resume(run, console=Console(quiet=True))
+    with claimed(tmp_path / "data-1"):
+        monkeypatch.setattr(settings, "free_name", lambda config: "data-1")  # it was, when it was looked for
+        assert boxwright.train(data=small, out=tmp_path, **once).folder == tmp_path / "data-2"
+
+
+def test_a_full_disk_is_one_sentence_and_what_is_there_can_be_used(small, tmp_path):
+    """A file may not be larger than 4 MiB here: the first checkpoint is."""
+    options = [f"--set={key}={value}" for key, value in SETTINGS.items()]
+    call = [sys.executable, "-m", "boxwright", "train", "--data", small, "--out", tmp_path, "--name", "full", *options]
+    limit = 4 << 20
+    done = subprocess.run(
+        list(map(str, call)),
+        capture_output=True,
+        text=True,
+        timeout=300,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
+    )
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    error = " ".join(done.stderr.split())
+    assert "last.ckpt: cannot be written: File too large. It takes " in error
+    assert f"boxwright train --resume {tmp_path / 'full'}" in error
+    assert not list((tmp_path / "full" / "checkpoints").iterdir())
+    done = command("train", "--resume", tmp_path / "full")
+    assert done.returncode == 0, done.stderr
+    assert "Nothing was saved yet; starting from the beginning" in done.stdout
+    assert open_bundle(tmp_path / "full").spec.provenance["finished"]
+
+
+def test_a_run_that_could_not_write_its_end_says_how_to(stopped, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(stopped, run)
+    (run / "spec.json").unlink()
+    with pytest.raises(
+        ArchiveError, match=rf"could not write its end; that is done by: boxwright train --resume {run}"
+    ):
+        open_bundle(run)
+
+
+def test_paths_of_a_run_hold_from_anywhere(small, tmp_path, monkeypatch):
+    (tmp_path / "here").mkdir()
+    (tmp_path / "there").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    (tmp_path / "here" / "data").symlink_to(small)
+    run = boxwright.train(
+        data="data", out="runs", name="one", checkpoint_out="kept", state_dict_out="kept", **{**SETTINGS, "epochs": 1}
+    ).folder.resolve()
+    text = (run / "config.yaml").read_text()
+    (run / "config.yaml").write_text(text.replace("epochs: 1", "epochs: 2"))
+    before = (tmp_path / "here" / "kept" / "one.ckpt").stat().st_mtime_ns
+    monkeypatch.chdir(tmp_path / "there")
+    resume(run, console=Console(quiet=True))
+    assert (tmp_path / "here" / "kept" / "one.ckpt").stat().st_mtime_ns > before
+    assert not list((tmp_path / "there").iterdir())
