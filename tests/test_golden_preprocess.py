@@ -107,7 +107,7 @@ def test_all_four_ways_give_the_same_tensor(folder, mar, tmp_path, monkeypatch):
     dataset = PictureDataset(read_folder(folder).splits["valid"], spec.input)
     hashes = {
         "dataset": sha256(dataset[0].canvas.numpy()),
-        "predictor": sha256(Predictor(mar).prepare(picture)[0]),
+        "predictor": sha256(Predictor(mar).prepare(picture).canvases[0]),
         "server": in_the_server(mar, picture, monkeypatch),
         "archive": in_the_archive(mar, picture, tmp_path),
     }

@@ -61,6 +61,9 @@ if TYPE_CHECKING:
     from .runtime import PictureTooLarge as PictureTooLarge
     from .runtime import ServingError as ServingError
     from .runtime import UnsupportedPicture as UnsupportedPicture
+    from .search import Trial as Trial
+    from .search import TuneResult as TuneResult
+    from .search import tune as tune
     from .serving.server import serve as serve
     from .training import RunResult as RunResult
     from .training import resume as resume
@@ -87,6 +90,7 @@ _HOMES = {
         "MissingDependency", "ModelError", "ModelSpec", "OperatingPoint", "OutOfTolerance", "PictureError",
         "PictureTooLarge", "ServingError", "UnsupportedPicture",
     ),
+    "search": ("Trial", "TuneResult", "tune"),
     "serving.server": ("serve",),
     "training": ("RunResult", "resume", "train"),
     "tuning.bench": ("bench",),

@@ -77,7 +77,7 @@ def test_a_backend_of_ones_own_joins_with_one_class(mar, pictures, monkeypatch):
     monkeypatch.setitem(BACKENDS, "rounded", Rounded)
     bundle = with_exports(open_bundle(mar), "rounded-fp32")
     assert variants(bundle) == ["torch-fp32", "rounded-fp32"]
-    (found,) = open_backend(bundle, Execution("rounded")).detect(Predictor(mar).prepare(pictures[0])[0][None])
+    (found,) = open_backend(bundle, Execution("rounded")).detect(Predictor(mar).prepare(pictures[0]).canvases)
     assert len(found) > 0
     assert np.array_equal(found.boxes, found.boxes.round())
     with pytest.raises(ConfigError, match="'rounded' does not run bf16"):

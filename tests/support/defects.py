@@ -439,6 +439,14 @@ def sliver(broken):
     broken.box(5, 5, 1.5, 20)
 
 
+@defect("boxes-small")
+def large_pictures(broken):
+    for image in broken.images:
+        with Image.open(broken.folder / image["file_name"]) as picture:
+            broken.picture(image["file_name"], picture.resize((1280, 960)))
+        image |= {"width": 1280, "height": 960}
+
+
 @defect("box-off-picture", annotation=4, file="3.jpg")
 def right_of_it(broken):
     broken.box(64, 5, 5, 5)

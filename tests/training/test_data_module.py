@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from boxwright.data import read_folder
 from boxwright.runtime import ConfigError, InputSpec, PictureError
-from boxwright.training.data_module import DetectionData, EpochSampler, Loading, _Batches, batches_of, open_caches
+from boxwright.training.data_module import DetectionData, EpochSampler, Loading, SharedBatches, batches_of, open_caches
+from boxwright.training.world import World
 
 
 @pytest.fixture
@@ -41,10 +42,25 @@ def test_a_last_picture_alone_joins_the_batch_before(demo_data):
 @given(pictures=st.integers(1, 40), size=st.integers(1, 9), least=st.integers(1, 2))
 def test_batches_are_counted_as_they_come(pictures, size, least):
     size = max(size, least)
-    batches = list(_Batches(range(pictures), size, least))
+    batches = list(SharedBatches(range(pictures), size, least))
     assert [one for batch in batches for one in batch] == list(range(pictures))
     assert len(batches) == batches_of(pictures, size, least)
     assert min(map(len, batches)) >= min(least, pictures)
+
+
+@given(pictures=st.integers(1, 40), size=st.integers(1, 9), least=st.integers(1, 3), processes=st.integers(1, 4))
+def test_processes_together_have_the_batches_of_one(pictures, size, least, processes):
+    size = max(size, least, processes)
+    whole = list(SharedBatches(range(pictures), size, least))
+    worlds = [World(rank, processes, processes) for rank in range(processes)]
+    shared = [SharedBatches(range(pictures), size, least, world) for world in worlds]
+    for number, (batch, *parts) in enumerate(zip(whole, *shared, strict=True)):
+        sizes = worlds[0].sizes(len(batch))
+        assert [shared[0].pictures(number), sum(sizes)] == [len(batch)] * 2
+        assert max(sizes) - min(sizes) <= 1
+        counted = [picture for part, count in zip(parts, sizes, strict=True) for picture in part[:count]]
+        assert counted == batch
+        assert all(parts), "each process computes on something"
 
 
 def test_a_resumed_epoch_goes_on_behind_what_was_seen(demo_data):

@@ -88,6 +88,7 @@ class Trainer:
         batches = SimpleNamespace(sampler=EpochSampler(dataset, 0, calm_from=epochs - 2))
         self.train_dataloader = SimpleNamespace(batch_sampler=batches)
         self.fit_loop = SimpleNamespace(max_epochs=epochs)
+        self.strategy = SimpleNamespace(broadcast=lambda value: value)
         self.current_epoch = 0
 
     @property

@@ -13,8 +13,8 @@ import typer
 __all__ = ["app", "main"]
 
 _VERBS = (
-    "check", "convert", "train", "evaluate", "compare", "threshold", "report", "export", "archive", "adopt", "predict",
-    "serve", "bench", "models", "demo",
+    "check", "convert", "train", "tune", "evaluate", "compare", "threshold", "report", "export", "archive", "adopt",
+    "predict", "serve", "bench", "models", "demo",
 )  # fmt: skip
 
 app = typer.Typer(

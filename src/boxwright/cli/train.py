@@ -29,13 +29,16 @@ def train(
     minutes: Annotated[float | None, typer.Option(help="End in about this time; plans the epochs.")] = None,
     name: Annotated[str | None, typer.Option(help="Name of the run.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder that holds the runs.")] = None,
+    devices: Annotated[str | None, typer.Option(help="Train on so many at once: a number, or auto.")] = None,
+    tile: Annotated[int | None, typer.Option(help="See larger pictures in windows of so many pixels.")] = None,
+    overlap: Annotated[float | None, typer.Option(help="Share that neighbouring windows have in common.")] = None,
     cache: Annotated[str | None, typer.Option(help="Keep resized pictures: off, ram or disk.")] = None,
     assignments: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any setting; may be repeated.")
     ] = None,
     resume: Annotated[
         Path | None,
-        typer.Option(metavar="RUN", help="Continue this run with its settings; --data if its data moved."),
+        typer.Option(metavar="RUN", help="Continue this run with its settings; with --data, --devices at most."),
     ] = None,
 ) -> None:
     """Train a detector; Ctrl-C leaves a run that --resume continues."""
@@ -43,12 +46,14 @@ def train(
 
     settings: dict[str, Any] = {
         "data": data, "model": model, "weights": weights, "epochs": epochs, "minutes": minutes, "name": name,
-        "out": out, "cache": cache,
+        "out": out, "cache": cache, "devices": devices, "tile": tile, "overlap": overlap,
     }  # fmt: skip
     given = {key: value for key, value in settings.items() if value is not None}
     given |= dict(parse_assignment(text) for text in assignments or [])
-    if resume and (config or set(given) - {"data"}):
-        remedy = "Leave the others out but --data, where the data lies if it has moved; or start a new run."
+    if resume and (config or set(given) - {"data", "devices"}):
+        remedy = (
+            "Leave the others out but --devices and --data, where the data lies if it has moved; or start a new run."
+        )
         raise boxwright.ConfigError("--resume takes the run's own settings.", remedy)
     _print_result(boxwright.resume(resume, **given) if resume else boxwright.train(config, **given))
 

@@ -14,6 +14,7 @@ from boxwright.host.files import write_text
 from boxwright.runtime import ConfigError
 from boxwright.runtime.bundle import NAME_PATTERN
 from boxwright.runtime.picture import DATA_PIXELS, LARGEST_PIXELS
+from boxwright.runtime.spec import MAX_OVERLAP, MIN_TILE
 
 __all__ = [
     "ALIASES",
@@ -46,6 +47,7 @@ ALIASES = {
 
 _EXPECTED = {
     "batch_size": "give a whole number from 1, or auto",
+    "devices": "give a whole number from 1, or auto",
     "data": "give the path of a folder",
     "image_size": "give one side, or [height, width], in pixels",
     "mlflow": "give a tracking URI, such as sqlite:///mlflow.db or http://localhost:5000",
@@ -76,9 +78,13 @@ class TrainConfig(BaseModel):
         name: of the run folder; by default the data folder's name and a number.
         out: folder that holds the runs.
         image_size: size of the canvas in pixels: one side, or [height, width]; multiples of 32.
+        tile: side of the windows that larger pictures are seen in, in picture pixels, in training and ever after; by
+            default pictures are seen as a whole. The canvas is then of this size, unless ``image_size`` is given.
+        overlap: share of a window that neighbours have in common at least, above 0 to .5: objects should fit into it.
         resize: ``letterbox`` keeps proportions, ``stretch`` fills the canvas; by default the architecture's, as its
             COCO weights were trained.
-        batch_size: pictures that a device holds at once; ``auto`` is as many of ``total_batch`` as fit into its memory.
+        batch_size: pictures that are held at once, by all devices together; ``auto`` is as many of ``total_batch`` as
+            fit into memory.
         total_batch: pictures per step of the optimizer, a multiple of ``batch_size``: the gradients of several
             batches are added up; by default ``batch_size``, or 16 if that is ``auto``.
         optimizer: ``adamw`` or ``sgd`` (momentum .9).
@@ -102,7 +108,10 @@ class TrainConfig(BaseModel):
         trainable_stages: how many backbone stages are trained, counted from the last; by default 3 with
             pretrained weights, else all.
         precision: of training: ``auto`` (bf16 if the processor has it), ``fp32`` or ``bf16``; evaluation uses fp32.
-        gpus: 0 or 1; ``auto`` uses a GPU if there is one. If fewer can be used than asked for, a warning is printed.
+        devices: processes that train together and share each batch: each has a GPU of its own, or without GPUs a part
+            of the processor. ``auto`` takes all GPUs; by default one device is used, or as many as ``gpus`` says.
+        gpus: ``auto`` uses GPUs if there are any, 0 does not. If fewer can be used than asked for, a warning is
+            printed.
         workers: processes that load pictures, for each split.
         cache: keep decoded pictures between epochs: ``off``, ``ram``, or ``disk``, which later runs use again.
         cache_dir: folder of the disk cache; by default ``$XDG_CACHE_HOME/boxwright`` or ``~/.cache/boxwright``.
@@ -140,6 +149,8 @@ class TrainConfig(BaseModel):
     name: str | None = None
     out: Path = Path("runs")
     image_size: int | tuple[int, int] | None = None
+    tile: int | None = Field(default=None, ge=MIN_TILE)
+    overlap: float = Field(default=0.2, gt=0, le=MAX_OVERLAP)
     resize: Literal["letterbox", "stretch"] | None = None
     batch_size: Literal["auto"] | Annotated[int, Field(ge=1)] = 4
     total_batch: int | None = Field(default=None, ge=1)
@@ -159,6 +170,7 @@ class TrainConfig(BaseModel):
     freeze_batchnorm: bool | None = None
     trainable_stages: int | None = Field(default=None, ge=0)
     precision: Literal["auto", "fp32", "bf16"] = "auto"
+    devices: Literal["auto"] | Annotated[int, Field(ge=1)] | None = None
     gpus: Literal["auto"] | int = "auto"
     workers: int = Field(default=2, ge=0)
     cache: Literal["off", "ram", "disk"] = "off"
@@ -208,6 +220,13 @@ class TrainConfig(BaseModel):
     @classmethod
     def _off_is_a_word(cls, word: object) -> object:
         return "off" if word is False else word  # YAML 1.1 reads a bare off as false
+
+    @field_validator("cache")
+    @classmethod
+    def _of_whole_pictures(cls, cache: str, info: ValidationInfo) -> str:
+        if cache != "off" and info.data.get("tile") is not None:
+            raise ValueError("with tile there is no cache yet; leave it off")
+        return cache
 
     @field_validator("mlflow", mode="before")
     @classmethod

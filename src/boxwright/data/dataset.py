@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from boxwright.runtime import InputSpec, Placement, preprocess
+from boxwright.runtime import InputSpec, Placement, decode, preprocess
 from boxwright.runtime.picture import LARGEST_PIXELS
-from boxwright.runtime.preprocess import placement
+from boxwright.runtime.preprocess import lay, placement
 
 from .augment import Augmentation, Picture, another_index, sample_seed
 from .cache import CanvasCache
@@ -32,7 +34,7 @@ class Sample:
         canvas: uint8 [3, H, W], RGB.
         boxes: float32 [n, 4], xyxy, canvas pixels; crowds left out.
         labels: int64 [n], class indices.
-        index: position of the record in its split.
+        index: position of the picture in its split.
         placement: maps boxes back to the original picture.
     """
 
@@ -103,6 +105,7 @@ class PictureDataset(Dataset[Sample]):
         cache: of this split on this canvas; without one every picture is decoded.
         memory: in which loader processes build batches.
         calm: the augmentation of the last epochs; see ``set_epoch``.
+        numbers: of the picture that each record is of, if these are windows; see ``tiled``.
     """
 
     def __init__(
@@ -114,7 +117,10 @@ class PictureDataset(Dataset[Sample]):
         cache: CanvasCache | None = None,
         memory: BatchMemory | None = None,
         calm: Augmentation | None = None,
+        numbers: Sequence[int] | None = None,
     ) -> None:
+        self._numbers = numbers
+        self._decoded: tuple[Path, Image.Image] | None = None
         self._records: tuple[PictureRecord, ...] = split.pictures
         self._spec = spec
         self._augmentation = augmentation
@@ -183,7 +189,8 @@ class PictureDataset(Dataset[Sample]):
             if pixels is not canvas:
                 canvas.copy_(pixels)
         has_area = (boxes[:, 2:] > boxes[:, :2]).all(dim=1)  # in float32 a very thin box may have none
-        return Sample(canvas, boxes[has_area], labels[has_area], index, placed)
+        number = index if self._numbers is None else self._numbers[index]
+        return Sample(canvas, boxes[has_area], labels[has_area], number, placed)
 
     def _another(self, seed: int) -> Picture:
         """A picture chosen by ``seed``, not augmented, for recipes that mix pictures."""
@@ -201,7 +208,15 @@ class PictureDataset(Dataset[Sample]):
         record = self._records[index]
         if self._cache is not None and self._cache.read(index, canvas):
             return placement(record.width, record.height, self._spec)
+        if self._numbers is not None:
+            return lay(self._picture(record.path), self._spec, canvas.numpy(), record.window)
         placed = preprocess(record.path, self._spec, LARGEST_PIXELS, canvas.numpy())[1]
         if self._cache is not None:
             self._cache.write(index, canvas, record.path)
         return placed
+
+    def _picture(self, path: Path) -> Image.Image:
+        """A decoded picture; the last one is kept, because validation sees its windows one after the other."""
+        if self._decoded is None or self._decoded[0] != path:
+            self._decoded = (path, decode(path, LARGEST_PIXELS))
+        return self._decoded[1]

@@ -12,7 +12,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-__all__ = ["CODES", "FEW_BOXES", "IMBALANCE", "LEVELS", "Code", "Finding", "Level", "by_kind", "some_pictures"]
+__all__ = [
+    "CANVAS",
+    "CODES",
+    "FEW_BOXES",
+    "IMBALANCE",
+    "LEAST_SIDE",
+    "LEVELS",
+    "Code",
+    "Finding",
+    "Level",
+    "by_kind",
+    "some_pictures",
+]
 
 Level = Literal["error", "warning", "note"]
 LEVELS: tuple[Level, ...] = ("error", "warning", "note")
@@ -20,6 +32,12 @@ LEVELS: tuple[Level, ...] = ("error", "warning", "note")
 
 FEW_BOXES = 10
 """A class with fewer training boxes is called rare."""
+
+CANVAS = 640
+"""Pixels of the canvas that ``boxes-small`` is about."""
+
+LEAST_SIDE = 12
+"""Pixels there, of the square root of a box's area, under which detectors find few."""
 
 IMBALANCE = 100
 """More than this many times the boxes of the rarest class are called an imbalance."""
@@ -203,6 +221,11 @@ CODES: dict[str, Code] = {
     ),
     "box-empty": Code("warning", "a box has no area; it is left out", "Draw it again, or remove it.", "removed"),
     "box-tiny": Code("warning", "a box has a side under 2 pixels", "Remove it if it was drawn by mistake."),
+    "boxes-small": Code(
+        "note",
+        f"the pictures are large, and a fifth of the boxes are under {LEAST_SIDE} pixels on a canvas of {CANVAS}",
+        f"See them in windows: boxwright train --tile {CANVAS}.",
+    ),
     "box-off-picture": Code(
         "warning", "a box lies wholly outside its picture; it is left out", "Draw it again, or remove it.", "removed"
     ),

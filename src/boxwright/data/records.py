@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from boxwright.runtime import ClassEntry
 from boxwright.runtime.picture import DATA_PIXELS, LARGEST_PIXELS
+from boxwright.runtime.preprocess import Window
 
 from .checks import Inspection, inspect_folder
 from .checks.scan import PictureFacts
@@ -49,6 +50,7 @@ class PictureRecord:
         crowd: bool [n]; ignored in measuring, not trained on.
         area: float64 [n], square pixels, as the JSON gives it, else the box's.
         digest: SHA-256 of the file; None if its pixels were not read.
+        window: the part of the picture that this record is of; None for all of it.
     """
 
     id: int
@@ -60,6 +62,7 @@ class PictureRecord:
     crowd: NDArray[np.bool_]
     area: NDArray[np.float64]
     digest: bytes | None = None
+    window: Window | None = None
 
 
 @dataclass(frozen=True, eq=False)

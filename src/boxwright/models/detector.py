@@ -15,6 +15,7 @@ from boxwright.runtime.networks import build_network, network_family
 
 from .catalogue import find_architecture, find_family
 from .family import ParameterGroup
+from .sharing import Share
 
 __all__ = ["Detector", "resolve_precision"]
 
@@ -38,10 +39,12 @@ class Detector:
         self._row = find_architecture(spec.architecture)
         self._precision = precision
 
-    def losses(self, canvases: Tensor, boxes: Sequence[Tensor], labels: Sequence[Tensor]) -> dict[str, Tensor]:
-        """Named scalar losses of a batch; see ``Family.losses``."""
+    def losses(
+        self, canvases: Tensor, boxes: Sequence[Tensor], labels: Sequence[Tensor], share: Share | None = None
+    ) -> dict[str, Tensor]:
+        """Named scalar losses of a batch, or of this process's share of it; see ``Family.losses``."""
         with network_family(self._row.name).in_precision(self.network, self._precision):
-            return self.family.losses(self.network, canvases, boxes, labels)
+            return self.family.losses(self.network, canvases, boxes, labels, share)
 
     def detect(self, canvases: Tensor) -> list[Detections]:
         """Detections of uint8 [N, 3, H, W]; see ``Family.detect``. The network's mode is restored."""

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     import onnx_ir as ir
     from torch import Tensor, nn
 
+    from .sharing import Share
+
 __all__ = ["Architecture", "ClassRows", "Family", "GraphPlan", "ParameterGroup"]
 
 
@@ -236,7 +238,12 @@ class Family(ABC):
 
     @abstractmethod
     def losses(
-        self, network: nn.Module, canvases: Tensor, boxes: Sequence[Tensor], labels: Sequence[Tensor]
+        self,
+        network: nn.Module,
+        canvases: Tensor,
+        boxes: Sequence[Tensor],
+        labels: Sequence[Tensor],
+        share: Share | None = None,
     ) -> dict[str, Tensor]:
         """Named scalar losses of a batch, each name begins with ``loss_``; their sum is trained on.
 
@@ -245,6 +252,8 @@ class Family(ABC):
             canvases: uint8 [N, 3, H, W].
             boxes: N of float32 [n, 4], xyxy, canvas pixels; n may be 0.
             labels: N of int64 [n], class indices 0..K-1.
+            share: if several processes compute the losses of a batch together, which pictures of it these are; the
+                losses of all processes then add up to the batch's. None: these are all.
         """
 
     @abstractmethod

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 from boxwright.runtime import ModelSpec
 
@@ -11,7 +13,9 @@ from .family import Architecture, ClassRows, GraphPlan
 from .torchvision import TorchvisionFamily
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
+
+    from .sharing import Share
 
 __all__ = ["SingleStage"]
 
@@ -58,8 +62,50 @@ class SingleStage(TorchvisionFamily):
         ),
     )
 
+    def losses(
+        self,
+        network: nn.Module,
+        canvases: Tensor,
+        boxes: Sequence[Tensor],
+        labels: Sequence[Tensor],
+        share: Share | None = None,
+    ) -> dict[str, Tensor]:
+        """See ``Family.losses``."""
+        if share is None:
+            return super().losses(network, canvases, boxes, labels)
+        with _computed_together(network, share):
+            return super().losses(network, canvases, boxes, labels)
+
     def graph_plan(self, network: nn.Module, spec: ModelSpec) -> GraphPlan:
         """See ``Family.graph_plan``."""
         from .single_stage_graph import plan_single_stage
 
         return plan_single_stage(network, spec)
+
+
+@contextmanager
+def _computed_together(network: nn.Module, share: Share) -> Iterator[None]:
+    """Let every process compute the losses of the whole batch from the answers of all, within the block."""
+    detector = cast(Any, network)
+    plain = detector.compute_loss
+
+    def compute(
+        targets: list[Any], answers: dict[str, Tensor], anchors: list[Tensor], *others: Any
+    ) -> dict[str, Tensor]:
+        together = {name: share.gathered(value) for name, value in answers.items()}
+        everyones = share.listed(targets)
+        same = anchors[:1] * len(everyones)  # all canvases of a batch have one size
+        losses = plain(everyones, together, same, *(_of_all(one, share) for one in others))
+        return {name: share.part(value) for name, value in losses.items()}
+
+    detector.compute_loss = compute
+    try:
+        yield
+    finally:
+        del detector.compute_loss
+
+
+def _of_all(value: Any, share: Share) -> Any:
+    """SSD's matches, one tensor per picture, of all pictures; FCOS's counts of anchors are those of any picture."""
+    per_picture = all(hasattr(one, "shape") for one in value)
+    return share.listed(value) if per_picture else value

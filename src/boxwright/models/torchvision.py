@@ -11,6 +11,8 @@ from .family import Family
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from .sharing import Share
+
 __all__ = ["TorchvisionFamily"]
 
 # names before torchvision 0.13, of which its COCO weights are older
@@ -60,9 +62,14 @@ class TorchvisionFamily(Family):
         return [block for part in backbone.get_submodule("features").children() for block in part.children()]  # SSD
 
     def losses(
-        self, network: nn.Module, canvases: Tensor, boxes: Sequence[Tensor], labels: Sequence[Tensor]
+        self,
+        network: nn.Module,
+        canvases: Tensor,
+        boxes: Sequence[Tensor],
+        labels: Sequence[Tensor],
+        share: Share | None = None,
     ) -> dict[str, Tensor]:
-        """See ``Family.losses``."""
+        """See ``Family.losses``; the ``share`` is the subclasses' business."""
         pairs = zip(boxes, labels, strict=True)
         # torchvision's label 0 is the background
         targets = [{"boxes": own.reshape(-1, 4), "labels": label + 1} for own, label in pairs]

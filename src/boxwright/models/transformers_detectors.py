@@ -19,6 +19,8 @@ from .family import Architecture, ClassRows, Family, GraphPlan
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from .sharing import Share
+
 __all__ = ["DFine", "DeimV2", "RfDetr", "RtDetrV2", "TransformersFamily"]
 
 _COCO = "trained on COCO (annotations CC BY 4.0, pictures under Flickr's terms)"
@@ -43,6 +45,7 @@ class TransformersFamily(Family):
     extra = "boxwright[hf]"
     torchserve_packages = ("onnxruntime",)  # it runs the graph: transformers wants a newer Python than the image has
     exporter: ClassVar[Literal["torch.export", "torchscript"]] = "torchscript"
+    layers_first: ClassVar[bool] = False  # in answers of several decoder layers, before the picture
 
     def weights_url(self, name: str) -> str:
         """See ``Family.weights_url``; of a repository."""
@@ -61,11 +64,21 @@ class TransformersFamily(Family):
         return [found.get_submodule("embeddings" if hasattr(found, "embeddings") else "embedder"), *layers]
 
     def losses(
-        self, network: nn.Module, canvases: Tensor, boxes: Sequence[Tensor], labels: Sequence[Tensor]
+        self,
+        network: nn.Module,
+        canvases: Tensor,
+        boxes: Sequence[Tensor],
+        labels: Sequence[Tensor],
+        share: Share | None = None,
     ) -> dict[str, Tensor]:
         """See ``Family.losses``."""
-        pairs = zip(boxes, labels, strict=True)
-        return cast("dict[str, Tensor]", network(canvases, [{"boxes": own, "labels": label} for own, label in pairs]))
+        targets = [{"boxes": own, "labels": label} for own, label in zip(boxes, labels, strict=True)]
+        if share is None:
+            return cast("dict[str, Tensor]", network(canvases, targets))
+        from .transformers_sharing import computed_together
+
+        with computed_together(network, share, self.layers_first):
+            return cast("dict[str, Tensor]", network(canvases, targets))
 
     def graph_plan(self, network: nn.Module, spec: ModelSpec) -> GraphPlan:
         """See ``Family.graph_plan``."""
@@ -198,6 +211,7 @@ class RfDetr(TransformersFamily):
     """RF-DETR; its encoder takes square canvases alone, and learns faster than the rest."""
 
     licences: ClassVar[Mapping[str, str]] = {"coco": f"Apache-2.0; {_COCO}"}
+    layers_first = True
     exporter = "torch.export"  # the other one has no antialiased resize, of the ViT's positions
     _own = partial(
         Architecture,

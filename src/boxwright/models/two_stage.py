@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
     from torchvision.models.detection.faster_rcnn import FasterRCNN
 
+    from .sharing import Share
+
 __all__ = ["TwoStage"]
 
 _PREDICTOR = r"roi_heads\.box_predictor\."
@@ -88,13 +90,19 @@ class TwoStage(TorchvisionFamily):
     )
 
     def losses(
-        self, network: nn.Module, canvases: Tensor, boxes: Sequence[Tensor], labels: Sequence[Tensor]
+        self,
+        network: nn.Module,
+        canvases: Tensor,
+        boxes: Sequence[Tensor],
+        labels: Sequence[Tensor],
+        share: Share | None = None,
     ) -> dict[str, Tensor]:
         """See ``Family.losses``."""
+        from .box_samplers import sampling
         from .roi_align import pooling_sparsely
 
-        with pooling_sparsely(network):
-            return super().losses(network, canvases, boxes, labels)
+        with pooling_sparsely(network), sampling(network, share) as samples:
+            return samples.shared(super().losses(network, canvases, boxes, labels))
 
     def graph_plan(self, network: nn.Module, spec: ModelSpec) -> GraphPlan:
         """See ``Family.graph_plan``."""

@@ -15,10 +15,8 @@ from pathlib import Path
 from threading import Condition, get_ident
 from typing import TypeVar
 
-import numpy as np
-
 from boxwright.host.machine import cores
-from boxwright.runtime import Detections, Execution, ModelSpec, PicturePredictor, Placement, preprocess
+from boxwright.runtime import Detections, Execution, ModelSpec, PicturePredictor, Prepared, prepare
 from boxwright.runtime.picture import LARGEST_PIXELS
 
 __all__ = ["Advance", "Detected", "detect_pictures"]
@@ -28,7 +26,6 @@ Advance = Callable[[int, int], object]
 
 _AHEAD = 128  # pictures by which an execution may be ahead of a slower one, or of one whose file is still being written
 
-_Prepared = tuple[np.ndarray, Placement]
 _T = TypeVar("_T")
 _R = TypeVar("_R")
 
@@ -75,7 +72,7 @@ def detect_pictures(
     decoder, *threads = (ThreadPoolExecutor(1) for _ in range(len(executions) + 1))
     opened = [thread.submit(open_one) for thread, open_one in zip(threads, executions, strict=True)]
 
-    def detect(number: int, picture: Future[_Prepared]) -> Detections:
+    def detect(number: int, picture: Future[Prepared]) -> Detections:
         predictor, prepared, times = opened[number].result(), picture.result(), taken[number]
         with turns.take(statistics.mean(times or [math.inf]) * (len(pictures) - len(times))):
             started = time.perf_counter()
@@ -84,7 +81,7 @@ def detect_pictures(
             return detections
 
     def start(path: Path) -> list[Future[Detections]]:
-        picture = decoder.submit(preprocess, path, spec.input, LARGEST_PIXELS)
+        picture = decoder.submit(prepare, path, spec.input, LARGEST_PIXELS)
         return [thread.submit(detect, number, picture) for number, thread in enumerate(threads)]
 
     try:

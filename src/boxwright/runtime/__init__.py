@@ -26,6 +26,7 @@ from .picture import PictureSource, decode
 from .predictor import PicturePredictor
 from .preprocess import Placement, postprocess, preprocess
 from .spec import ClassEntry, InputSpec, ModelSpec, OperatingPoint
+from .tiling import Prepared, prepare
 
 __all__ = [
     "BACKENDS",
@@ -51,11 +52,13 @@ __all__ = [
     "PictureSource",
     "PictureTooLarge",
     "Placement",
+    "Prepared",
     "ServingError",
     "UnsupportedPicture",
     "decode",
     "open_backend",
     "open_bundle",
     "postprocess",
+    "prepare",
     "preprocess",
 ]

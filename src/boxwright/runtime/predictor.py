@@ -12,8 +12,8 @@ from .detections import Detections
 from .errors import ArchiveError
 from .execution import Execution
 from .picture import MAX_PIXELS, PictureSource
-from .preprocess import Placement, postprocess, preprocess
 from .spec import ModelSpec, OperatingPoint
+from .tiling import Prepared, prepare, together
 
 __all__ = ["PicturePredictor"]
 
@@ -62,27 +62,35 @@ class PicturePredictor:
         """
         return self.report(self.detect([self.prepare(picture)])[0])
 
-    def prepare(self, picture: PictureSource, max_pixels: int = MAX_PIXELS) -> Tuple[np.ndarray, Placement]:
-        """Decode and place one picture on this model's canvas; see ``preprocess``."""
-        return preprocess(picture, self.spec.input, max_pixels)
+    def prepare(self, picture: PictureSource, max_pixels: int = MAX_PIXELS) -> Prepared:
+        """Decode one picture and lay it on this model's canvas, or its windows on several; see ``tiling.prepare``."""
+        return prepare(picture, self.spec.input, max_pixels)
 
     def report(self, detections: Detections) -> Detections:
         """The reported part of a picture's detections: those from their class's threshold on, best first."""
         return detections.filter_by_score(self.thresholds)
 
-    def detect(self, prepared: Sequence[Tuple[np.ndarray, Placement]]) -> List[Detections]:
+    def detect(self, prepared: Sequence[Prepared]) -> List[Detections]:
         """All detections of prepared pictures, whatever their score, in original pixels.
 
         Args:
-            prepared: what ``prepare`` returned, one per picture; they run as one batch.
+            prepared: what ``prepare`` returned, one per picture; they run as one batch, windows one by one.
 
         Raises:
             ArchiveError: the network answers classes that the model does not have, or cannot be run.
         """
         if not prepared:
             return []
-        on_canvas = self._backend.detect(np.stack([canvas for canvas, _ in prepared]))
+        if all(len(one.canvases) == 1 for one in prepared):
+            found = [[one] for one in self._on_canvas(np.concatenate([one.canvases for one in prepared]))]
+        else:  # a batch of windows would take much memory, and be no faster on a processor
+            found = [[self._on_canvas(canvas[None])[0] for canvas in one.canvases] for one in prepared]
+        return [together(parts, one.placements, self.spec.input) for parts, one in zip(found, prepared)]
+
+    def _on_canvas(self, canvases: np.ndarray) -> List[Detections]:
+        """Detections of uint8 [N, 3, H, W], in canvas pixels."""
+        on_canvas = self._backend.detect(canvases)
         labels = np.concatenate([one.labels for one in on_canvas])
         if len(labels) and not 0 <= labels.min() <= labels.max() < len(self.spec.classes):
             raise ArchiveError(f"{self.spec.name}: answers classes that it does not have.", "Do not use it.")
-        return [postprocess(one, placement) for one, (_, placement) in zip(on_canvas, prepared)]
+        return on_canvas

@@ -12,39 +12,60 @@ from .detections import Detections
 from .picture import MAX_PIXELS, PictureSource, decode
 from .spec import InputSpec
 
-__all__ = ["PIXELS", "Placement", "placement", "postprocess", "preprocess"]
+__all__ = ["PIXELS", "Placement", "Window", "lay", "placement", "postprocess", "preprocess"]
 
 PIXELS = 1
 """Raised whenever ``preprocess`` gives other pixels than before, so that stored canvases are made again."""
 
 
 @dataclass(frozen=True)
+class Window:
+    """A part of a picture, in pixels of the upright original."""
+
+    left: int
+    top: int
+    width: int
+    height: int
+
+
+@dataclass(frozen=True)
 class Placement:
-    """Where a picture lies on the canvas: ``canvas = picture * scale`` on each axis, from the top left.
+    """Where a picture, or a window of it, lies on the canvas: ``canvas = (picture - origin) * scale`` on each axis.
 
     Attributes:
-        width: of the upright original picture, in pixels.
-        height: of the same picture, in pixels.
+        width: of the upright original picture or of the window, in pixels.
+        height: of the same, in pixels.
         scale_x: canvas pixels per picture pixel, horizontally.
         scale_y: canvas pixels per picture pixel, vertically.
+        left: where the window begins in the picture, in pixels.
+        top: where the window begins in the picture, in pixels.
     """
 
     width: int
     height: int
     scale_x: float
     scale_y: float
+    left: int = 0
+    top: int = 0
 
     def to_canvas(self, boxes: np.ndarray) -> np.ndarray:
         """Boxes float [n, 4] xyxy in picture pixels to float32 [n, 4] xyxy in canvas pixels."""
-        placed: np.ndarray = np.asarray(boxes, dtype=np.float64) * self._scales()
+        placed: np.ndarray = (np.asarray(boxes, dtype=np.float64) - self._origin()) * self._scales()
         return placed.astype(np.float32)
 
     def to_picture(self, boxes: np.ndarray) -> np.ndarray:
-        """Boxes float [n, 4] xyxy in canvas pixels to float32 [n, 4] xyxy in picture pixels, clipped."""
+        """Boxes float [n, 4] xyxy in canvas pixels to float32 [n, 4] xyxy in picture pixels, clipped to the window."""
         restored = np.asarray(boxes, dtype=np.float64) / self._scales()
         edges = np.array([self.width, self.height, self.width, self.height], dtype=np.float64)
-        clipped: np.ndarray = np.clip(restored, 0.0, edges).astype(np.float32)
+        clipped: np.ndarray = (np.clip(restored, 0.0, edges) + self._origin()).astype(np.float32)
         return clipped
+
+    def edges(self) -> Tuple[float, float, float, float]:
+        """What of the picture is on the canvas, xyxy, picture pixels."""
+        return (self.left, self.top, self.left + self.width, self.top + self.height)
+
+    def _origin(self) -> np.ndarray:
+        return np.array([self.left, self.top, self.left, self.top], dtype=np.float64)
 
     def _scales(self) -> np.ndarray:
         return np.array([self.scale_x, self.scale_y, self.scale_x, self.scale_y], dtype=np.float64)
@@ -73,19 +94,37 @@ def preprocess(
         PictureError: see ``decode``.
     """
     image = decode(source, max_pixels)
-    place = placement(image.width, image.height, spec)
-    size = _size_on_canvas(image.width, image.height, spec)
-    if image.size != size:
-        image = image.resize(size, Image.Resampling.BILINEAR)
     canvas = np.empty((3, spec.height, spec.width), dtype=np.uint8) if out is None else out
-    _lay(image, canvas, spec.pad)
-    return canvas, place
+    return canvas, lay(image, spec, canvas)
 
 
-def placement(width: int, height: int, spec: InputSpec) -> Placement:
-    """Where ``preprocess`` lays an upright picture of ``width`` x ``height`` pixels."""
-    across, down = _size_on_canvas(width, height, spec)
-    return Placement(width, height, across / width, down / height)
+def lay(image: Image.Image, spec: InputSpec, canvas: np.ndarray, window: Optional[Window] = None) -> Placement:
+    """Lay a decoded picture, or a window of it, on a canvas; see ``preprocess``.
+
+    Args:
+        image: upright, mode ``RGB``.
+        spec: the canvas.
+        canvas: uint8 [3, height, width], written to.
+        window: None for the whole picture.
+    """
+    part = image if window is None else image.crop(_corners(window))
+    size = _size_on_canvas(part.width, part.height, spec)
+    if part.size != size:
+        part = part.resize(size, Image.Resampling.BILINEAR)
+    _lay(part, canvas, spec.pad)
+    return placement(image.width, image.height, spec, window)
+
+
+def placement(width: int, height: int, spec: InputSpec, window: Optional[Window] = None) -> Placement:
+    """Where ``lay`` puts an upright picture of ``width`` x ``height`` pixels, or a window of it."""
+    left, top = (0, 0) if window is None else (window.left, window.top)
+    wide, high = (width, height) if window is None else (window.width, window.height)
+    across, down = _size_on_canvas(wide, high, spec)
+    return Placement(wide, high, across / wide, down / high, left, top)
+
+
+def _corners(window: Window) -> Tuple[int, int, int, int]:
+    return (window.left, window.top, window.left + window.width, window.top + window.height)
 
 
 def _lay(image: Image.Image, canvas: np.ndarray, pad: Tuple[int, int, int]) -> None:

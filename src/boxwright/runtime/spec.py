@@ -17,6 +17,8 @@ __all__ = ["CONFIG", "DEFAULT_THRESHOLD", "ClassEntry", "InputSpec", "ModelSpec"
 
 FORMAT = 1
 MAX_SIDE = 8192
+MIN_TILE = 64
+MAX_OVERLAP = 0.5
 DEFAULT_THRESHOLD = 0.5
 """Score threshold of a model whose operating point was never measured."""
 CONFIG = "config"
@@ -53,6 +55,8 @@ class InputSpec:
         pad: RGB, 0..255, of the padding. The default is the ImageNet mean, which normalises to about 0.
         mean: RGB mean subtracted after scaling to [0, 1] (ImageNet's by default).
         std: RGB standard deviation divided by.
+        tile: side of the windows that larger pictures are seen in, picture pixels; None: they are seen as a whole.
+        overlap: share of a window's side that neighbours have in common at least, above 0 to .5.
 
     Raises:
         ConfigError: a size outside its range, an unknown resize mode, or numbers that do not fit.
@@ -64,8 +68,16 @@ class InputSpec:
     pad: Tuple[int, int, int] = (124, 116, 104)
     mean: Tuple[float, float, float] = (0.485, 0.456, 0.406)
     std: Tuple[float, float, float] = (0.229, 0.224, 0.225)
+    tile: Optional[int] = None
+    overlap: float = 0.2
 
     def __post_init__(self) -> None:
+        if self.tile is not None and not (_is_whole(self.tile) and self.tile >= MIN_TILE):
+            raise ConfigError(f"tile = {self.tile!r} does not fit:", f"give {MIN_TILE} pixels or more.")
+        if not _is_number(self.overlap) or not 0.0 < self.overlap <= MAX_OVERLAP:
+            raise ConfigError(
+                f"overlap = {self.overlap!r} does not fit:", f"give a share above 0, up to {MAX_OVERLAP}."
+            )
         for axis in (self.height, self.width):
             if not isinstance(axis, int) or isinstance(axis, bool) or not 0 < axis <= MAX_SIDE:
                 raise ConfigError(
@@ -144,6 +156,10 @@ def _interval(name: str, value: Any) -> Optional[Tuple[float, float]]:
     return (value[0], value[1])
 
 
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
 def _is_number(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
@@ -203,6 +219,9 @@ class ModelSpec:
     def to_json(self) -> str:
         """The document, indented, keys in declaration order, newline at the end."""
         document = {**asdict(self), "contract": self.contract}
+        if self.input.tile is None:  # as versions without windows wrote and read it
+            for key in ("tile", "overlap"):
+                del document["input"][key]
         return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
 
     @classmethod

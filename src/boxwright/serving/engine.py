@@ -10,11 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import anyio
-import numpy as np
 
 from boxwright.host.machine import cores
 from boxwright.host.memory import return_freed_memory
-from boxwright.runtime import Bundle, Detections, Execution, PicturePredictor, Placement, ServingError, open_bundle
+from boxwright.runtime import Bundle, Detections, Execution, PicturePredictor, Prepared, ServingError, open_bundle
 from boxwright.tuning import Choice, choose_execution
 
 __all__ = ["QUEUE_SIZE", "Busy", "Engine", "ServedModel", "load_model", "load_models"]
@@ -65,7 +64,7 @@ class ServedModel:
         """By class index."""
         return self.predictor.spec.class_names
 
-    def detect(self, prepared: tuple[np.ndarray, Placement]) -> Detections:
+    def detect(self, prepared: Prepared) -> Detections:
         """All detections of a prepared picture, by a session that is idle; the caller has its turn."""
         predictor = self._idle.pop()  # the one used last: its memory is warm
         try:

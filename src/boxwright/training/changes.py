@@ -20,6 +20,7 @@ _FOLLOWED = {
     "check",
     "checkpoint_minutes",
     "close_mosaic",
+    "devices",
     "epochs",
     "gpus",
     "gradient_clip",

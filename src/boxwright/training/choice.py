@@ -70,7 +70,7 @@ def _choices(config: TrainConfig, train: Split, device: str) -> Iterator[Choice]
     yield Choice("model", model, "the starting weights'" if spec else _WHY_MODEL[device])
     if spec:
         yield Choice("image_size", (spec.input.height, spec.input.width), "the starting weights'")
-    else:
+    elif config.tile is None:
         yield _canvas(train.pictures, find_architecture(model).stride, device)
     given = bool({"batch_size", "total_batch"} & config.model_fields_set)
     batch = config.step_pictures if given else _BATCHES[device]

@@ -20,7 +20,7 @@ from .checkpoints import save
 __all__ = ["DIVERGED", "LossGuard"]
 
 DIVERGED = "diverged.pt"
-"""In a run folder: the batch whose loss was not finite."""
+"""In a run folder: the batch whose loss was not finite; of the processes after the first ``diverged-RANK.pt``."""
 
 _EVERY = 50  # steps between two copies of the state; copying takes some milliseconds per ten million weights
 _CALM = 2.0  # the state is copied only while the loss is below so many times its running mean
@@ -55,12 +55,13 @@ class LossGuard:
     Args:
         names: file names of the training pictures, by index.
         folder: of the run, for the batch.
+        rank: of this process; each keeps its own part of the batch.
         say: prints a warning.
     """
 
-    def __init__(self, names: Sequence[str], folder: Path, say: Callable[[str], object]) -> None:
+    def __init__(self, names: Sequence[str], folder: Path, say: Callable[[str], object], rank: int = 0) -> None:
         self._names = names
-        self._folder = folder
+        self._path = folder / (DIVERGED if rank == 0 else DIVERGED.replace(".", f"-{rank}."))
         self._say = say
         self._waiting: deque[_Seen] = deque()
         self._copy: tuple[int, list[dict[str, Any]]] | None = None
@@ -105,7 +106,7 @@ class LossGuard:
 
     def _keep(self, batch: Batch, names: Sequence[str]) -> str:
         document = {"canvases": batch.canvases, "boxes": batch.boxes, "labels": batch.labels, "pictures": list(names)}
-        path = self._folder / DIVERGED
+        path = self._path
         try:
             save(document, path)
         except OSError as error:  # the disk is full: what matters more is what is said next

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -32,25 +32,32 @@ class Need:
     Attributes:
         fixed: however many pictures there are.
         picture: of each picture.
-        free: bytes there are on the device; None if unknown.
+        free: bytes there are on the device, for each process; None if unknown.
+        processes: that share the pictures of a step.
     """
 
     fixed: int
     picture: int
     free: int | None
 
+    processes: int = 1
+
     def of(self, batch: int) -> int:
-        """Bytes of a step on so many pictures."""
-        return self.fixed + batch * self.picture
+        """Bytes of a step on so many pictures, in the process that has the most of them."""
+        return self.fixed + -(-batch // self.processes) * self.picture
 
     def fits(self, batch: int) -> bool:
         """Whether a step on so many pictures fits."""
         return self.free is None or self.of(batch) <= _SHARE * self.free
 
+    def shared(self, processes: int, together: int) -> Need:
+        """The same if several processes share the pictures of a step, and ``together`` of them the free memory."""
+        return replace(self, processes=processes, free=self.free and self.free // together)
+
     def largest(self, total: int, below: int | None = None) -> int | None:
         """The largest batch that fits, divides ``total`` and is under ``below``; None if none does."""
-        most = total if below is None else min(total, below - 1)
-        return next((one for one in range(most, 0, -1) if total % one == 0 and self.fits(one)), None)
+        most, least = total if below is None else min(total, below - 1), self.processes
+        return next((one for one in range(most, least - 1, -1) if total % one == 0 and self.fits(one)), None)
 
 
 def measure_need(detector: Detector, batch: Batch, device: str) -> Need:

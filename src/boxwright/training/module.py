@@ -19,12 +19,15 @@ from boxwright.models import find_architecture
 from boxwright.models.detector import Detector
 from boxwright.models.freezing import hold_frozen_batchnorm
 from boxwright.models.weights_files import CHECKPOINT_KEY
-from boxwright.runtime import Detections, ModelSpec, postprocess
+from boxwright.runtime import Detections, ModelSpec
+from boxwright.runtime.tiling import together
 
 from .averaging import MovingAverage
 from .checkpoints import SO_FAR
+from .data_module import SharedBatches
 from .divergence import LossGuard, Stateful
 from .optimization import OneCycle, Optimization
+from .world import ALONE, World
 
 __all__ = ["DetectionModule", "gathered", "rescaled", "scaled_size"]
 
@@ -42,9 +45,10 @@ class DetectionModule(L.LightningModule):
         guard: looks at every loss.
         multi_scale: share by which each training batch's canvas may be larger or smaller, 0..1.
         seed: with the step it seeds what the losses sample, so that a resumed run samples the same.
+        world: the processes that train together.
 
     Attributes:
-        loss: of the last training step, detached; reading it waits for a GPU.
+        loss: of the last training step's whole batch, detached; reading it waits for a GPU.
         figures: of the last validation.
         detections: of the last validation, by picture index, in original pixels; of all processes.
     """
@@ -58,8 +62,10 @@ class DetectionModule(L.LightningModule):
         guard: LossGuard,
         multi_scale: float = 0.0,
         seed: int = 0,
+        world: World = ALONE,
     ) -> None:
         super().__init__()
+        self._world = world
         self.network = detector.network
         self.loss: Tensor | None = None
         self.figures: Figures | None = None
@@ -123,28 +129,44 @@ class DetectionModule(L.LightningModule):
     def training_step(self, batch: Batch, batch_index: int) -> Tensor | None:
         """Sum of the losses of a batch; None if it is not to be trained on.
 
+        Of several processes each returns its part, times their number: Lightning takes the mean of the gradients.
+
         Raises:
             ModelError: the loss is not finite for the second time.
         """
         number = self.current_epoch * int(self.trainer.num_training_batches) + batch_index
         torch.manual_seed(self._seed * _SEED_STRIDE + number)
         canvases, boxes = self._another_size(batch)
-        losses = self._detector.losses(canvases, boxes, batch.labels)
-        total = torch.stack(list(losses.values())).sum()
-        if not self._passes(total, batch):
+        pictures = self._pictures_of(batch, batch_index)
+        losses = self._detector.losses(canvases, boxes, batch.labels, self._world.share(pictures))
+        parts = torch.stack(list(losses.values()))
+        whole = self._world.total(parts.detach())
+        if not self._passes(whole.sum(), batch):
+            return self._no_loss()
+        self.loss = whole.sum()
+        self._pictures += pictures
+        self._losses.add({"loss": self.loss, **dict(zip(losses, whole, strict=True))}, pictures)
+        return parts.sum() * self._world.size
+
+    def _no_loss(self) -> Tensor | None:
+        """None; among several processes, whose steps Lightning does not skip, a loss that moves nothing."""
+        if self._world.size == 1:
             return None
-        self.loss = total.detach()
-        self._pictures += len(batch.indices)
-        self._losses.add({"loss": total, **losses}, len(batch.indices))
-        return total
+        return 0.0 * torch.stack([one.sum() for one in self.network.parameters() if one.requires_grad]).sum()
+
+    def _pictures_of(self, batch: Batch, batch_index: int) -> int:
+        """How many pictures a batch has, of all processes together."""
+        if self._world.size == 1:
+            return len(batch.indices)
+        batches = cast(Any, self.trainer.train_dataloader).batch_sampler
+        assert isinstance(batches, SharedBatches), "the data module's"
+        return batches.pictures(batch_index)
 
     def _passes(self, loss: Tensor, batch: Batch) -> bool:
         """Whether a loss is to be trained on; if not, the weights are some steps younger and the rate is halved."""
         averages = [one.averages for one in self._callbacks() if isinstance(one, MovingAverage)]
         state: list[Stateful] = [self.network, self.trainer.optimizers[0], *averages]
-        # of several processes only some may see it: they do not go back together
-        last_time = self.cycle.halved or self.trainer.world_size > 1
-        if self._guard.passes(loss, batch, self.global_step, state, last_time):
+        if self._guard.passes(loss, batch, self.global_step, state, last_time=self.cycle.halved):
             return True
         self.cycle.halve()
         self.zero_grad()
@@ -163,25 +185,23 @@ class DetectionModule(L.LightningModule):
     def on_validation_epoch_start(self) -> None:
         """Stop the clock of the training part; forget the last epoch's detections."""
         if self._pictures:
-            speed = self.trainer.world_size * self._pictures / (time.perf_counter() - self._started)
-            self.log("train/images_per_s", speed)
+            self.log("train/images_per_s", self._pictures / (time.perf_counter() - self._started))
             self.log("train/learning_rate", self._learning_rate())
-            means = {f"train/{name}": value for name, value in self._losses.values().items()}
-            self.log_dict(means, sync_dist=True, batch_size=1)
+            self.log_dict({f"train/{name}": value for name, value in self._losses.values().items()}, batch_size=1)
         self.detections, self._started = {}, time.perf_counter()
 
     def _learning_rate(self) -> float:
         return float(self.trainer.optimizers[0].param_groups[0]["lr"])
 
     def validation_step(self, batch: Batch, batch_index: int) -> None:
-        """Collect detections in original pixels, by picture."""
-        on_canvas = self._detector.detect(batch.canvases)
-        for index, placement, detections in zip(batch.indices, batch.placements, on_canvas, strict=True):
-            self.detections[index] = postprocess(detections, placement)
+        """Collect detections in original pixels, by picture; a batch is one picture, or the windows of one."""
+        (index,) = set(batch.indices)
+        on_canvas = [self._detector.detect(canvas[None])[0] for canvas in batch.canvases]  # as in serving, one by one
+        self.detections[index] = together(on_canvas, batch.placements, self._spec.input)
 
     def on_validation_epoch_end(self) -> None:
         """Measure all pictures, each once; after a fast dev run, those that were seen."""
-        speed = self.trainer.world_size * len(self.detections) / max(time.perf_counter() - self._started, 1e-9)
+        speed = self._world.size * len(self.detections) / max(time.perf_counter() - self._started, 1e-9)
         self.detections = gathered(self.detections)
         self.figures = measure(
             [self._ground_truth[index] for index in self.detections],

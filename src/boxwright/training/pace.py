@@ -177,6 +177,7 @@ class Deadline(Callback):
             return
         left = self._seconds - self._spent()
         more = round(left / (time.monotonic() - self._epoch_began) - 0.2)  # rather a little late than much too early
+        more = trainer.strategy.broadcast(more)
         epochs = max(trainer.current_epoch + 1, min(trainer.current_epoch + 1 + more, self._most))
         if trainer.max_epochs is not None and epochs != trainer.max_epochs:
             self._plan(trainer, pl_module, epochs)

@@ -85,19 +85,30 @@ def _require_smallest(spec: ModelSpec, multi_scale: float) -> None:
         raise ConfigError(f"multi_scale = {multi_scale:g} is too much: {error}", "Or lower multi_scale.") from None
 
 
-def require_company(network: nn.Module, batch: int, pictures: int) -> int:
+def require_company(network: nn.Module, batch: int, pictures: int, processes: int = 1) -> int:
     """The fewest pictures of a batch that a network can learn from; raise if there are fewer.
 
     Args:
         network: to train.
         batch: pictures of a batch.
         pictures: of an epoch.
+        processes: that share each batch.
 
     Raises:
-        ConfigError: a BatchNorm would get a batch of one picture, which has no statistics.
+        ConfigError: a BatchNorm would get a batch of one picture, which has no statistics; or more processes than
+            pictures.
     """
+    if batch < processes:
+        raise ConfigError(
+            f"batch_size = {batch}: fewer pictures than the {processes} devices that share them.",
+            f"Use batch_size={processes} or more, or fewer --devices.",
+        )
     if not learns_statistics(network):
         return 1
+    if pictures < processes:
+        raise ConfigError(
+            f"The training split has {pictures} pictures, fewer than the {processes} devices.", "Use fewer --devices."
+        )
     if batch < 2:
         raise ConfigError(
             "batch_size = 1: this model's BatchNorms learn from the pictures of a batch together, which takes two.",
@@ -108,7 +119,7 @@ def require_company(network: nn.Module, batch: int, pictures: int) -> int:
             "The training split has one picture: this model's BatchNorms learn from two or more together.",
             "Add pictures, or choose a model without BatchNorms that learn.",
         )
-    return 2
+    return max(2, processes)  # all processes take part in every BatchNorm, with a picture of their own
 
 
 def with_settings(spec: ModelSpec, config: TrainConfig) -> ModelSpec:
@@ -157,7 +168,11 @@ def _specification(config: TrainConfig, folder: DataFolder, network: Mapping[str
         name=config.name,
         architecture=config.model,
         classes=folder.classes,
-        input=find_architecture(config.model).canvas(*config.image_size, config.resize),
+        input=replace(
+            find_architecture(config.model).canvas(*config.image_size, config.resize),
+            tile=config.tile,
+            overlap=config.overlap,
+        ),
         network=network,
         provenance={
             "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),

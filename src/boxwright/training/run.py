@@ -7,13 +7,14 @@ import shlex
 import signal
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, cast
 
 import lightning as L
 from lightning.pytorch.loggers import Logger
+from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.utilities import rank_zero_only
 from rich.console import Console
 
@@ -26,6 +27,7 @@ from boxwright.host.files import remove_parts
 from boxwright.host.processes import start_server
 from boxwright.metrics.objective import Objective
 from boxwright.models.detector import Detector
+from boxwright.models.synced_batchnorm import synchronise_batchnorm
 from boxwright.models.weights_files import CHECKPOINT_KEY
 from boxwright.reporting.run_report import report_run
 from boxwright.runtime import BoxwrightError, ConfigError, ContractError, DataError, ModelSpec, PictureError
@@ -53,10 +55,11 @@ from .fitting import Need, measure_need, memory_warning, naming_what_fits
 from .folders import RunTaken, claimed, free_name, make_folders, run_folder
 from .module import DetectionModule
 from .optimization import Optimization
-from .pace import MOST_EPOCHS, Deadline, measure_pace, plan_for, spoken
+from .pace import MOST_EPOCHS, Deadline, Pace, measure_pace, plan_for, spoken
 from .preparation import prepare, require_company, with_settings
-from .settings import resolve_settings, usable_gpus
+from .settings import resolve_devices, resolve_settings, usable_gpus
 from .verbs import MakeTrainer, RunResult
+from .world import World
 
 __all__ = ["TrainingRun"]
 
@@ -77,7 +80,13 @@ class TrainingRun:
     """
 
     def __init__(
-        self, config: TrainConfig, data: DataFolder, folder: Path, console: Console, make_trainer: MakeTrainer | None
+        self,
+        config: TrainConfig,
+        data: DataFolder,
+        folder: Path,
+        console: Console,
+        make_trainer: MakeTrainer | None,
+        world: World,
     ) -> None:
         self.config = config
         self.data = data
@@ -88,32 +97,40 @@ class TrainingRun:
         self._seen_batches = 0
         self._least = 1
         self._is_new = self._is_named = False
+        self._world = world
         self._make_trainer = make_trainer or L.Trainer
         self._began = time.monotonic()
         self._need: Need | None = None
         self._most_epochs = config.epochs if "epochs" in config.model_fields_set else MOST_EPOCHS
 
     @classmethod
-    def new(cls, config: TrainConfig, console: Console | None, make_trainer: MakeTrainer | None) -> TrainingRun:
+    def new(
+        cls, config: TrainConfig, console: Console | None, make_trainer: MakeTrainer | None, world: World
+    ) -> TrainingRun:
         """A run that does not exist yet; see ``boxwright.training.train``."""
         console = _console(console)
         Objective.parse(config.objective)
         require_trackers(config)
         data = _read_data(config, console)
-        resolved = resolve_settings(_chosen(config, data, console), console)
-        run = cls(resolved, data, run_folder(resolved), console, make_trainer)
+        resolved = world.same(resolve_settings(_chosen(config, data, console), console, world))
+        run = cls(resolved, data, run_folder(resolved), console, make_trainer, world)
         run._is_new, run._is_named = True, config.name is not None
         return run
 
     @classmethod
     def resumed(
-        cls, folder: Path, config: TrainConfig, console: Console | None, make_trainer: MakeTrainer | None
+        cls,
+        folder: Path,
+        config: TrainConfig,
+        console: Console | None,
+        make_trainer: MakeTrainer | None,
+        world: World,
     ) -> TrainingRun:
         """An interrupted run, with its own settings; see ``boxwright.training.resume``."""
         console = _console(console)
         require_trackers(config)
-        config = config.model_copy(update={"gpus": usable_gpus(config.gpus, console)})
-        return cls(config, _read_data(config, console), folder, console, make_trainer)
+        config = config.model_copy(update=resolve_devices(config, console, world))
+        return cls(config, _read_data(config, console), folder, console, make_trainer, world)
 
     def _go_on(self) -> None:
         """Find where an interrupted run was."""
@@ -132,11 +149,18 @@ class TrainingRun:
         self.first_epoch = int(checkpoint["epoch"]) + (so_far is None)
         self._seen_batches = int(so_far["batches"]) if so_far else 0
 
-    def train(self) -> RunResult:
-        """Train, and keep the best epoch's model; see ``boxwright.training.train`` for the errors."""
+    def train(self, on_folder: Callable[[Path], None] | None = None) -> RunResult:
+        """Train, and keep the best epoch's model; see ``boxwright.training.train`` for the errors.
+
+        Args:
+            on_folder: is told the run folder, in the first process, as soon as it is settled.
+        """
         with ExitStack() as claim:
             if _is_first_process():
                 self._claim(claim)
+                if on_folder:
+                    on_folder(self.folder)
+            self.config, self.folder = self._world.same((self.config, self.folder))
             if not self._is_new:
                 self._go_on()
             return self._train()
@@ -193,13 +217,13 @@ class TrainingRun:
             at_the_end.callback(cache.close)
         data = DetectionData(self.data, spec.input, self._loading(), caches)
         if self.recorded is None:
-            config = self.config = self._fitted(detector, data)
-        self._least = require_company(detector.network, config.batch, data.epoch_pictures)
+            config = self.config = self._world.same(self._fitted(detector, data))
+        self._least = require_company(detector.network, config.batch, data.epoch_pictures, self._world.size)
         if self.recorded is None:
             data = DetectionData(self.data, spec.input, self._loading(), caches)
         if self.recorded is None and not config.fast_dev_run:
             with naming_what_fits(self._need, config):
-                config = self.config = self._timed(detector, data)
+                config = self.config = self._world.same(self._timed(detector, data))
             spec = with_settings(spec, config)
         if _is_first_process():
             make_folders(self.folder, config)
@@ -215,18 +239,20 @@ class TrainingRun:
         )
         truth = ground_truth_of(self.data.splits["valid"])
         names = [record.path.name for record in self.data.splits["train"].pictures]
-        guard = LossGuard(names, self.folder, self.console.print)
+        guard = LossGuard(names, self.folder, self.console.print, self._world.rank)
+        if self._world.size > 1:
+            synchronise_batchnorm(detector.network)
         return (
-            DetectionModule(detector, spec, truth, optimization, guard, config.multi_scale, config.seed),
-            DetectionData(self.data, spec.input, self._loading(), caches),
+            DetectionModule(detector, spec, truth, optimization, guard, config.multi_scale, config.seed, self._world),
+            DetectionData(self.data, spec.input, self._loading(), caches, self._world),
         )
 
     def _loading(self) -> Loading:
         config = self.config
         return Loading(
             config.augmentation,
-            1 if config.batch_size == "auto" else config.batch_size,
-            config.workers,
+            self._world.size if config.batch_size == "auto" else config.batch_size,
+            -(-config.workers // self._world.here),
             config.seed,
             config.repeat_threshold,
             calm_from=config.epochs - (config.close_mosaic or 0),
@@ -239,10 +265,11 @@ class TrainingRun:
     def _fitted(self, detector: Detector, data: DetectionData) -> TrainConfig:
         """The settings, with a batch that fits if it is ``auto``; a warning is printed if the given one does not."""
         config = self.config
-        self._need = need = measure_need(detector, next(data.trial_batches("train", 2)), _device(config))
+        need = measure_need(detector, next(data.trial_batches("train", 2)), _device(config))
+        self._need = need = need.shared(self._world.size, self._world.here if not config.gpus else 1)
         if config.batch_size == "auto":
             total = config.step_pictures
-            batch = need.largest(total) or 1
+            batch = need.largest(total) or self._world.size
             config = config.model_copy(update={"batch_size": batch, "total_batch": total})
             self.console.print(f"Batch: {batch} of {total} pictures at once, about {need.of(batch) / 2**30:.1f} GiB")
         if warning := memory_warning(need, config):
@@ -251,9 +278,13 @@ class TrainingRun:
 
     def _timed(self, detector: Detector, data: DetectionData) -> TrainConfig:
         """The settings, with as many epochs as ``minutes`` has time for; how long it will take is printed."""
-        config, train, valid = self.config, data.epoch_pictures, len(self.data.splits["valid"].pictures)
-        batches, pictures = data.trial_batches("train", config.batch), data.trial_batches("valid", 1)
+        config, train, valid = self.config, data.epoch_pictures, data.validation_canvases
+        own = max(self._world.sizes(config.batch))
+        timed = max(own, min(self._least, 2))  # not among the others yet, a BatchNorm needs two
+        batches, pictures = data.trial_batches("train", timed), data.trial_batches("valid", 1)
         pace = measure_pace(detector, batches, next(pictures), _device(config))
+        step = self._world.largest(pace.step) * own / timed
+        pace = Pace(step, self._world.largest(pace.picture) / self._world.size)
         if config.minutes is not None:
             begun = time.monotonic() - self._began
             minutes = config.minutes - begun / 60
@@ -275,6 +306,7 @@ class TrainingRun:
         handler = signal.getsignal(signal.SIGINT)
         with _quiet_lightning():
             trainer = self._make_trainer(**self._options(loggers))
+            _require_same_world(trainer, self._world)
             checkpoint = self.folder / LAST if self.recorded else None
             try:
                 trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
@@ -283,7 +315,6 @@ class TrainingRun:
                 return True
             except PictureError as error:  # from a loader's process, its traceback in the message
                 raise DataError(str(error).strip().splitlines()[-1].split("Error: ", 1)[-1], "Replace it.") from None
-            self.folder = Path(trainer.strategy.broadcast(str(self.folder)))  # a free name that the first process chose
         return False
 
     def _options(self, loggers: list[Logger]) -> dict[str, Any]:
@@ -292,8 +323,9 @@ class TrainingRun:
         names = [one.name for one in self.data.classes]
         return {
             "accelerator": "gpu" if config.gpus else "cpu",
-            "devices": config.gpus or 1,
-            "strategy": "auto",
+            "devices": self._world.here,
+            "num_nodes": self._world.machines,
+            "strategy": _strategy() if self._world.size > 1 else "auto",
             "precision": "32-true",  # bf16 is applied part by part: see Detector
             "max_epochs": config.epochs,
             "accumulate_grad_batches": config.step_pictures // config.batch,
@@ -349,6 +381,24 @@ class TrainingRun:
             command = f"boxwright report {shlex.quote(str(self.folder))}"
             self.console.print(f"Warning: there is no report: {error}. To write it: {command}")
             return []
+
+
+def _strategy() -> DDPStrategy:
+    """Averages gradients; buffers are the same everywhere without being sent, see ``synchronise_batchnorm``."""
+    return DDPStrategy(broadcast_buffers=False, gradient_as_bucket_view=True)
+
+
+def _require_same_world(trainer: L.Trainer, world: World) -> None:
+    """Raise if a Trainer wants to start processes itself, which then would not share the pictures.
+
+    Raises:
+        ConfigError: it wants to.
+    """
+    if trainer.world_size != world.size:
+        raise ConfigError(
+            f"The Trainer is made for {trainer.world_size} processes, and {world.size} runs here.",
+            "Start them with devices=N, torchrun or SLURM, and leave devices and strategy of the Trainer as they are.",
+        )
 
 
 def _device(config: TrainConfig) -> str:

@@ -10,23 +10,26 @@ from rich.console import Console
 from boxwright.config import TrainConfig
 from boxwright.models import find_architecture
 from boxwright.models.detector import resolve_precision
+from boxwright.runtime import ConfigError
 from boxwright.tracking.mlflow import resolve_mlflow_uri
 from boxwright.tracking.wandb import resolve_wandb_mode
 
 from .folders import free_name
+from .world import ALONE, World
 
-__all__ = ["resolve_settings", "usable_gpus"]
+__all__ = ["resolve_devices", "resolve_settings", "usable_gpus", "wanted_processes"]
 
 
-def resolve_settings(config: TrainConfig, console: Console) -> TrainConfig:
+def resolve_settings(config: TrainConfig, console: Console, world: World = ALONE) -> TrainConfig:
     """Replace each default that depends on the machine or the architecture by its value.
 
     Raises:
+        ConfigError: more devices than there are.
         ModelError: the model is unknown.
     """
     architecture = find_architecture(config.model)
-    gpus = usable_gpus(config.gpus, console)
-    size = architecture.image_size if config.image_size is None else config.image_size
+    devices = resolve_devices(config, console, world)
+    size = config.image_size or _canvas_of_tile(config, architecture.stride) or architecture.image_size
     return config.model_copy(
         update={
             **_from_anywhere(config),
@@ -34,8 +37,8 @@ def resolve_settings(config: TrainConfig, console: Console) -> TrainConfig:
             "image_size": (size, size) if isinstance(size, int) else size,
             "resize": config.resize or architecture.resize,
             "learning_rate": config.learning_rate or _learning_rate(config, architecture.learning_rate),
-            "precision": resolve_precision(config.precision, "cuda" if gpus else "cpu"),
-            "gpus": gpus,
+            "precision": resolve_precision(config.precision, "cuda" if devices["gpus"] else "cpu"),
+            **devices,
             "wandb": _wandb_mode(config.wandb, console),
             "mlflow": config.mlflow and resolve_mlflow_uri(config.mlflow),
         }
@@ -50,20 +53,54 @@ def _from_anywhere(config: TrainConfig) -> dict[str, Any]:
     return {**whole, "weights": str(weights.resolve()) if weights.exists() else config.weights}
 
 
+def _canvas_of_tile(config: TrainConfig, stride: int) -> int | None:
+    """The side of a canvas on which windows keep about their size; None without windows."""
+    return None if config.tile is None else max(round(config.tile / stride), 1) * stride
+
+
 def _learning_rate(config: TrainConfig, adamw: float) -> float:
     """The catalogue's for AdamW; for SGD .02 per 16 pictures of a step, as torchvision trained its detectors."""
     return adamw if config.optimizer == "adamw" else 0.02 / 16 * config.step_pictures
 
 
-def usable_gpus(wanted: str | int, console: Console) -> int:
-    """How many GPUs training will use, 0 or 1; prints a warning if more are wanted."""
+def resolve_devices(config: TrainConfig, console: Console, world: World) -> dict[str, int]:
+    """How many devices training uses, and how many of them are GPUs: all or none."""
+    gpus = usable_gpus(config.gpus, console)
+    if isinstance(config.devices, int) and config.devices != world.size:
+        console.print(f"Note: {world.size} processes were started; devices = {config.devices} is not followed.")
+    return {"devices": world.size, "gpus": world.size if gpus else 0}
+
+
+def wanted_processes(config: TrainConfig) -> int:
+    """How many processes the settings ask for on this machine.
+
+    Raises:
+        ConfigError: more than there are GPUs.
+    """
     import torch
 
-    usable = 1 if torch.cuda.is_available() else 0
+    there = 0 if config.gpus == 0 else torch.cuda.device_count()
+    if config.devices is None:
+        return max(min(config.gpus, there), 1) if isinstance(config.gpus, int) else 1
+    if config.devices == "auto":
+        return max(there, 1)
+    if there and config.devices > there:
+        raise ConfigError(
+            f"devices = {config.devices}: there {'is one GPU' if there == 1 else f'are {there} GPUs'} here.",
+            f"Use --devices {there}, or train on the processor with --set gpus=0.",
+        )
+    return config.devices
+
+
+def usable_gpus(wanted: str | int, console: Console) -> int:
+    """How many GPUs can be used here; prints a warning if fewer than are wanted."""
+    import torch
+
+    usable = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if wanted == "auto":
         return usable
     if int(wanted) > usable:
-        place = "one GPU" if usable else "the CPU, there is no GPU here"
+        place = f"{usable} GPU{'s' * (usable > 1)}" if usable else "the CPU, there is no GPU here"
         console.print(f"Warning: {wanted} GPUs were asked for; training on {place}.")
     return min(int(wanted), usable)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,13 +12,14 @@ from boxwright.config import AUTO, CONFIG_FILE, TrainConfig, load_config
 from boxwright.data import require_data_folder
 from boxwright.host.dependencies import require_train_extra
 from boxwright.models import require_family
-from boxwright.runtime import ArchiveError, DataError, ModelSpec
+from boxwright.runtime import ArchiveError, ConfigError, DataError, ModelSpec
+from boxwright.runtime.bundle import RUN_SPEC
 
 if TYPE_CHECKING:
     import lightning as L
     from rich.console import Console
 
-__all__ = ["MakeTrainer", "RunResult", "resume", "train"]
+__all__ = ["MakeTrainer", "RunResult", "resume", "together", "train"]
 
 MakeTrainer = Callable[..., "L.Trainer"]
 """Makes the Trainer from Lightning's keyword options."""
@@ -53,7 +54,7 @@ def train(
 
     Args:
         config: settings, or the YAML file that holds them.
-        console: for progress; standard output by default.
+        console: for progress; standard output by default, and if ``devices`` asks for several processes.
         make_trainer: makes the Trainer from our keyword options (``accelerator``, ``devices``, ``strategy``,
             ``callbacks``, ``plugins`` with the checkpoint storage, ``logger`` and others); it may change and add
             options. ``lightning.Trainer`` by default. If there are several processes, the first one writes the run.
@@ -77,23 +78,39 @@ def train(
     require_data_folder(resolved.data)
     if resolved.model != AUTO:
         require_family(resolved.model)
-    from .run import TrainingRun
+    if (processes := _processes_to_start(resolved, make_trainer)) > 1:
+        return _in_processes("train", resolved.model_dump(mode="json", exclude_unset=True), processes)
+    return _train_here(resolved, console, make_trainer)
 
-    return TrainingRun.new(resolved, console, make_trainer).train()
+
+def _train_here(
+    config: TrainConfig,
+    console: Console | None = None,
+    make_trainer: MakeTrainer | None = None,
+    on_folder: Callable[[Path], None] | None = None,
+) -> RunResult:
+    """Train in this process, and in those that were started beside it."""
+    from .run import TrainingRun
+    from .world import joined
+
+    with joined(_on_gpus(config)) as world:
+        return TrainingRun.new(config, console, make_trainer, world).train(on_folder)
 
 
 def resume(
     run: str | Path,
     *,
     data: str | Path | None = None,
+    devices: int | str | None = None,
     console: Console | None = None,
     make_trainer: MakeTrainer | None = None,
 ) -> RunResult:
-    """Continue an interrupted run at the epoch after its last checkpoint, with its own settings.
+    """Continue an interrupted run after its last checkpoint, with its own settings.
 
     Args:
         run: the run folder.
         data: where its data lies now, if it has moved; it must be the same.
+        devices: how many train together from now on; by default as many as before.
         console: see ``train``.
         make_trainer: see ``train``.
 
@@ -109,10 +126,77 @@ def resume(
         raise ArchiveError(f"{run}: holds no {CONFIG_FILE}.", "Give a folder that boxwright train made.")
     config = load_config(settings)
     require_family(config.model)
-    from .run import TrainingRun
-
-    config = load_config(settings, {"data": data})
+    config = load_config(settings, {"data": data, "devices": devices})
     if not config.data.is_dir():
         remedy = f"If it has moved: boxwright train --resume {shlex.quote(str(run))} --data FOLDER"
         raise DataError(f"{config.data}: no such folder; the run's data was there.", remedy)
-    return TrainingRun.resumed(Path(run), config, console, make_trainer).train()
+    if (processes := _processes_to_start(config, make_trainer)) > 1:
+        given = {"run": str(run), "data": data and str(data), "devices": devices}
+        return _in_processes("resume", given, processes)
+    return _resume_here(Path(run), config, console, make_trainer)
+
+
+def _resume_here(
+    run: Path,
+    config: TrainConfig,
+    console: Console | None = None,
+    make_trainer: MakeTrainer | None = None,
+    on_folder: Callable[[Path], None] | None = None,
+) -> RunResult:
+    """Resume in this process, and in those that were started beside it."""
+    from .run import TrainingRun
+    from .world import joined
+
+    with joined(_on_gpus(config)) as world:
+        return TrainingRun.resumed(run, config, console, make_trainer, world).train(on_folder)
+
+
+def together(verb: str, settings: Mapping[str, Any], on_folder: Callable[[Path], None]) -> RunResult:
+    """What one of several processes does; see ``boxwright.training.launch``.
+
+    Args:
+        verb: ``train`` or ``resume``.
+        settings: of ``TrainConfig``, or ``run``, ``data`` and ``devices``.
+        on_folder: is told the run folder, in the first process, as soon as it is known.
+    """
+    if verb == "train":
+        return _train_here(load_config(None, settings), on_folder=on_folder)
+    run = Path(settings["run"])
+    config = load_config(run / CONFIG_FILE, {"data": settings["data"], "devices": settings["devices"]})
+    return _resume_here(run, config, on_folder=on_folder)
+
+
+def _processes_to_start(config: TrainConfig, make_trainer: MakeTrainer | None) -> int:
+    """How many processes to start; 1 if this one trains itself.
+
+    Raises:
+        ConfigError: several, with a Trainer that they cannot be given.
+    """
+    if config.devices in (None, 1) and config.gpus in ("auto", 0, 1):
+        return 1
+    from .settings import wanted_processes
+    from .world import started_by_another
+
+    if started_by_another():
+        return 1
+    wanted = wanted_processes(config)
+    if wanted > 1 and make_trainer is not None:
+        raise ConfigError(
+            f"devices = {wanted}: the processes cannot be given make_trainer.", "Start your script with torchrun."
+        )
+    return wanted
+
+
+def _in_processes(verb: str, settings: Mapping[str, Any], processes: int) -> RunResult:
+    from .launch import Task, run_together
+
+    outcome = run_together(Task(verb, settings), processes)
+    folder = Path(outcome["folder"])
+    spec = folder / RUN_SPEC
+    return RunResult(folder, ModelSpec.load(spec) if spec.is_file() else None, outcome["interrupted"])
+
+
+def _on_gpus(config: TrainConfig) -> bool:
+    import torch
+
+    return config.gpus != 0 and torch.cuda.is_available()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import statistics
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
@@ -17,7 +19,7 @@ from boxwright.data.box_readings import (
     turn_of,
 )
 from boxwright.data.documents import ROUNDING, AnnotationEntry, Box, Document, ImageEntry, clip
-from boxwright.data.findings import FEW_BOXES, IMBALANCE, Finding, some_pictures
+from boxwright.data.findings import CANVAS, FEW_BOXES, IMBALANCE, LEAST_SIDE, Finding, some_pictures
 from boxwright.runtime import ClassEntry
 
 from .scan import FolderContents, SplitContents, is_size_certain
@@ -30,11 +32,14 @@ __all__ = [
     "check_category_ids",
     "check_class_names",
     "check_meaning",
+    "check_sizes",
     "check_turns",
     "check_usable_boxes",
 ]
 
 _SMALLEST_SIDE = 2.0  # pixels
+_LARGE = 1.5  # times the canvas: pictures from which windows show more
+_SHARE = 0.2  # of the boxes
 _MOST_IDS = 20  # in one sentence
 _PURPOSES = {"train": "learn", "valid": "measure by"}
 _PROBLEMS = {
@@ -248,6 +253,30 @@ def boxes_by_class(documents: Mapping[str, Document], classes: tuple[ClassEntry,
         for split, document in documents.items()
     }
     return {split: {entry.name: number[entry.id] for entry in classes} for split, number in counts.items()}
+
+
+def check_sizes(folder: FolderContents) -> Iterator[Finding]:
+    """Boxes that vanish when large pictures are made as small as a canvas."""
+    train = folder.documents.get("train")
+    if train is None:
+        return
+    pictures = {one.id: max(one.width or 0, one.height or 0) for one in train.images}
+    longest = statistics.median(pictures.values()) if pictures else 0
+    sides = [
+        math.sqrt(w * h) * min(CANVAS / pictures[one.image_id], 1.0)
+        for one in train.annotations
+        if one.image_id in pictures and pictures[one.image_id] and (w := one.box[2]) > 0 and (h := one.box[3]) > 0
+    ]
+    if not sides or longest < _LARGE * CANVAS:
+        return
+    small = sorted(sides)[int(_SHARE * len(sides))]
+    if small < LEAST_SIDE:
+        yield Finding(
+            "boxes-small",
+            f"a fifth of the boxes are under {small:.2g} pixels on a canvas of {CANVAS}; windows of {CANVAS} pixels "
+            f"(--tile {CANVAS}) show them {longest / CANVAS:.1f} times as large",
+            "train",
+        )
 
 
 def check_balance(folder: FolderContents) -> Iterator[Finding]:

@@ -27,6 +27,7 @@ from .annotations import (
     check_category_ids,
     check_class_names,
     check_meaning,
+    check_sizes,
     check_turns,
     check_usable_boxes,
 )
@@ -48,6 +49,7 @@ FOLDER_CHECKS: tuple[Callable[[FolderContents], Iterator[Finding]], ...] = (
     check_categories,
     check_class_names,
     check_balance,
+    check_sizes,
     check_likeness,
 )
 

@@ -1,0 +1,67 @@
+"""``boxwright tune``."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+import boxwright
+
+from .options import DataOption
+
+if TYPE_CHECKING:
+    from boxwright import TuneResult
+
+__all__ = ["tune"]
+
+_INTERRUPTED = 130
+
+
+def tune(
+    data: DataOption,
+    minutes: Annotated[float, typer.Option(help="In all; half of them search, the rest trains default and best.")],
+    models: Annotated[
+        list[str] | None, typer.Option("--model", help="Search among these; by default the one chosen for the data.")
+    ] = None,
+    name: Annotated[
+        str, typer.Option(help="Of the search's folder; an interrupted one of this name goes on.")
+    ] = "tune",
+    out: Annotated[Path, typer.Option(help="Folder that holds it.")] = Path("runs"),
+    assignments: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A setting that is not searched.")
+    ] = None,
+) -> None:
+    """Search for settings that train better, and say whether they do."""
+    from boxwright.config import parse_assignment
+
+    given = dict(parse_assignment(text) for text in assignments or [])
+    if given.keys() & {"data", "minutes", "models", "name", "out", "run_trial", "console"}:
+        raise boxwright.ConfigError("--set is for settings of a training.", "Give the others as options of tune.")
+    try:
+        result = boxwright.tune(data, minutes, models=models or (), name=name, out=out, **given)
+    except KeyboardInterrupt:
+        typer.echo("Interrupted. The same command lets it go on.")
+        raise typer.Exit(_INTERRUPTED) from None
+    _print_result(result)
+
+
+def _print_result(result: TuneResult) -> None:
+    tried = len(result.trials)
+    ended = sum(one.state == "pruned" for one in result.trials)
+    typer.echo(f"{tried} trials, {ended} of them ended early.")
+    if result.best is None or result.comparison is None:
+        typer.echo(f"None was better than the default settings. Run: {result.default}")
+        return
+    first, second = result.contenders
+    typer.echo(f"Trained equally long, on {len(first.results.file_names)} pictures ({first.results.split}):")
+    for difference in result.comparison.figures:
+        typer.echo(difference.sentence(first.name, second.name))
+    if first.results.split == "valid":
+        typer.echo("The settings were chosen on these pictures, which flatters them: a test/ split would not.")
+    typer.echo(f"Page: {result.folder / 'comparison.html'}")
+    typer.echo(f"Run: {result.best}")
+    config = shlex.quote(str(result.best / "config.yaml"))
+    typer.echo(f"To train longer with these settings: boxwright train {config} --name NAME --minutes N")

@@ -1,0 +1,363 @@
+"""A search of settings in a given time: short trainings, most of them ended early, then the best against the default.
+
+Asynchronous successive halving (Li et al., "A System for Massively Parallel Hyperparameter Tuning", 2020) over the
+tree-structured Parzen estimator (Bergstra et al., 2011), both Optuna's. Its SQLite file is in the folder of the search,
+so that a search which was killed goes on.
+"""
+
+from __future__ import annotations
+
+import shlex
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from boxwright.config import CONFIG_FILE, TrainConfig, load_config
+from boxwright.data import require_data_folder
+from boxwright.host.dependencies import require_packages, require_train_extra
+from boxwright.runtime import BoxwrightError, ConfigError, ModelSpec
+from boxwright.runtime.bundle import RUN_SPEC
+from boxwright.training import RunResult, resume, train
+
+from .space import default_point, settings_of, suggested
+
+if TYPE_CHECKING:
+    import optuna
+    from rich.console import Console
+
+    from boxwright.evaluation.compare import Contender
+    from boxwright.metrics.comparison import Comparison
+
+__all__ = ["STUDY", "Trial", "TuneResult", "tune"]
+
+STUDY = "study.db"
+"""Optuna's storage, in the folder of a search."""
+
+DEFAULT, BEST, PAGE = "default", "best", "comparison.html"
+
+_SEARCH = 0.5  # of the time; a quarter each for the default and the best
+_TRIALS = 6  # that would fit into it, were each trained to its end
+_RUNGS = (20, 2)  # per cent of a trial after which the lower half ends; then twice as much, and so on
+_SHORTEST = 0.2  # minutes of a trial: under that it is all preparation
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One training of a search.
+
+    Attributes:
+        number: from 0, which is the default.
+        settings: that it was trained with.
+        value: the best ``monitor`` of its epochs; None if it failed.
+        state: ``complete``, ``pruned`` or ``fail``.
+    """
+
+    number: int
+    settings: Mapping[str, Any]
+    value: float | None
+    state: str
+
+
+@dataclass(frozen=True)
+class TuneResult:
+    """A finished search.
+
+    Attributes:
+        folder: ``OUT/NAME``.
+        trials: all of them.
+        best: run folder of the best settings, trained as long as the default; None if the default was the best.
+        default: run folder of the default.
+        contenders: default and best, on the pictures that they are compared on; empty without a better one.
+        comparison: the difference, with its interval; None without a better one.
+    """
+
+    folder: Path
+    trials: Sequence[Trial]
+    best: Path | None
+    default: Path
+    contenders: Sequence[Contender] = field(default=())
+    comparison: Comparison | None = None
+
+
+RunTrial = Callable[[Mapping[str, Any], Path, Callable[[int, int, float], bool]], float]
+"""Trains with settings in a folder and returns the best figure. What it calls after each epoch, with its number, the
+number of all and the figure, answers whether to end. A cluster may put its own in this place."""
+
+
+def tune(
+    data: str | Path,
+    minutes: float,
+    *,
+    models: Sequence[str] = (),
+    name: str = "tune",
+    out: str | Path = "runs",
+    run_trial: RunTrial | None = None,
+    console: Console | None = None,
+    **settings: Any,
+) -> TuneResult:
+    """Search settings, train the best as long as the default, and compare the two on the same pictures.
+
+    Half of the time goes to the search, a quarter to each of the two. An interrupted search of this name goes on.
+
+    Args:
+        data: folder with ``train/``, ``valid/`` and optionally ``test/``, on which the two are then compared.
+        minutes: in all.
+        models: to search among; by default the one that is chosen for the data.
+        name: of the search's folder.
+        out: folder that holds it.
+        run_trial: how trials are run; by default one after the other in this process.
+        console: for progress; standard output by default.
+        **settings: of ``TrainConfig``; they hold in every training, and are not searched.
+
+    Raises:
+        ConfigError: an unknown setting, one that the search decides itself, or too little time.
+        DataError: the data cannot be trained on.
+        MissingDependency: ``boxwright[tune]`` is not installed.
+    """
+    given = load_config(None, {**settings, "data": data})
+    _require_searchable(given, minutes)
+    require_train_extra()
+    require_packages(("optuna",), "boxwright[tune]")
+    require_data_folder(given.data)
+    from boxwright.host.console import make_console
+
+    console = console or make_console()
+    search = _Search(given, minutes, models, Path(out) / name, console, run_trial or _train_here)
+    return search.run()
+
+
+def _require_searchable(given: TrainConfig, minutes: float) -> None:
+    """Raise unless the settings leave to the search what is its own.
+
+    Raises:
+        ConfigError: they do not.
+    """
+    own = {"minutes", "epochs", "epoch_pictures", "name", "out", "devices", "fast_dev_run"} & given.model_fields_set
+    if own:
+        key = sorted(own)[0]
+        raise ConfigError(
+            f"{key} is decided by the search, and cannot be given.", "Leave it out; --minutes is for all."
+        )
+    least = round(_SHORTEST * _TRIALS / _SEARCH, 3)
+    if minutes < least:
+        raise ConfigError(
+            f"minutes = {minutes:g} is too short for a search.", f"Give {least:g} or more; hours are usual."
+        )
+
+
+class _Search:
+    """One search; see ``tune``."""
+
+    def __init__(
+        self,
+        given: TrainConfig,
+        minutes: float,
+        models: Sequence[str],
+        folder: Path,
+        console: Console,
+        run_trial: RunTrial,
+    ) -> None:
+        self._given = given
+        self._folder = folder
+        self._console = console
+        self._run_trial = run_trial
+        self._seconds = 60 * minutes
+        self._base = _resolved(given, models, console)
+        self._models = tuple(models) or (self._base.model,)
+        self._study = self._open()
+
+    def _open(self) -> optuna.Study:
+        import optuna
+
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        self._folder.mkdir(parents=True, exist_ok=True)
+        study = optuna.create_study(
+            storage=f"sqlite:///{(self._folder / STUDY).resolve()}",
+            study_name="boxwright",
+            direction="maximize",
+            load_if_exists=True,
+            sampler=optuna.samplers.TPESampler(seed=self._base.seed, n_startup_trials=_TRIALS),
+            pruner=optuna.pruners.SuccessiveHalvingPruner(min_resource=_RUNGS[0], reduction_factor=_RUNGS[1]),
+        )
+        about = {"models": list(self._models), "given": self._given.model_dump(mode="json", exclude_unset=True)}
+        before = study.user_attrs.get("about")
+        if before is not None and before != about:
+            raise ConfigError(
+                f"{self._folder}: a search with other settings was begun there.",
+                "Choose another --name, or give the same.",
+            )
+        study.set_user_attr("about", about)
+        if not study.trials:
+            study.enqueue_trial(default_point(self._base, self._models))
+        return study
+
+    @property
+    def _spent(self) -> float:
+        """Seconds of the search so far, those of interrupted ones too."""
+        return float(self._study.user_attrs.get("spent", 0.0))
+
+    def run(self) -> TuneResult:
+        """Search, train the best and the default, compare them."""
+        until = self._seconds * _SEARCH
+        self._console.print(
+            f"Search: {until / 60:g} of {self._seconds / 60:g} minutes, trials of {self._trial_minutes:.1f}; "
+            f"in {self._folder}, where Ctrl-C and the same command let it go on."
+        )
+        self._go_on()
+        while self._spent < until:
+            self._try(self._study.ask())
+        return self._finish()
+
+    @property
+    def _trial_minutes(self) -> float:
+        return self._seconds * _SEARCH / _TRIALS / 60
+
+    def _go_on(self) -> None:
+        """Finish the trial that an interrupted search was at."""
+        import optuna
+
+        for one in self._study.get_trials(deepcopy=False, states=[optuna.trial.TrialState.RUNNING]):
+            self._try(optuna.trial.Trial(self._study, one._trial_id))
+
+    def _try(self, trial: optuna.Trial) -> None:
+        """Train with what a trial suggests, and tell its figure."""
+        import optuna
+
+        point = suggested(trial, sorted(self._given.model_fields_set), self._models)
+        settings = settings_of(point, self._base)
+        trial.set_user_attr("settings", settings)
+        folder = self._folder / f"trial-{trial.number:03d}"
+        begun, values = time.monotonic(), dict[int, float]()
+
+        def report(epoch: int, epochs: int, value: float) -> bool:
+            share = round(100 * (epoch + 1) / epochs)
+            values[share] = value
+            trial.report(value, share)
+            return share < 100 and trial.should_prune()
+
+        state, value = optuna.trial.TrialState.COMPLETE, None
+        try:
+            value = self._run_trial({**self._fixed, **settings, "minutes": self._trial_minutes}, folder, report)
+            if values and max(values) < 100:
+                state = optuna.trial.TrialState.PRUNED
+        except BoxwrightError as error:  # a canvas that does not fit into memory, say: the others go on
+            self._console.print(f"Trial {trial.number}: {error}")
+            state = optuna.trial.TrialState.FAIL
+        finally:
+            self._study.set_user_attr("spent", self._spent + time.monotonic() - begun)
+        complete = state == optuna.trial.TrialState.COMPLETE
+        self._study.tell(trial, value if complete else None, state=state)
+        self._print(trial.number, settings, value, state.name.lower())
+
+    def _print(self, number: int, settings: Mapping[str, Any], value: float | None, state: str) -> None:
+        shown = "-" if value is None else f"{value:.4f}"
+        words = ", ".join(f"{key} {value}" for key, value in settings.items())
+        self._console.print(f"Trial {number}: {self._base.monitor} {shown}, {state}; {words}", highlight=False)
+
+    @property
+    def _fixed(self) -> dict[str, Any]:
+        """Settings of every training: what was given, and what was chosen and is not searched."""
+        chosen = {"batch_size": self._base.batch_size, "total_batch": self._base.total_batch}
+        return {**chosen, **self._given.model_dump(exclude_unset=True), "wandb_pictures": 0}
+
+    def _finish(self) -> TuneResult:
+        trials = self._trials()
+        complete = [one for one in trials if one.state == "complete" and one.value is not None]
+        if not complete:
+            raise ConfigError(
+                f"{self._folder}: no trial was trained to its end.",
+                "Give more --minutes, or see why the trials failed.",
+            )
+        best = max(complete, key=lambda one: one.value or 0.0)
+        default = self._train(DEFAULT, settings_of(default_point(self._base, self._models), self._base))
+        if best.number == 0:
+            return TuneResult(self._folder, trials, None, default)
+        tuned = self._train(BEST, best.settings)
+        contenders, comparison = self._compare(default, tuned)
+        return TuneResult(self._folder, trials, tuned, default, contenders, comparison)
+
+    def _trials(self) -> list[Trial]:
+        found = self._study.get_trials(deepcopy=False)
+        return [
+            Trial(one.number, one.user_attrs.get("settings", {}), _value(one), one.state.name.lower()) for one in found
+        ]
+
+    def _train(self, name: str, settings: Mapping[str, Any]) -> Path:
+        """The run folder of a training for a quarter of the time; one that was begun goes on."""
+        folder = self._folder / name
+        spec = folder / RUN_SPEC
+        if spec.is_file() and ModelSpec.load(spec).provenance.get("finished"):
+            return folder
+        minutes = self._seconds * (1 - _SEARCH) / 2 / 60
+        self._console.print(f"{name.capitalize()}: trained for {minutes:g} minutes.")
+        _result_of({**self._fixed, **settings, "minutes": minutes}, folder, self._console)
+        return folder
+
+    def _compare(self, default: Path, tuned: Path) -> tuple[Sequence[Contender], Comparison]:
+        """On the test split, which the search has not seen, if there is one."""
+        from boxwright.evaluation.compare import compare
+        from boxwright.reporting import report_comparison
+
+        data, test = self._given.data, (self._given.data / "test").is_dir()
+        contenders, (comparison,) = compare([default, tuned], data if test else None, "test" if test else None)
+        report_comparison(contenders, [comparison], self._folder / PAGE)
+        return contenders, comparison
+
+
+def _value(trial: optuna.trial.FrozenTrial) -> float | None:
+    if trial.value is not None:
+        return float(trial.value)
+    return max(trial.intermediate_values.values(), default=None)
+
+
+def _resolved(given: TrainConfig, models: Sequence[str], console: Console) -> TrainConfig:
+    """The settings that would be trained with without a search."""
+    from boxwright.data import read_folder
+    from boxwright.training.choice import choose
+    from boxwright.training.settings import resolve_settings, usable_gpus
+
+    if models:
+        given = given.model_copy(update={"model": models[0]})
+    data = read_folder(given.data, pixels=False, max_pixels=given.max_pixels)
+    device = "cuda" if usable_gpus(given.gpus, console) else "cpu"
+    choices = {one.key: one.value for one in choose(given, data.splits["train"], device)}
+    return resolve_settings(given.model_copy(update=choices), console)
+
+
+def _train_here(settings: Mapping[str, Any], folder: Path, report: Callable[[int, int, float], bool]) -> float:
+    """Train in this process, in silence; see ``RunTrial``."""
+    import lightning as L
+    from rich.console import Console
+
+    best = 0.0
+
+    class Report(L.Callback):
+        def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+            nonlocal best
+            value = float(trainer.callback_metrics[settings.get("monitor", "val/f2")])
+            best = max(best, value)
+            if report(trainer.current_epoch, trainer.max_epochs or 1, value):
+                trainer.should_stop = True
+
+    def make_trainer(**options: Any) -> L.Trainer:
+        return L.Trainer(**{**options, "callbacks": [*options["callbacks"], Report()]})
+
+    _result_of({"wandb": "off", **settings}, folder, Console(quiet=True), make_trainer)
+    return best
+
+
+def _result_of(settings: Mapping[str, Any], folder: Path, console: Console, make_trainer: Any = None) -> RunResult:
+    """Train in a folder, or go on there.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C ended it; the search ends, too.
+    """
+    if (folder / CONFIG_FILE).is_file() and (folder / "checkpoints").is_dir():
+        result = resume(folder, console=console, make_trainer=make_trainer)
+    else:
+        result = train(out=folder.parent, name=folder.name, console=console, make_trainer=make_trainer, **settings)
+    if result.interrupted:
+        raise KeyboardInterrupt(f"boxwright train --resume {shlex.quote(str(folder))}")
+    return result

@@ -1,0 +1,65 @@
+"""One of several processes that train together; see ``boxwright.training.launch``, which starts them."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import threading
+import traceback
+from pathlib import Path
+from typing import Any
+
+from boxwright.host.files import write_text
+from boxwright.host.memory import keep_freed_memory
+from boxwright.runtime import BoxwrightError
+
+__all__: list[str] = []
+
+
+def main(folder: Path, alive: int) -> int:
+    """Do the task in ``folder``, and write down how it went; the exit code."""
+    threading.Thread(target=_end_with_caller, args=[alive], daemon=True).start()
+    keep_freed_memory()
+    rank = int(os.environ["RANK"])
+    task = json.loads((folder / "task.json").read_text())
+    told = folder / f"{rank}.json"
+    try:
+        outcome = _do(task, told)
+    except BoxwrightError as error:
+        write_text(
+            told,
+            json.dumps({"error": type(error).__name__, "message": error.message, "remedy": error.remedy}),
+        )
+        return 1
+    except Exception:  # when one process fails, the others fail to reach it: which came first, the caller finds out
+        write_text(told, json.dumps({**_told(told), "traceback": traceback.format_exc()}))
+        return 1
+    write_text(told, json.dumps(outcome))
+    return 0
+
+
+def _do(task: dict[str, Any], told: Path) -> dict[str, Any]:
+    from .verbs import together
+
+    def on_folder(folder: Path) -> None:
+        write_text(told, json.dumps({"folder": str(folder)}))
+
+    result = together(task["verb"], task["settings"], on_folder)
+    return {"folder": str(result.folder), "interrupted": result.interrupted}
+
+
+def _told(path: Path) -> dict[str, Any]:
+    told: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {}
+    return told
+
+
+def _end_with_caller(alive: int) -> None:
+    """End when the caller does, however that ends: its end of the pipe closes then."""
+    while os.read(alive, 1):
+        pass
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1]), int(sys.argv[2])))
