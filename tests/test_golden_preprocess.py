@@ -91,7 +91,7 @@ def in_the_server(mar, picture, monkeypatch):
     detect = PicturePredictor.detect
 
     def spy(self, prepared):
-        received.extend(canvas for canvas, _ in prepared)
+        received.extend(canvas for one in prepared for canvas in one.canvases)
         return detect(self, prepared)
 
     monkeypatch.setattr(PicturePredictor, "detect", spy)

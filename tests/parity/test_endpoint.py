@@ -65,9 +65,9 @@ def test_an_older_archive_is_run_here_as_well(base, mar, demo_data, tmp_path):
 def test_the_model_runs_here_once_and_its_archive_is_opened_once(base, mar, demo_data, monkeypatch):
     """Only a split of which the archive holds no figures needs the model here."""
     opened, prepared = [], []
-    open_once, prepare = endpoint.open_bundle, pictures.preprocess
+    open_once, prepare = endpoint.open_bundle, pictures.prepare
     monkeypatch.setattr(endpoint, "open_bundle", lambda path: opened.append(path) or open_once(path))
-    monkeypatch.setattr(pictures, "preprocess", lambda path, *rest: prepared.append(path) or prepare(path, *rest))
+    monkeypatch.setattr(pictures, "prepare", lambda path, *rest: prepared.append(path) or prepare(path, *rest))
     boxwright.evaluate_endpoint(mar, demo_data, "test", url=base)
     assert (len(opened), sorted(prepared)) == (1, sorted((demo_data / "test").glob("*.jpg")))
     boxwright.evaluate_endpoint(mar, demo_data, url=base)

@@ -31,8 +31,8 @@ from boxwright.runtime import (
 from boxwright.tuning import choice
 from support.command_line import boxwright as command
 
-torchvision, picture, preprocess = (
-    import_module(f"boxwright.runtime.{name}") for name in ("networks.torchvision", "picture", "preprocess")
+torchvision, picture, tiling = (
+    import_module(f"boxwright.runtime.{name}") for name in ("networks.torchvision", "picture", "tiling")
 )
 
 
@@ -74,7 +74,7 @@ def test_the_archive_as_it_is_passes_and_the_command_prints_what_was_compared(sm
 def plant(monkeypatch):
     """Faults by name, each put where an edit of the code would put it."""
     original = {
-        "decode": preprocess.decode,
+        "decode": tiling.decode,
         "detections": torchvision.detections_from_output,
     }
 
@@ -98,7 +98,7 @@ def plant(monkeypatch):
 
     resize, network_input = Image.Image.resize, torchvision.CanvasTransform.normalized
     faults = {
-        "BGR for RGB": (preprocess, "decode", bgr),
+        "BGR for RGB": (tiling, "decode", bgr),
         "nearest neighbour": (Image.Image, "resize", nearest),
         "no antialias": (Image.Image, "resize", without_antialias),
         "a wrong mean": (torchvision.CanvasTransform, "normalized", other_mean),
@@ -155,12 +155,12 @@ def test_what_cannot_be_served_is_not_released(small, demo_data, tmp_path, monke
 
 
 def test_a_picture_that_is_refused_is_named(small, demo_data, tmp_path, monkeypatch):
-    decode, refused = preprocess.decode, (demo_data / "valid" / "shapes_0003.jpg").read_bytes()
+    decode, refused = tiling.decode, (demo_data / "valid" / "shapes_0003.jpg").read_bytes()
 
     def picky(source, *limits):
         return decode(b"" if source == refused else source, *limits)
 
-    monkeypatch.setattr(preprocess, "decode", picky)
+    monkeypatch.setattr(tiling, "decode", picky)
     with pytest.raises(OutOfTolerance, match=r"1 of 16 pictures were refused, first 'shapes_0003\.jpg' with 415: "):
         gated(small, demo_data, tmp_path)
 
@@ -203,8 +203,8 @@ def test_what_the_gate_needs_is_named(small, demo_data, tmp_path):
 def test_pictures_are_decoded_once_and_the_archive_is_verified_once(small, demo_data, tmp_path, monkeypatch):
     """For four executions and the gate, which serves the one that was fastest in the proofs."""
     decoded, verified, timed = [], [], []
-    prepare, open_archive, time_one = pictures.preprocess, bundle._open_archive, choice._time
-    monkeypatch.setattr(pictures, "preprocess", lambda path, *rest: decoded.append(path) or prepare(path, *rest))
+    prepare, open_archive, time_one = pictures.prepare, bundle._open_archive, choice._time
+    monkeypatch.setattr(pictures, "prepare", lambda path, *rest: decoded.append(path) or prepare(path, *rest))
     monkeypatch.setattr(bundle, "_open_archive", lambda path: verified.append(path) or open_archive(path))
     monkeypatch.setattr(choice, "_time", lambda *one: timed.append(one) or time_one(*one))
     options = ReleaseOptions(store=tmp_path, precisions=("fp32", "bf16"), data=demo_data, tolerance=1.0, gate=True)

@@ -13,7 +13,7 @@ FOLDER = Path(boxwright.runtime.__file__).parent
 
 SHIPPED = {
     *("__init__.py", "bundle.py", "detections.py", "errors.py", "execution.py", "pickled.py", "picture.py"),
-    *("predictor.py", "preprocess.py", "spec.py", "strict_json.py", "strict_zip.py", "torchserve.py"),
+    *("predictor.py", "preprocess.py", "spec.py", "strict_json.py", "strict_zip.py", "tiling.py", "torchserve.py"),
     *(f"backends/{name}.py" for name in ("__init__", "base", "graph", "onnxruntime", "openvino", "torch")),
     *(f"networks/{name}.py" for name in ("__init__", "base", "single_stage", "torchvision")),
     *(f"networks/{name}.py" for name in ("transformers_detectors", "two_stage")),

@@ -13,6 +13,7 @@ import pytest
 from rich.console import Console
 
 import boxwright
+from boxwright.config import load_config
 from boxwright.data import draw_demo_data
 from boxwright.runtime import ConfigError, ModelError
 from boxwright.search import study as module
@@ -75,6 +76,9 @@ def test_the_best_settings_are_found_trained_and_compared(small, tmp_path, quick
     assert result.contenders[0].results.split == "test"
     assert [one.figure for one in result.comparison.figures]
     assert (tmp_path / "tune" / "comparison.html").is_file()
+    config = load_config(tmp_path / "tune" / "settings.yaml")
+    assert config.learning_rate == best.settings["learning_rate"]
+    assert not {"epochs", "minutes", "name"} & config.model_fields_set
 
 
 def test_if_nothing_is_better_than_the_default_it_says_so(small, tmp_path, quick):
@@ -115,8 +119,63 @@ def test_an_interrupted_search_goes_on_with_the_trial_it_was_at(small, tmp_path,
     result = boxwright.tune(small, 40, **arguments)
     assert started[4] == started[5]
     assert (len(started), len(result.trials)) == (20, 19)  # its first minute was spent, too
+    assert len({rate for _, rate in started}) == 19  # the random points of the start do not come again
     with pytest.raises(ConfigError, match="a search with other settings was begun there"):
         boxwright.tune(small, 40, **{**arguments, "weights": "imagenet"})
+
+
+def test_figures_from_before_an_interruption_count(small, tmp_path, quick):
+    """And a trial that ends early by itself is a whole one."""
+    started = []
+
+    def run(settings, folder, report):
+        started.append(folder.name)
+        if len(started) == 1:
+            report(8, 10, 0.9)
+            raise KeyboardInterrupt
+        return 0.1
+
+    arguments = {"out": tmp_path, "run_trial": run, "console": Console(quiet=True), **TINY}
+    with pytest.raises(KeyboardInterrupt):
+        boxwright.tune(small, 8, **arguments)
+    result = boxwright.tune(small, 8, **arguments)
+    assert result.trials[0].value == 0.9
+    assert {one.state for one in result.trials} == {"complete"}
+    assert result.best is None
+
+
+def test_what_no_trial_can_be_trained_with_ends_the_search(small, tmp_path, quick):
+    with pytest.raises(ModelError, match=r"no-such\.pth"):
+        boxwright.tune(small, 40, out=tmp_path, console=Console(quiet=True), **{**TINY, "weights": "no-such.pth"})
+    started = []
+
+    def run(settings, folder, report):
+        started.append(folder.name)
+        if len(started) > 1:
+            raise ModelError("Out of memory.", "Take fewer.")
+        return 0.5
+
+    with pytest.raises(ModelError, match="Out of memory"):
+        boxwright.tune(small, 40, name="full", out=tmp_path, run_trial=run, console=Console(quiet=True), **TINY)
+    assert len(started) == 6  # the default, and five in a row
+
+
+def test_a_trial_that_ends_the_process_is_left_out_at_last(small, tmp_path, quick):
+    started = []
+
+    def run(settings, folder, report):
+        started.append(folder.name)
+        if folder.name == "trial-001":
+            raise KeyboardInterrupt
+        return 0.5
+
+    arguments = {"out": tmp_path, "run_trial": run, "console": Console(quiet=True), **TINY}
+    for _ in range(3):
+        with pytest.raises(KeyboardInterrupt):
+            boxwright.tune(small, 40, **arguments)
+    result = boxwright.tune(small, 40, **arguments)
+    assert started.count("trial-001") == 3
+    assert [one.state for one in result.trials[:3]] == ["complete", "fail", "complete"]
 
 
 @pytest.mark.parametrize(
@@ -124,6 +183,7 @@ def test_an_interrupted_search_goes_on_with_the_trial_it_was_at(small, tmp_path,
     [
         ({"epochs": 3}, 60, "epochs is decided by the search"),
         ({"devices": 2}, 60, "devices is decided by the search"),
+        ({"gpus": 2}, 60, "gpus = 2: a search trains on one device"),
         ({"learning_rat": 1}, 60, "Did you mean 'learning_rate'"),
         ({}, 1, "minutes = 1 is too short for a search"),
     ],

@@ -35,6 +35,8 @@ def bench(
     json_file: JsonOption = None,
 ) -> None:
     """Measure how fast an archive runs on this machine, in each way it can; 'serve' then takes the best."""
+    from boxwright.runtime import open_bundle
+
     require_file_names(json=json_file)
     console = make_console()
     with progress(console, "bench") as advance:
@@ -45,6 +47,9 @@ def bench(
     if json_file:
         write_json(json_file, result.to_document())
     _print_bench(console, result)
+    tile = open_bundle(archive).spec.input.tile
+    if tile is not None:
+        console.print(f"This model sees pictures over {tile} pixels in windows; each 'picture' above is one window.")
     if not result.runs:
         raise typer.Exit(2)
 

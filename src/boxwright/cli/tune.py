@@ -63,5 +63,5 @@ def _print_result(result: TuneResult) -> None:
         typer.echo("The settings were chosen on these pictures, which flatters them: a test/ split would not.")
     typer.echo(f"Page: {result.folder / 'comparison.html'}")
     typer.echo(f"Run: {result.best}")
-    config = shlex.quote(str(result.best / "config.yaml"))
-    typer.echo(f"To train longer with these settings: boxwright train {config} --name NAME --minutes N")
+    settings = shlex.quote(str(result.folder / "settings.yaml"))
+    typer.echo(f"To train longer with these settings: boxwright train {settings} --name NAME --minutes N")

@@ -221,6 +221,13 @@ class TrainConfig(BaseModel):
     def _off_is_a_word(cls, word: object) -> object:
         return "off" if word is False else word  # YAML 1.1 reads a bare off as false
 
+    @field_validator("overlap")
+    @classmethod
+    def _of_windows(cls, overlap: float, info: ValidationInfo) -> float:
+        if overlap != cls.model_fields["overlap"].default and info.data.get("tile") is None:
+            raise ValueError("it is of windows; give tile, too")
+        return overlap
+
     @field_validator("cache")
     @classmethod
     def _of_whole_pictures(cls, cache: str, info: ValidationInfo) -> str:

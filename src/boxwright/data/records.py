@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from boxwright.runtime import ClassEntry
+from boxwright.runtime import ClassEntry, DataError
 from boxwright.runtime.picture import DATA_PIXELS, LARGEST_PIXELS
 from boxwright.runtime.preprocess import Window
 
@@ -143,6 +143,8 @@ def read_split(root: Path, name: str, classes: Sequence[ClassEntry]) -> Split:
     if name in inspection.documents:
         require_classes(inspection.documents[name], classes, str(root / name / ANNOTATIONS))
     inspection.require_no_errors()
+    if name not in inspection.documents:
+        raise DataError(f"{root / name}: lists no annotations.", "Annotate it, or take another split.")
     return records_of(name, inspection, classes)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
@@ -27,7 +28,7 @@ from boxwright.runtime import (
     Execution,
     PicturePredictor,
     open_bundle,
-    preprocess,
+    prepare,
 )
 from boxwright.runtime.backends.graph import ONNX, ONNX_INT8
 from boxwright.runtime.picture import LARGEST_PIXELS
@@ -36,6 +37,8 @@ __all__ = ["CALIBRATION_PICTURES", "Exports", "Progress", "executions_of", "grap
 
 CALIBRATION_PICTURES = 64
 """Of the training split, spread over it, that the ranges of INT8 are taken from."""
+
+_MOST_CANVASES = 128  # of windows of these pictures
 
 Progress = Callable[[str, int, int], object]
 """Called with what is being done, how much is done, and how much there is."""
@@ -175,4 +178,5 @@ def _quantized(run: Path, pictures: Sequence[Path]) -> bytes:
     from .quantize import quantize
 
     space = open_bundle(run).spec.input
-    return quantize(_exported(run), [preprocess(picture, space, LARGEST_PIXELS)[0][None] for picture in pictures])
+    seen = (canvas[None] for picture in pictures for canvas in prepare(picture, space, LARGEST_PIXELS).canvases)
+    return quantize(_exported(run), list(itertools.islice(seen, _MOST_CANVASES)))

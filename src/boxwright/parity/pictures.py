@@ -25,6 +25,7 @@ Advance = Callable[[int, int], object]
 """Called with (pictures done, pictures in all)."""
 
 _AHEAD = 128  # pictures by which an execution may be ahead of a slower one, or of one whose file is still being written
+_WINDOWS_AHEAD = 4  # the same if pictures are seen in windows: each has up to a hundred canvases
 
 _T = TypeVar("_T")
 _R = TypeVar("_R")
@@ -85,7 +86,8 @@ def detect_pictures(
         return [thread.submit(detect, number, picture) for number, thread in enumerate(threads)]
 
     try:
-        for number, futures in enumerate(_ahead(start, pictures), start=1):
+        ahead = _AHEAD if spec.input.tile is None else _WINDOWS_AHEAD
+        for number, futures in enumerate(_ahead(start, pictures, ahead), start=1):
             rows.append([future.result() for future in futures])
             if advance:
                 advance(number, len(pictures))
@@ -124,11 +126,11 @@ class _Turns:
                 self._changed.notify_all()
 
 
-def _ahead(start: Callable[[_T], _R], items: Iterable[_T]) -> Iterator[_R]:
-    """What ``start`` returns for each item, a few items later."""
+def _ahead(start: Callable[[_T], _R], items: Iterable[_T], most: int) -> Iterator[_R]:
+    """What ``start`` returns for each item, at most so many items later."""
     started: deque[_R] = deque()
     for item in items:
         started.append(start(item))
-        if len(started) > _AHEAD:
+        if len(started) > most:
             yield started.popleft()
     yield from started

@@ -9,14 +9,19 @@ from __future__ import annotations
 
 import shlex
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
+
+import yaml
 
 from boxwright.config import CONFIG_FILE, TrainConfig, load_config
 from boxwright.data import require_data_folder
 from boxwright.host.dependencies import require_packages, require_train_extra
+from boxwright.host.files import write_text
+from boxwright.models import require_family
 from boxwright.runtime import BoxwrightError, ConfigError, ModelSpec
 from boxwright.runtime.bundle import RUN_SPEC
 from boxwright.training import RunResult, resume, train
@@ -35,11 +40,14 @@ __all__ = ["STUDY", "Trial", "TuneResult", "tune"]
 STUDY = "study.db"
 """Optuna's storage, in the folder of a search."""
 
-DEFAULT, BEST, PAGE = "default", "best", "comparison.html"
+DEFAULT, BEST, PAGE, SETTINGS = "default", "best", "comparison.html", "settings.yaml"
 
 _SEARCH = 0.5  # of the time; a quarter each for the default and the best
 _TRIALS = 6  # that would fit into it, were each trained to its end
 _RUNGS = (20, 2)  # per cent of a trial after which the lower half ends; then twice as much, and so on
+_FAILED = "failed"
+_MOST_FAILS = 5  # trials in a row: then it is not their settings
+_MOST_STARTS = 3  # of one trial, that each ended the process
 _SHORTEST = 0.2  # minutes of a trial: under that it is all preparation
 
 
@@ -121,6 +129,8 @@ def tune(
     require_train_extra()
     require_packages(("optuna",), "boxwright[tune]")
     require_data_folder(given.data)
+    for model in models:
+        require_family(model)
     from boxwright.host.console import make_console
 
     console = console or make_console()
@@ -140,6 +150,8 @@ def _require_searchable(given: TrainConfig, minutes: float) -> None:
         raise ConfigError(
             f"{key} is decided by the search, and cannot be given.", "Leave it out; --minutes is for all."
         )
+    if isinstance(given.gpus, int) and given.gpus > 1:
+        raise ConfigError(f"gpus = {given.gpus}: a search trains on one device.", "Use gpus=1.")
     least = round(_SHORTEST * _TRIALS / _SEARCH, 3)
     if minutes < least:
         raise ConfigError(
@@ -163,9 +175,11 @@ class _Search:
         self._folder = folder
         self._console = console
         self._run_trial = run_trial
+        self._minutes = minutes
         self._seconds = 60 * minutes
-        self._base = _resolved(given, models, console)
+        self._base, self._splits = _resolved(given, models, console)
         self._models = tuple(models) or (self._base.model,)
+        self._fails = 0
         self._study = self._open()
 
     def _open(self) -> optuna.Study:
@@ -178,10 +192,12 @@ class _Search:
             study_name="boxwright",
             direction="maximize",
             load_if_exists=True,
-            sampler=optuna.samplers.TPESampler(seed=self._base.seed, n_startup_trials=_TRIALS),
             pruner=optuna.pruners.SuccessiveHalvingPruner(min_resource=_RUNGS[0], reduction_factor=_RUNGS[1]),
         )
-        about = {"models": list(self._models), "given": self._given.model_dump(mode="json", exclude_unset=True)}
+        # another seed for each start: the sampler draws its first points by the seed alone
+        study.sampler = optuna.samplers.TPESampler(seed=self._base.seed + len(study.trials), n_startup_trials=_TRIALS)
+        given = self._given.model_dump(mode="json", exclude_unset=True)
+        about = {"models": list(self._models), "minutes": self._minutes, "given": given}
         before = study.user_attrs.get("about")
         if before is not None and before != about:
             raise ConfigError(
@@ -206,7 +222,7 @@ class _Search:
             f"in {self._folder}, where Ctrl-C and the same command let it go on."
         )
         self._go_on()
-        while self._spent < until:
+        while self._spent < until and self._fails < _MOST_FAILS:
             self._try(self._study.ask())
         return self._finish()
 
@@ -219,42 +235,83 @@ class _Search:
         import optuna
 
         for one in self._study.get_trials(deepcopy=False, states=[optuna.trial.TrialState.RUNNING]):
-            self._try(optuna.trial.Trial(self._study, one._trial_id))
+            starts = one.user_attrs.get("starts", 1)
+            if starts >= _MOST_STARTS:
+                self._console.print(
+                    f"Trial {one.number}: ended the search {starts} times, for want of memory, say; left out."
+                )
+                self._fail(optuna.trial.Trial(self._study, one._trial_id))
+                continue
+            self._try(optuna.trial.Trial(self._study, one._trial_id), starts + 1, one.intermediate_values)
 
-    def _try(self, trial: optuna.Trial) -> None:
-        """Train with what a trial suggests, and tell its figure."""
+    def _try(self, trial: optuna.Trial, starts: int = 1, before: Mapping[int, float] = MappingProxyType({})) -> None:
+        """Train with what a trial suggests, and tell its best figure.
+
+        Args:
+            trial: of the study.
+            starts: how often it was begun, this time included.
+            before: its figures before an interruption.
+
+        Raises:
+            BoxwrightError: the default cannot be trained, or several trials in a row cannot.
+        """
         import optuna
 
         point = suggested(trial, sorted(self._given.model_fields_set), self._models)
-        settings = settings_of(point, self._base)
+        settings = self._settings(point)
         trial.set_user_attr("settings", settings)
+        trial.set_user_attr("starts", starts)
         folder = self._folder / f"trial-{trial.number:03d}"
-        begun, values = time.monotonic(), dict[int, float]()
+        begun, values, pruned = time.monotonic(), list(before.values()), False
 
         def report(epoch: int, epochs: int, value: float) -> bool:
+            nonlocal pruned
+            values.append(value)
             share = round(100 * (epoch + 1) / epochs)
-            values[share] = value
             trial.report(value, share)
-            return share < 100 and trial.should_prune()
+            pruned = share < 100 and trial.should_prune()
+            return pruned
 
-        state, value = optuna.trial.TrialState.COMPLETE, None
+        value = None
         try:
-            value = self._run_trial({**self._fixed, **settings, "minutes": self._trial_minutes}, folder, report)
-            if values and max(values) < 100:
-                state = optuna.trial.TrialState.PRUNED
+            told = self._run_trial({**self._fixed, **settings, "minutes": self._trial_minutes}, folder, report)
+            value = max([told, *values])
+            self._fails = 0
         except BoxwrightError as error:  # a canvas that does not fit into memory, say: the others go on
             self._console.print(f"Trial {trial.number}: {error}")
-            state = optuna.trial.TrialState.FAIL
+            self._fails += 1
+            if trial.number == 0 or self._fails == _MOST_FAILS:
+                self._fail(trial)
+                raise
         finally:
             self._study.set_user_attr("spent", self._spent + time.monotonic() - begun)
-        complete = state == optuna.trial.TrialState.COMPLETE
-        self._study.tell(trial, value if complete else None, state=state)
-        self._print(trial.number, settings, value, state.name.lower())
+        if value is None:
+            self._fail(trial)
+        elif pruned:
+            self._study.tell(trial, state=optuna.trial.TrialState.PRUNED)
+        else:
+            self._study.tell(trial, value)
+        state = "fail" if value is None else "pruned" if pruned else "complete"
+        self._print(trial.number, settings, value, state)
+
+    def _fail(self, trial: optuna.Trial) -> None:
+        """Tell that a trial is worth nothing; of one that failed, Optuna would learn nothing, and propose it again."""
+        import optuna
+
+        trial.set_user_attr(_FAILED, True)
+        trial.report(0.0, 0)
+        self._study.tell(trial, state=optuna.trial.TrialState.PRUNED)
 
     def _print(self, number: int, settings: Mapping[str, Any], value: float | None, state: str) -> None:
         shown = "-" if value is None else f"{value:.4f}"
         words = ", ".join(f"{key} {value}" for key, value in settings.items())
         self._console.print(f"Trial {number}: {self._base.monitor} {shown}, {state}; {words}", highlight=False)
+
+    def _settings(self, point: Mapping[str, Any]) -> dict[str, Any]:
+        """Of a point; what was given holds."""
+        given = self._given.model_dump(mode="json", exclude_unset=True)
+        found = settings_of(point, self._base)
+        return {key: given.get(key, value) for key, value in found.items()}
 
     @property
     def _fixed(self) -> dict[str, Any]:
@@ -271,49 +328,65 @@ class _Search:
                 "Give more --minutes, or see why the trials failed.",
             )
         best = max(complete, key=lambda one: one.value or 0.0)
-        default = self._train(DEFAULT, settings_of(default_point(self._base, self._models), self._base))
+        default = self._train(DEFAULT, self._settings(default_point(self._base, self._models)))
         if best.number == 0:
             return TuneResult(self._folder, trials, None, default)
         tuned = self._train(BEST, best.settings)
+        self._write_settings(best.settings)
         contenders, comparison = self._compare(default, tuned)
         return TuneResult(self._folder, trials, tuned, default, contenders, comparison)
 
     def _trials(self) -> list[Trial]:
         found = self._study.get_trials(deepcopy=False)
-        return [
-            Trial(one.number, one.user_attrs.get("settings", {}), _value(one), one.state.name.lower()) for one in found
-        ]
+        return [Trial(one.number, one.user_attrs.get("settings", {}), _value(one), _state(one)) for one in found]
 
     def _train(self, name: str, settings: Mapping[str, Any]) -> Path:
         """The run folder of a training for a quarter of the time; one that was begun goes on."""
         folder = self._folder / name
-        spec = folder / RUN_SPEC
-        if spec.is_file() and ModelSpec.load(spec).provenance.get("finished"):
+        if _is_finished(folder):
             return folder
         minutes = self._seconds * (1 - _SEARCH) / 2 / 60
         self._console.print(f"{name.capitalize()}: trained for {minutes:g} minutes.")
         _result_of({**self._fixed, **settings, "minutes": minutes}, folder, self._console)
         return folder
 
+    def _write_settings(self, best: Mapping[str, Any]) -> None:
+        """A file for ``boxwright train``: the best settings, and those that were given."""
+        own = {key: value for key, value in self._fixed.items() if key != "wandb_pictures" and value is not None}
+        config = TrainConfig(**{**own, **best})
+        document = config.model_dump(mode="json", exclude_unset=True)
+        write_text(self._folder / SETTINGS, yaml.safe_dump(document, sort_keys=False, allow_unicode=True))
+
     def _compare(self, default: Path, tuned: Path) -> tuple[Sequence[Contender], Comparison]:
         """On the test split, which the search has not seen, if there is one."""
         from boxwright.evaluation.compare import compare
         from boxwright.reporting import report_comparison
 
-        data, test = self._given.data, (self._given.data / "test").is_dir()
+        data, test = self._given.data, "test" in self._splits
         contenders, (comparison,) = compare([default, tuned], data if test else None, "test" if test else None)
         report_comparison(contenders, [comparison], self._folder / PAGE)
         return contenders, comparison
 
 
+def _state(trial: optuna.trial.FrozenTrial) -> str:
+    return "fail" if trial.user_attrs.get(_FAILED) else trial.state.name.lower()
+
+
 def _value(trial: optuna.trial.FrozenTrial) -> float | None:
+    if trial.user_attrs.get(_FAILED):
+        return None
     if trial.value is not None:
         return float(trial.value)
     return max(trial.intermediate_values.values(), default=None)
 
 
-def _resolved(given: TrainConfig, models: Sequence[str], console: Console) -> TrainConfig:
-    """The settings that would be trained with without a search."""
+def _is_finished(run: Path) -> bool:
+    spec = run / RUN_SPEC
+    return spec.is_file() and bool(ModelSpec.load(spec).provenance.get("finished"))
+
+
+def _resolved(given: TrainConfig, models: Sequence[str], console: Console) -> tuple[TrainConfig, Collection[str]]:
+    """The settings that would be trained with without a search, and the names of the data's splits."""
     from boxwright.data import read_folder
     from boxwright.training.choice import choose
     from boxwright.training.settings import resolve_settings, usable_gpus
@@ -323,7 +396,7 @@ def _resolved(given: TrainConfig, models: Sequence[str], console: Console) -> Tr
     data = read_folder(given.data, pixels=False, max_pixels=given.max_pixels)
     device = "cuda" if usable_gpus(given.gpus, console) else "cpu"
     choices = {one.key: one.value for one in choose(given, data.splits["train"], device)}
-    return resolve_settings(given.model_copy(update=choices), console)
+    return resolve_settings(given.model_copy(update=choices), console), data.splits.keys()
 
 
 def _train_here(settings: Mapping[str, Any], folder: Path, report: Callable[[int, int, float], bool]) -> float:
@@ -349,11 +422,13 @@ def _train_here(settings: Mapping[str, Any], folder: Path, report: Callable[[int
 
 
 def _result_of(settings: Mapping[str, Any], folder: Path, console: Console, make_trainer: Any = None) -> RunResult:
-    """Train in a folder, or go on there.
+    """Train in a folder, or go on there; a run that was finished is left as it is.
 
     Raises:
         KeyboardInterrupt: Ctrl-C ended it; the search ends, too.
     """
+    if _is_finished(folder):
+        return RunResult(folder, ModelSpec.load(folder / RUN_SPEC), interrupted=False)
     if (folder / CONFIG_FILE).is_file() and (folder / "checkpoints").is_dir():
         result = resume(folder, console=console, make_trainer=make_trainer)
     else:

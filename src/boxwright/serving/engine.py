@@ -72,6 +72,14 @@ class ServedModel:
         finally:
             self._idle.append(predictor)
 
+    def answer(self, picture: bytes) -> Detections:
+        """Decode and detect; the caller has its turn.
+
+        Raises:
+            PictureError: the picture cannot be used.
+        """
+        return self.predictor.report(self.detect(self.predictor.prepare(picture)))
+
 
 def load_models(archives: Iterable[str | os.PathLike[str]], asked: Execution = Execution()) -> dict[str, ServedModel]:
     """Load archives by model name; nothing in them is executed.
@@ -149,6 +157,8 @@ class Engine:
         Raises:
             PictureError: the picture cannot be used.
         """
+        if model.predictor.spec.input.tile is not None:  # the windows of every picture that waits would take gigabytes
+            return await anyio.to_thread.run_sync(model.answer, picture, limiter=model.turn)
         prepared = await anyio.to_thread.run_sync(model.predictor.prepare, picture, limiter=self._decoders)
         detections = await anyio.to_thread.run_sync(model.detect, prepared, limiter=model.turn)
         return model.predictor.report(detections)

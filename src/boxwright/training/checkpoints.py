@@ -62,8 +62,8 @@ def save(document: Any, path: Path) -> None:
     with replacing(path) as part, part.open("wb") as file:
         try:
             torch.save(document, file)
-        except RuntimeError as error:  # what PyTorch's writer makes of the file's own error
-            if isinstance(error.__context__, OSError):
+        except RuntimeError as error:  # what PyTorch's writer makes of the file's own error, and of Ctrl-C
+            if isinstance(error.__context__, OSError | KeyboardInterrupt):
                 raise error.__context__ from None
             raise
 

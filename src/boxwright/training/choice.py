@@ -17,6 +17,8 @@ from boxwright.models import find_architecture
 from boxwright.models.weights_files import spec_of
 from boxwright.runtime import InputSpec, ModelSpec
 from boxwright.runtime.preprocess import placement
+from boxwright.runtime.spec import MIN_TILE
+from boxwright.runtime.tiling import windows
 
 __all__ = ["Choice", "choose"]
 
@@ -80,7 +82,9 @@ def _choices(config: TrainConfig, train: Split, device: str) -> Iterator[Choice]
         rate = find_architecture(model).learning_rate * math.sqrt(batch / 4)
         yield Choice("learning_rate", float(f"{rate:.2g}"), f"{model}'s, for steps of {batch}")
     if config.minutes is None:
-        yield from _length(config, -(-len(train.pictures) // batch), device)
+        canvas = InputSpec(MIN_TILE, MIN_TILE, tile=config.tile, overlap=config.overlap)
+        seen = sum(len(windows(one.width, one.height, canvas)) for one in train.pictures)
+        yield from _length(config, -(-seen // batch), device)
 
 
 def _of_weights(weights: str) -> ModelSpec | None:

@@ -28,6 +28,8 @@ __all__ = ["Task", "run_together"]
 
 _LOOK = 0.1  # seconds between two looks at the processes
 _LAST_WORDS = 2.0  # seconds after the first failure: who fails first is not always seen first
+_TO_KEEP = 60.0  # seconds that the first process has to write the best epoch when another one fails
+_TO_KEEP_KILLED = 15.0  # the same when another one was killed
 _GRACE = 10.0  # seconds from SIGTERM to SIGKILL
 _LEFT_BEHIND = "ignore:resource_tracker"  # what a killed process leaves is removed; that it was, is no news
 
@@ -59,8 +61,12 @@ def run_together(task: Task, processes: int) -> dict[str, Any]:
 
     Raises:
         BoxwrightError: as a process raised it; or a process was ended from outside.
+        KeyboardInterrupt: Ctrl-C before or after the training itself.
+        OSError: as a process raised it.
         RuntimeError: an error that is not one of ours, with its traceback.
     """
+    if sys.platform == "win32":
+        raise ConfigError("devices: several processes cannot be started on Windows.", "Use one device, or torchrun.")
     with tempfile.TemporaryDirectory(prefix="boxwright-") as place:
         folder = Path(place)
         (folder / "task.json").write_text(json.dumps({"verb": task.verb, "settings": dict(task.settings)}))
@@ -81,6 +87,7 @@ class _Crew:
 
     def __init__(self, folder: Path, size: int) -> None:
         self._folder = folder
+        self._to_stop = self._told = False  # whether the first process is to be, and was, told to stop
         self._alive, kept = os.pipe()  # a process whose pipe closes knows that this one is gone
         self._kept: int | None = kept
         port = _free_port()
@@ -107,20 +114,30 @@ class _Crew:
 
     def wait(self) -> dict[str, Any]:
         """The first process's outcome, when all have ended well; see ``run_together``."""
+        outcome = self._patiently()
+        if outcome.get("stopped"):
+            raise KeyboardInterrupt
+        return outcome
+
+    def _patiently(self) -> dict[str, Any]:
         while True:
             try:
                 return self._wait()
             except KeyboardInterrupt:
-                with suppress(ProcessLookupError):
-                    self._processes[0].send_signal(signal.SIGINT)
+                self._to_stop = True
 
     def _wait(self) -> dict[str, Any]:
         while True:
             codes = [process.poll() for process in self._processes]
             first = self._outcome(0)
-            if codes[0] == 0 and first is not None and first.get("interrupted"):
+            if self._to_stop and first is not None:  # it has begun, and knows what to do
+                self._to_stop, self._told = False, True
+                with suppress(ProcessLookupError):
+                    self._processes[0].send_signal(signal.SIGINT)
+            if codes[0] == 0 and first is not None and (first.get("interrupted") or first.get("stopped")):
                 return first  # the others wait for it, in vain
-            if any(codes):
+            stopping = self._told and codes[0] is None  # the others miss it meanwhile, and fail
+            if any(codes) and not stopping:
                 raise self._failure()
             if all(code == 0 for code in codes):
                 assert first is not None, "a process that ends well has written its outcome"
@@ -129,9 +146,7 @@ class _Crew:
 
     def _failure(self) -> Exception:
         """What went wrong first, as far as can be told."""
-        until = time.monotonic() + _LAST_WORDS
-        while time.monotonic() < until and any(process.poll() is None for process in self._processes):
-            time.sleep(_LOOK)
+        self._hear_out()
         codes = [process.poll() or 0 for process in self._processes]
         killed = [rank for rank, code in enumerate(codes) if code < 0]
         if killed:
@@ -140,11 +155,24 @@ class _Crew:
         told = [one for one in outcomes if "error" in one]
         if told:
             return _error(told[0])
+        failed = [one["os_error"] for one in outcomes if "os_error" in one]
+        if failed:
+            return OSError(*failed[0])
         traced = [one["traceback"] for one in outcomes if "traceback" in one]
         if traced:
             return RuntimeError("one of the processes that train together failed:\n" + traced[0])
         rank = next(rank for rank, code in enumerate(codes) if code)
         return self._ended(rank, f"exit code {codes[rank]}")
+
+    def _hear_out(self) -> None:
+        """Give the others time to notice, and the first process time to keep its best epoch."""
+        patience = _TO_KEEP_KILLED if any((process.poll() or 0) < 0 for process in self._processes) else _TO_KEEP
+        began = time.monotonic()
+        while any(process.poll() is None for process in self._processes):
+            passed, first = time.monotonic() - began, self._processes[0].poll()
+            if passed > patience or (first is not None and passed > _LAST_WORDS):
+                return
+            time.sleep(_LOOK)
 
     def _ended(self, rank: int, how: str) -> BoxwrightError:
         folder = (self._outcome(0) or {}).get("folder")

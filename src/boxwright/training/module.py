@@ -81,6 +81,7 @@ class DetectionModule(L.LightningModule):
         self._started = 0.0
         self._losses = _Means()
         self._measured = -1
+        self._without_step = False
         self._wanted: list[tuple[float, float]] = []
 
     def configure_optimizers(self) -> Any:
@@ -149,10 +150,17 @@ class DetectionModule(L.LightningModule):
         return parts.sum() * self._world.size
 
     def _no_loss(self) -> Tensor | None:
-        """None; among several processes, whose steps Lightning does not skip, a loss that moves nothing."""
+        """None; among several processes, where Lightning wants a loss, one whose step is then left out."""
         if self._world.size == 1:
             return None
+        self._without_step = True
         return 0.0 * torch.stack([one.sum() for one in self.network.parameters() if one.requires_grad]).sum()
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Without gradients an optimizer leaves weights and moments alone."""
+        if self._without_step:
+            self._without_step = False
+            optimizer.zero_grad(set_to_none=True)
 
     def _pictures_of(self, batch: Batch, batch_index: int) -> int:
         """How many pictures a batch has, of all processes together."""

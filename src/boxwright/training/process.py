@@ -25,7 +25,14 @@ def main(folder: Path, alive: int) -> int:
     task = json.loads((folder / "task.json").read_text())
     told = folder / f"{rank}.json"
     try:
+        write_text(told, "{}")
         outcome = _do(task, told)
+    except KeyboardInterrupt:
+        write_text(told, json.dumps({**_told(told), "stopped": True}))
+        return 0
+    except OSError as error:
+        write_text(told, json.dumps({**_told(told), "os_error": [error.errno, error.strerror, error.filename]}))
+        return 1
     except BoxwrightError as error:
         write_text(
             told,

@@ -269,7 +269,8 @@ class TrainingRun:
         self._need = need = need.shared(self._world.size, self._world.here if not config.gpus else 1)
         if config.batch_size == "auto":
             total = config.step_pictures
-            batch = need.largest(total) or self._world.size
+            fewest = next((one for one in range(self._world.size, total) if total % one == 0), total)
+            batch = need.largest(total) or fewest
             config = config.model_copy(update={"batch_size": batch, "total_batch": total})
             self.console.print(f"Batch: {batch} of {total} pictures at once, about {need.of(batch) / 2**30:.1f} GiB")
         if warning := memory_warning(need, config):
