@@ -31,7 +31,8 @@ def main(folder: Path, alive: int) -> int:
         write_text(told, json.dumps({**_told(told), "stopped": True}))
         return 0
     except OSError as error:
-        write_text(told, json.dumps({**_told(told), "os_error": [error.errno, error.strerror, error.filename]}))
+        named = None if error.filename is None else str(error.filename)
+        write_text(told, json.dumps({**_told(told), "os_error": [error.errno, error.strerror, named]}))
         return 1
     except BoxwrightError as error:
         write_text(
