@@ -108,6 +108,19 @@ def test_no_object_is_lost_and_none_is_doubled(seed, width, height, largest, ove
         assert merged.labels[nearest] == label
 
 
+def test_of_boxes_that_are_one_the_best_that_no_edge_cuts_is_taken():
+    """The one in the middle joins two that no other window shows together, and is nearer to the less sure one."""
+    spec = InputSpec(640, 640, tile=640, overlap=0.5)
+    places = [placement(1600, 600, spec, part) for part in windows(1600, 600, spec)]
+    seen = {1: ((550, 100, 637, 300), 0.9), 2: ((540, 100, 740, 300), 0.4), 3: ((643, 100, 740, 300), 0.6)}
+    found = [Detections.empty() for _ in places]
+    for window, (box, score) in seen.items():
+        found[window] = Detections(places[window].to_canvas(np.array([box])), np.array([score]), np.array([0]))
+    merged = together(found, places, spec)
+    assert merged.scores.tolist() == [np.float32(0.9)]
+    assert np.abs(merged.boxes - np.array([seen[1][0]])).max() < 0.1
+
+
 def test_neighbours_that_overlap_stay_two():
     """Both windows see both; their boxes coincide by half."""
     boxes, labels = np.array([[560.0, 100, 600, 140], [572.0, 100, 612, 140]]), np.array([0, 0])

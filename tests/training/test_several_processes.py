@@ -251,7 +251,7 @@ def test_ctrl_c_before_the_training_is_one_word_too(small, tmp_path):
     assert "from outside" not in errors
 
 
-def test_an_error_of_several_processes_is_told_once(small, tmp_path):
+def test_an_error_of_several_processes_is_raised_as_that_of_one(small, tmp_path):
     """Every process finds it."""
     settings = {**LONG, "image_size": 100}
     with pytest.raises(ConfigError, match="100"):

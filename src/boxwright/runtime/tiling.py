@@ -110,7 +110,8 @@ def _grouped(placed: Sequence[Detections], placements: Sequence[Placement]) -> D
     groups: Dict[int, List[List[int]]] = {}
     for one in np.argsort(-scores, kind="stable"):
         known = groups.setdefault(int(labels[one]), [])
-        mine = _joined(int(one), _coinciding(int(one), known, boxes, seen), origins)
+        joined = _joined(int(one), _coinciding(int(one), known, boxes, seen), origins)
+        mine = sorted(joined, key=lambda member: -scores[member])
         groups[int(labels[one])] = [group for group in known if not set(group) & set(mine)] + [mine]
     return _merged([group for known in groups.values() for group in known], boxes, scores, labels, cut)
 
@@ -128,13 +129,13 @@ def _coinciding(one: int, groups: Sequence[List[int]], boxes: np.ndarray, seen: 
 
 
 def _joined(one: int, groups: Sequence[List[int]], origins: np.ndarray) -> List[int]:
-    """A detection with the groups that may be of its object: a window sees an object once. The best comes first."""
+    """A detection with the groups that may be of its object: a window sees an object once."""
     joined, taken = [one], {origins[one]}
     for group in groups:
         if not taken & {origins[member] for member in group}:
             taken |= {origins[member] for member in group}
             joined += group
-    return [*joined[1:], one]  # it has the lowest score of all
+    return joined
 
 
 def _clipped(boxes: np.ndarray, to: np.ndarray) -> np.ndarray:
