@@ -38,5 +38,5 @@ $(VENV)/.train: pyproject.toml constraints.txt | $(VENV)/bin/python
 	touch $@
 
 $(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/bin/python
-	$(PIP) --editable '.[train,hf,openvino,video,tensorboard,mlflow,tune,torchserve,dev]'
+	$(PIP) --editable '.[train,hf,grpc,openvino,video,tensorboard,mlflow,tune,torchserve,dev]'
 	touch $@ $(VENV)/.train

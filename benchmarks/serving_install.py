@@ -2,7 +2,7 @@
 
     python3.11 -m venv bare && bare/bin/pip install --constraint constraints.txt .
     python benchmarks/serving_install.py --mar model-store/NAME.mar --picture PICTURE... --python bare/bin/python \
-        --torchserve .venv/bin/torchserve [--rounds 3] [--requests 200] [--seconds 10]
+        [--rounds 3] [--requests 200] [--seconds 10]
 
 A round starts a server, asks until the first answer, times single requests of one client, then counts the answers
 that one and four clients get. Both servers have one worker and listen on loopback; each is stopped before the next
@@ -87,13 +87,13 @@ def main() -> None:
     pictures = [path.read_bytes() for path in options.picture]
     servers: dict[str, Start] = {
         "boxwright, bare install": lambda: _boxwright(options.python, options.mar),
-        "TorchServe 0.12": lambda: _torchserve(options.torchserve, options.mar),
+        "TorchServe 0.12": lambda: _torchserve(options.mar),
     }
     rounds: dict[str, list[Round]] = {name: [] for name in servers}
     for _ in range(options.rounds):
         for name, start in servers.items():
             rounds[name].append(_measure(start, pictures, options.requests, options.seconds))
-    _report(rounds, [_boxwright_size(options.python), _torchserve_size(options.torchserve)])
+    _report(rounds, [_boxwright_size(options.python), _torchserve_size(Path(sys.executable))])
     _compare(*(measured[-1].answers for measured in rounds.values()))
 
 
@@ -102,7 +102,6 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--mar", type=_resolved, required=True)
     parser.add_argument("--picture", type=_resolved, nargs="+", required=True)
     parser.add_argument("--python", type=Path, required=True, help="of the bare install")
-    parser.add_argument("--torchserve", type=Path, required=True, help="the program")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--requests", type=int, default=200)
     parser.add_argument("--seconds", type=float, default=10)
@@ -129,12 +128,9 @@ def _boxwright(python: Path, mar: Path) -> Iterator[tuple[subprocess.Popen[Any],
 
 
 @contextmanager
-def _torchserve(program: Path, mar: Path) -> Iterator[tuple[subprocess.Popen[Any], str]]:
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        launched(mar, Path(folder), 1, program.absolute()) as (process, url, _),
-    ):
-        yield process, url
+def _torchserve(mar: Path) -> Iterator[tuple[subprocess.Popen[Any], str]]:
+    with tempfile.TemporaryDirectory() as folder, launched([mar], Path(folder), 1, ()) as (process, addresses):
+        yield process, f"{addresses['inference']}/predictions/{mar.stem}"
 
 
 def _measure(start: Start, pictures: Sequence[bytes], requests: int, seconds: float) -> Round:
@@ -242,8 +238,8 @@ def _boxwright_size(python: Path) -> str:
     return f"{sum(_sizes(python, 'boxwright').values()):.0f}"
 
 
-def _torchserve_size(program: Path) -> str:
-    sizes = _sizes(program.with_name("python"), "torchserve", "torch", "torchvision")
+def _torchserve_size(python: Path) -> str:
+    sizes = _sizes(python, "torchserve", "torch", "torchvision")
     cuda = sum(size for name, size in sizes.items() if name.startswith(("nvidia", "cuda", "triton")))
     java = Path(shutil.which("java") or "").resolve().parents[1]
     runtime = sum(file.lstat().st_size for file in java.rglob("*") if file.is_file()) / MEGABYTE

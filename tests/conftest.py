@@ -25,6 +25,8 @@ LONGEST_FIRST = (
     "tracking/test_loggers.py",
     "archiving/test_adoption.py",
     "integration/test_torchserve.py",
+    "integration/test_differential.py",
+    "integration/test_kserve_clients.py",
     "integration/test_transformers_detectors.py",
     "integration/test_bare_install.py",
     "test_examples.py",

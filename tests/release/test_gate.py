@@ -28,6 +28,7 @@ from boxwright.runtime import (
     bundle,
     open_bundle,
 )
+from boxwright.serving import calls
 from boxwright.tuning import choice
 from support.command_line import boxwright as command
 
@@ -103,7 +104,7 @@ def plant(monkeypatch):
         "no antialias": (Image.Image, "resize", without_antialias),
         "a wrong mean": (torchvision.CanvasTransform, "normalized", other_mean),
         "classes shifted by one": (torchvision, "detections_from_output", shifted),
-        "threshold not applied": (PicturePredictor, "report", lambda predictor, detections: detections),
+        "threshold not applied": (calls, "_reported", lambda model, detections, threshold: detections),
         "EXIF ignored": (picture, "orientation", lambda image: 1),
     }
     return lambda fault: monkeypatch.setattr(*faults[fault])
@@ -203,10 +204,10 @@ def test_what_the_gate_needs_is_named(small, demo_data, tmp_path):
 def test_pictures_are_decoded_once_and_the_archive_is_verified_once(small, demo_data, tmp_path, monkeypatch):
     """For four executions and the gate, which serves the one that was fastest in the proofs."""
     decoded, verified, timed = [], [], []
-    prepare, open_archive, time_one = pictures.prepare, bundle._open_archive, choice._time
+    prepare, open_archive, warm_up = pictures.prepare, bundle._open_archive, choice.warm_up
     monkeypatch.setattr(pictures, "prepare", lambda path, *rest: decoded.append(path) or prepare(path, *rest))
     monkeypatch.setattr(bundle, "_open_archive", lambda path: verified.append(path) or open_archive(path))
-    monkeypatch.setattr(choice, "_time", lambda *one: timed.append(one) or time_one(*one))
+    monkeypatch.setattr(choice, "warm_up", lambda *one: timed.append(one) or warm_up(*one))
     options = ReleaseOptions(store=tmp_path, precisions=("fp32", "bf16"), data=demo_data, tolerance=1.0, gate=True)
     released = release(small, options)
     assert len(released.spec.exports) == 4

@@ -13,6 +13,7 @@ FOLDER = Path(boxwright.runtime.__file__).parent
 
 SHIPPED = {
     *("__init__.py", "bundle.py", "detections.py", "errors.py", "execution.py", "pickled.py", "picture.py"),
+    "picture_parts.py",
     *("predictor.py", "preprocess.py", "spec.py", "strict_json.py", "strict_zip.py", "tiling.py", "torchserve.py"),
     *(f"backends/{name}.py" for name in ("__init__", "base", "graph", "onnxruntime", "openvino", "torch")),
     *(f"networks/{name}.py" for name in ("__init__", "base", "single_stage", "torchvision")),
@@ -70,7 +71,7 @@ def test_importing_boxwright_loads_no_torch():
 def test_importing_the_runtime_loads_numpy_and_pillow_alone():
     code = (
         "import sys, boxwright.runtime;"
-        "heavy = {'torch', 'torchvision', 'lightning', 'pydantic', 'fastapi', 'typer', 'rich', 'yaml'};"
+        "heavy = {'torch', 'torchvision', 'lightning', 'pydantic', 'starlette', 'typer', 'rich', 'yaml'};"
         "print(sorted(heavy & set(sys.modules)))"
     )
     assert run_python(code).stdout.strip() == "[]"

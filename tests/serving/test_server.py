@@ -11,14 +11,16 @@ from urllib.parse import urlsplit
 
 import anyio
 import pytest
-from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
 from boxwright.inputs import Predictor
 from boxwright.parity.clients import open_client
 from boxwright.runtime import Execution, ServingError
-from boxwright.serving.app import MAX_BODY, create_app
+from boxwright.serving.app import create_app
+from boxwright.serving.connections import GuardedConnection
 from boxwright.serving.engine import Engine, load_models
 from boxwright.serving.server import background_server, serve
+from boxwright.serving.settings import Limits, Security, ServerSettings
+from support.server import read_answer
 
 
 @pytest.fixture(scope="module")
@@ -60,13 +62,16 @@ def test_many_at_once_each_get_their_own(base, mar, demo_data):
     assert answers == [predictor(path).to_answer(predictor.spec.class_names) for path in paths]
 
 
-def test_a_body_that_does_not_arrive_gives_its_place_back(mar, monkeypatch):
-    monkeypatch.setattr("boxwright.serving.calls.BODY_SECONDS", 0.3)
-    engine = Engine(load_models([mar]), queue_size=1)
+def test_bodies_that_do_not_arrive_take_no_place(mar):
+    """Slow senders wait outside the queue: it holds complete pictures only."""
+    engine = Engine(load_models([mar]))
+    engine.models["tiny"].reconfigure(queue_size=1)
+    settings = ServerSettings(limits=Limits(patience=0.3))
     for path in ("/predictions/tiny", "/v2/models/tiny/infer"):
-        answer = anyio.run(_stalled, create_app(engine), path)
+        answer = anyio.run(_stalled, create_app(engine, settings), path)
         assert answer["status"] == 408
         assert engine.models["tiny"].pending == 0
+    assert engine.close(30)
 
 
 async def _stalled(app, path):
@@ -91,14 +96,14 @@ async def _stalled(app, path):
 
 def test_answers_do_not_wait_for_an_acknowledgement(mar, monkeypatch):
     """Without TCP_NODELAY each answer on a connection that is kept open waits for 40 ms."""
-    accepted, made = [], AutoHTTPProtocol.connection_made
+    accepted, made = [], GuardedConnection.connection_made
 
     def connection_made(protocol, transport):
         connection = transport.get_extra_info("socket")
         accepted.append(connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
         made(protocol, transport)
 
-    monkeypatch.setattr(AutoHTTPProtocol, "connection_made", connection_made)
+    monkeypatch.setattr(GuardedConnection, "connection_made", connection_made)
     with background_server(load_models([mar])) as url, urllib.request.urlopen(f"{url}/ping", timeout=60):
         pass
     assert accepted == [1]
@@ -107,7 +112,7 @@ def test_answers_do_not_wait_for_an_acknowledgement(mar, monkeypatch):
 def test_a_large_body_is_refused_with_words_not_with_a_broken_connection(base):
     """Over a real socket: the rest of the body is read before the answer, else closing would reset the connection."""
     with open_client(f"{base}/predictions/tiny", "tiny", ["circle", "square", "triangle"]) as client:
-        assert client.ask(b"0" * (MAX_BODY + 2**22)).status == 413
+        assert client.ask(b"0" * (Limits().max_body + 2**22)).status == 413
 
 
 @pytest.mark.parametrize(("path", "status"), [("/predictions/other", 404), ("/v2/models/other/infer", 404), ("/", 405)])
@@ -128,7 +133,7 @@ def test_a_client_that_asks_first_is_told_before_it_sends(base):
 
 
 def test_the_rest_of_a_body_is_not_waited_for_without_end(mar, monkeypatch):
-    monkeypatch.setattr("boxwright.serving.lingering.LINGER_SECONDS", 0.1)
+    monkeypatch.setattr("boxwright.serving.front.LINGER_SECONDS", 0.1)
     engine = Engine(load_models([mar]))
     assert anyio.run(_stalled, create_app(engine), "/predictions/other")["status"] == 404
 
@@ -146,6 +151,43 @@ def test_the_command_serves_until_told_to_stop(mar):
         errors = process.communicate(timeout=30)[1]
     assert "Traceback" not in errors
     assert url.endswith("/predictions/tiny")
+
+
+def test_one_connection_more_than_allowed_is_refused_and_others_go_on():
+    with background_server({}, ServerSettings(limits=Limits(connections=2))) as url:
+        address = urlsplit(url)
+        head = b"GET /v2/health/live HTTP/1.1\r\nHost: x\r\n\r\n"
+        allowed = []
+        for _ in range(2):
+            allowed.append(socket.create_connection((address.hostname, address.port), timeout=60))
+            allowed[-1].sendall(head)
+            assert read_answer(allowed[-1])[0] == 200
+        with socket.create_connection((address.hostname, address.port), timeout=60) as one_more:
+            assert read_answer(one_more)[0] == 503
+        allowed.pop().close()
+        allowed[0].sendall(head)
+        assert read_answer(allowed[0])[0] == 200
+        allowed[0].close()
+
+
+def test_a_client_that_reads_no_answers_is_cut_off():
+    with background_server({}, ServerSettings(limits=Limits(idle_seconds=1.0))) as url:
+        address = urlsplit(url)
+        with socket.socket() as connection:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            connection.settimeout(60)
+            connection.connect((address.hostname, address.port))
+            questions = b"GET /api-description HTTP/1.1\r\nHost: x\r\n\r\n" * 1_000_000
+            with pytest.raises(ConnectionError):
+                connection.sendall(questions)
+
+
+def test_files_that_are_no_certificate_are_one_clear_error(mar, tmp_path):
+    for name in ("certificate", "key"):
+        (tmp_path / name).write_text("nothing of the kind")
+    security = Security(certificate=tmp_path / "certificate", private_key=tmp_path / "key")
+    with pytest.raises(ServingError, match="cannot be used for TLS"):
+        serve([mar], port=0, settings=ServerSettings(security=security))
 
 
 def test_a_taken_port_is_one_clear_error(base, mar):

@@ -6,6 +6,7 @@ from boxwright.inputs import Predictor
 from boxwright.runtime import Execution
 from boxwright.serving.app import create_app
 from boxwright.serving.engine import Engine, load_models
+from boxwright.serving.model import ModelOptions
 
 
 @pytest.fixture
@@ -13,8 +14,9 @@ def picture(demo_data):
     return max((demo_data / "test").glob("*.jpg"), key=lambda path: path.stat().st_size)
 
 
-def test_ping(ask):
-    response = ask("GET", "/ping")
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_ping(ask, method):
+    response = ask(method, "/ping")
     assert (response.status_code, response.json()) == (200, {"status": "Healthy"})
     assert response.text.endswith("\n")
     assert response.headers["x-request-id"]
@@ -61,7 +63,10 @@ def test_form_content_type_of_curl_does_no_harm(ask, picture):
         ),
         ("GET", "/models/none", {}, 404, "ModelNotFoundException"),
         ("GET", "/nothing", {}, 404, "ResourceNotFoundException"),
-        ("POST", "/ping", {}, 405, "MethodNotAllowedException"),
+        ("DELETE", "/ping", {}, 405, "MethodNotAllowedException"),
+        ("POST", "/explanations/none", {"content": b"x"}, 404, "ModelNotFoundException"),
+        ("POST", "/explanations/tiny", {"content": b"x"}, 501, "NotImplementedException"),
+        ("POST", "/wfpredict/flow", {"content": b"x"}, 501, "NotImplementedException"),
         ("GET", "/", {}, 405, "MethodNotAllowedException"),
     ],
 )
@@ -69,8 +74,37 @@ def test_errors_have_torchserves_shape(ask, method, path, options, status, kind)
     response = ask(method, path, **options)
     assert response.status_code == status, response.text
     assert response.json().keys() == {"code", "type", "message"}
+    assert "allow" in response.headers or status != 405
     assert (response.json()["code"], response.json()["type"]) == (status, kind)
     assert response.headers["connection"] == "close"
+
+
+def test_of_several_files_the_bad_one_is_named(ask, picture):
+    good = ("a.jpg", picture.read_bytes())
+    for bad in (0, 1, 2):
+        files = [("data", ("b.jpg", b"no picture") if place == bad else good) for place in range(3)]
+        response = ask("POST", "/predictions/tiny", files=files)
+        assert response.status_code == 415
+        assert response.json()["message"].startswith(f"Picture {bad + 1} of 3: ")
+    alone = ask("POST", "/predictions/tiny", content=b"no picture").json()["message"]
+    assert response.json()["message"] == f"Picture 3 of 3: {alone}"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "hint"),
+    [
+        ("POST", "/models?url=tiny.mar", "--management-port and ask that port."),
+        ("PUT", "/models/tiny", "--management-port and ask that port."),
+        ("DELETE", "/models/tiny/1.0", "--management-port and ask that port."),
+        ("PUT", "/invocations", "by POST."),
+        ("PUT", "/models/tiny/invoke", "by POST."),
+        ("DELETE", "/ping", "API document."),
+    ],
+)
+def test_a_method_that_is_not_there_says_what_is(ask, method, path, hint):
+    response = ask(method, path)
+    assert response.status_code == 405
+    assert response.json()["message"].endswith(hint)
 
 
 def test_a_broken_form_is_a_bad_request(ask):
@@ -79,7 +113,8 @@ def test_a_broken_form_is_a_bad_request(ask):
     assert response.status_code == 400
     headers = {"content-type": "Multipart/form-data; boundary=x; charset=undefined"}
     content = b'--x\r\nContent-Disposition: form-data; name="data"\r\n\r\nx\r\n--x--\r\n'
-    assert ask("POST", "/predictions/tiny", content=content, headers=headers).status_code == 400
+    # what a field's characters are does not matter to a picture: this one is read, and is none
+    assert ask("POST", "/predictions/tiny", content=content, headers=headers).status_code == 415
 
 
 def test_models_are_listed_and_described(ask):
@@ -93,8 +128,8 @@ def test_models_are_listed_and_described(ask):
     assert json.loads(customized["customizedMetadata"])["architecture"] == "fasterrcnn_tiny_fpn"
 
 
-def test_a_full_queue_says_try_again(ask, engine, picture):
-    full = create_app(Engine(engine.models, queue_size=0))
+def test_a_full_queue_says_try_again(ask, mar, picture):
+    full = create_app(Engine(load_models([mar], Execution("onnxruntime"), ModelOptions(queue_size=0))))
     response = ask("POST", "/predictions/tiny", app=full, content=picture.read_bytes())
     assert response.status_code == 503
     assert response.headers["retry-after"] == "1"
@@ -103,7 +138,8 @@ def test_a_full_queue_says_try_again(ask, engine, picture):
 
 def test_a_failing_network_is_503_and_the_server_lives(ask, mar, picture):
     broken = Engine(load_models([mar], Execution("onnxruntime")))
-    broken.models["tiny"].predictor._backend = None
+    ((_, worker, _),) = broken.models["tiny"].workers
+    worker.predictor._backend = None
     app = create_app(broken)
     response = ask("POST", "/predictions/tiny", app=app, content=picture.read_bytes())
     assert (response.status_code, response.json()["message"]) == (503, "Prediction failed")

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from boxwright.runtime import ModelSpec
-from boxwright.runtime.backends.graph import INPUT, ONNX, OUTPUTS
+from boxwright.runtime.backends.graph import INPUT, ONNX, ONNX_INT8, OUTPUTS
 from boxwright.runtime.bundle import CHECKSUMS, SPEC
 
 BOXES = np.array([[1, 2, 30, 40], [5, 6, 70, 80]], np.float32)
@@ -37,14 +37,21 @@ def graph() -> bytes:
     return model.SerializeToString()
 
 
-def with_export(mar: Path, target: Path, *variants: str, content: bytes | None = None) -> Path:
-    """A copy of an archive that holds the graph, or other content in its place, as if proved as ``variants``."""
+def with_export(
+    mar: Path, target: Path, *variants: str, content: bytes | None = None, quantised: bytes | None = None
+) -> Path:
+    """A copy of an archive that holds the graph, or other content in its place, as if proved as ``variants``.
+
+    With ``quantised`` it holds that as its graph of INT8.
+    """
     with zipfile.ZipFile(mar) as old:
         members = {name: old.read(name) for name in old.namelist() if name != CHECKSUMS}
     spec = ModelSpec.from_json(members[SPEC])
     proof = {"member": ONNX, "map": 0.1, "map_before": 0.1, "tolerance": 0.001}
     members[SPEC] = replace(spec, exports=dict.fromkeys(variants, proof)).to_json().encode()
     members[ONNX] = graph() if content is None else content
+    if quantised is not None:
+        members[ONNX_INT8] = quantised
     sums = (f"{hashlib.sha256(content).hexdigest()}  {name}\n" for name, content in sorted(members.items()))
     members[CHECKSUMS] = "".join(sums).encode()
     with zipfile.ZipFile(target, "w") as new:

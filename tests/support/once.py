@@ -1,6 +1,7 @@
 """What is slow to make is made once per test session, although several processes run the tests."""
 
 import fcntl
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -23,8 +24,10 @@ def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path],
     """
     base = factory.getbasetemp()
     session = base.parent if base.name.startswith(_WORKERS_FOLDER) else base
+    if kept := os.environ.get("BOXWRIGHT_KEEP_MADE"):  # between sessions; remove the folder when what makes it changes
+        session = Path(kept)
     folder, done = session / "shared" / name, session / "shared" / f"{name}.done"
-    folder.parent.mkdir(exist_ok=True)
+    folder.parent.mkdir(parents=True, exist_ok=True)
     with (session / "shared" / f"{name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # closing the file gives it back
         if not done.exists():

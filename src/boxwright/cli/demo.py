@@ -41,7 +41,7 @@ Now your own folder, exported from Roboflow as COCO:
 def demo(
     out: Annotated[Path, typer.Option(help="Folder for everything the demo makes.")] = Path("boxwright-demo"),
 ) -> None:
-    """Draw a small data set, train on it, measure, pack, serve and ask: the whole path in two minutes."""
+    """Draw a small data set, train on it, measure, pack, serve and ask: the whole path in a few minutes."""
     from boxwright.host.dependencies import require_train_extra
 
     require_train_extra()

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import redirect_stdout, suppress
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import typer
 
@@ -13,15 +18,96 @@ import boxwright
 from .options import BackendOption, DeviceOption, PrecisionOption
 
 if TYPE_CHECKING:
+    from boxwright.serving.configuration import Configuration
     from boxwright.serving.engine import Engine
+    from boxwright.serving.model import ServedModel
+    from boxwright.serving.registry import Rescan
+    from boxwright.serving.settings import ServerSettings
 
 __all__ = ["serve"]
 
+_MIB = 1024**2
+_SERVER, _MODELS, _SECURITY, _EXECUTION = "Server", "Models", "Security", "Execution"
+
 
 def serve(
-    archives: Annotated[list[Path], typer.Argument(metavar="MAR...", help="Archives to serve.")],
-    host: Annotated[str, typer.Option(help="Address to bind.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8080,
+    archives: Annotated[
+        list[Path] | None, typer.Argument(metavar="MAR...", help="Paths of archives or of run folders.")
+    ] = None,
+    store: Annotated[
+        Path | None,
+        typer.Option(help="Folder of archives: all of it is served if no MAR is named.", rich_help_panel=_SERVER),
+    ] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option(help="A config.properties of TorchServe; options win over it.", rich_help_panel=_SERVER),
+    ] = None,
+    host: Annotated[str | None, typer.Option(help="Address to bind; 127.0.0.1.", rich_help_panel=_SERVER)] = None,
+    port: Annotated[
+        int | None, typer.Option(min=0, max=65535, help="8080; 0 takes a free one.", rich_help_panel=_SERVER)
+    ] = None,
+    management_port: Annotated[
+        int | None,
+        typer.Option(min=0, max=65535, help="Register, scale, unregister; off.", rich_help_panel=_SERVER),
+    ] = None,
+    metrics_port: Annotated[
+        int | None,
+        typer.Option(min=0, max=65535, help="A port for /metrics alone; off.", rich_help_panel=_SERVER),
+    ] = None,
+    grpc_port: Annotated[
+        int | None, typer.Option(min=0, max=65535, help="Open Inference Protocol; off.", rich_help_panel=_SERVER)
+    ] = None,
+    grace: Annotated[
+        float | None, typer.Option(min=0, help="Seconds for accepted work after SIGTERM; 60.", rich_help_panel=_SERVER)
+    ] = None,
+    max_body: Annotated[
+        float | None, typer.Option(min=0.001, help="Largest request body in MiB; 32.", rich_help_panel=_SERVER)
+    ] = None,
+    log: Annotated[str, typer.Option(help="A line per request: none, text or json.", rich_help_panel=_SERVER)] = "none",
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=64,
+            help="Processes per model; one that ends is replaced; threads by default.",
+            rich_help_panel=_MODELS,
+        ),
+    ] = None,
+    queue: Annotated[
+        int | None, typer.Option(min=1, help="Pictures that may wait per model; 100.", rich_help_panel=_MODELS)
+    ] = None,
+    timeout: Annotated[
+        float | None, typer.Option(min=0.001, help="Seconds a picture may wait; 120.", rich_help_panel=_MODELS)
+    ] = None,
+    batch_size: Annotated[
+        int | None,
+        typer.Option(min=1, max=256, help="Most pictures per call of the network; 1.", rich_help_panel=_MODELS),
+    ] = None,
+    batch_delay: Annotated[
+        float | None,
+        typer.Option(min=0, help="Milliseconds a picture waits for others of its batch; 0.", rich_help_panel=_MODELS),
+    ] = None,
+    max_pixels: Annotated[
+        int | None, typer.Option(min=1, help="Largest width x height; 50 million.", rich_help_panel=_MODELS)
+    ] = None,
+    token_auth: Annotated[
+        bool, typer.Option("--token-auth", help="Ask for tokens as TorchServe does.", rich_help_panel=_SECURITY)
+    ] = False,
+    key_file: Annotated[
+        Path | None, typer.Option(help="Where tokens are written; key_file.json.", rich_help_panel=_SECURITY)
+    ] = None,
+    model_control: Annotated[
+        bool,
+        typer.Option(
+            "--model-control", help="Load and unload over /v2 at the predictions' port, too.", rich_help_panel=_SECURITY
+        ),
+    ] = False,
+    tls_cert: Annotated[Path | None, typer.Option(help="PEM certificate: https.", rich_help_panel=_SECURITY)] = None,
+    tls_key: Annotated[Path | None, typer.Option(help="PEM key of it.", rich_help_panel=_SECURITY)] = None,
+    cors: Annotated[
+        list[str] | None,
+        typer.Option(metavar="ORIGIN", help="Pages that may ask; may be repeated.", rich_help_panel=_SECURITY),
+    ] = None,
     backend: BackendOption = "auto",
     precision: PrecisionOption = "auto",
     threads: Annotated[int | None, typer.Option(min=1, max=1024, help="Processors that one picture may use.")] = None,
@@ -31,19 +117,144 @@ def serve(
     device: DeviceOption = "cpu",
 ) -> None:
     """Serve archives at TorchServe's URLs until Ctrl-C, as 'boxwright bench' found best here."""
-    asked = boxwright.Execution(backend, precision, device, threads, sessions)
-    boxwright.serve(archives, host, port, asked, on_ready=_announce)
+    from boxwright.serving.configuration import read_configuration
+    from boxwright.serving.server import Offer, run
+
+    configured = None if config is None else read_configuration(config)
+    for note in configured.notes if configured else ():
+        typer.echo(f"{config}: {note}", err=True)
+    settings = _changed(
+        _settings_of(configured),
+        {"store": store, "host": host, "port": port, "management_port": management_port, "metrics_port": metrics_port,
+         "management_host": host, "metrics_host": host, "grpc_port": grpc_port, "grace": grace,
+         "access_log": _log_form(log)},
+        models={"queue_size": queue, "timeout": timeout, "batch_size": batch_size, "max_pixels": max_pixels,
+                "batch_delay": None if batch_delay is None else batch_delay / 1000,
+                "own_processes": True if workers else None},
+        limits={"max_body": None if max_body is None else round(max_body * _MIB)},
+        security={"tokens": token_auth or None, "key_file": key_file, "model_control": model_control or None,
+                  "certificate": tls_cert, "private_key": tls_key,
+                  "origins": tuple(cors) if cors else None,
+                  "model_api": True if management_port is not None else None},
+    )  # fmt: skip
+    _require_pair(settings)
+    _require_no_stores(archives or ())
+    if workers and sessions:
+        raise boxwright.ConfigError("--workers and --sessions say the same.", "Give one of them.")
+    asked = boxwright.Execution(backend, precision, device, threads, workers or sessions)
+    load = () if archives or settings.store is None else None
+    offer = Offer(tuple(archives or ()), asked, workers, load)
+    if configured:
+        offer = offer._replace(
+            load=offer.load if archives or not configured.load else configured.load,
+            workers=workers or configured.workers,
+            models=configured.models,
+        )
+    if not offer.archives and settings.store is None:
+        raise boxwright.ServingError("There is nothing to serve.", "Give one or more .mar archives, or --store.")
+    if settings.access_log is not None:
+        from boxwright.serving.access_log import log_to
+
+        log_to()
+    announce = partial(_announce if log != "json" else _announce_aside, settings)
+    run(offer, settings, announce, partial(_tell, settings))
 
 
-def _announce(engine: Engine, base: str) -> None:
-    for name, model in engine.models.items():
-        for note in model.choice.notes:
-            typer.echo(note, err=True)
-        spec = model.predictor.spec
-        typer.echo(f"{name} {model.version}: {base}/predictions/{name}")
-        typer.echo(f"  {model.choice.execution}: {model.choice.reason}.")
-        typer.echo(f"  {', '.join(spec.class_names)}; reports from score {_scores(model.predictor.thresholds)}")
-    typer.echo(f"Try: curl -T picture.jpg {base}/predictions/{next(iter(engine.models))}")
+def _settings_of(configured: Configuration | None) -> ServerSettings:
+    from boxwright.serving.settings import ServerSettings
+
+    return ServerSettings() if configured is None else configured.settings
+
+
+def _changed(settings: ServerSettings, own: Mapping[str, Any], **parts: Mapping[str, Any]) -> ServerSettings:
+    """Settings with what was given; None was not."""
+    whole = {name: replace(getattr(settings, name), **_given(changes)) for name, changes in parts.items()}
+    return replace(settings, **_given(own), **whole)
+
+
+def _given(options: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def _log_form(text: str) -> Literal["json", "text"] | None:
+    if text not in ("none", "text", "json"):
+        raise boxwright.ConfigError(f"--log {text!r} is unknown.", "Use none, text or json.")
+    return None if text == "none" else cast(Literal["json", "text"], text)
+
+
+def _require_pair(settings: ServerSettings) -> None:
+    """Raise unless both parts of TLS were given, or neither, and can be read."""
+    parts = (settings.security.certificate, settings.security.private_key)
+    if sum(part is None for part in parts) == 1:
+        raise boxwright.ConfigError("TLS needs a certificate and its key.", "Give --tls-cert and --tls-key.")
+    for part in parts:
+        if part is not None and not part.is_file():
+            raise boxwright.ConfigError(f"{part} is not a file.", "Give a PEM file.")
+
+
+def _require_no_stores(archives: Sequence[Path]) -> None:
+    """Raise if one is a folder of archives, which is for another option."""
+    from boxwright.runtime import open_bundle
+
+    for place in archives:
+        if place.is_dir() and any(place.glob("*.mar")):
+            try:
+                open_bundle(place)
+            except boxwright.ArchiveError:
+                remedy = f"To serve all of them: boxwright serve --store {shlex.quote(str(place))}"
+                raise boxwright.ConfigError(f"{place} is a folder of archives.", remedy) from None
+
+
+def _announce(settings: ServerSettings, engine: Engine, urls: Mapping[str, str]) -> None:
+    from boxwright.serving.jobs import ModelNotFound
+
+    base = urls["predictions"]
+    for name in engine.models:
+        with suppress(ModelNotFound):  # taken out in this moment
+            for model in engine.versions(name):
+                path = name if engine.is_default(model) else f"{name}/{model.version}"
+                _announce_model(model, f"{base}/predictions/{path}")
+    for what, url in urls.items():
+        if what != "predictions":
+            typer.echo(f"{what}: {url}")
+    if settings.security.tokens:
+        typer.echo(f"tokens: in {settings.security.key_file}; KEY is the key of inference")
+    for name in list(engine.models)[:1]:
+        typer.echo(f"Try: curl {_curl_options(settings)}-T picture.jpg {_from_here(base)}/predictions/{name}")
+
+
+def _curl_options(settings: ServerSettings) -> str:
+    """What curl needs besides: few certificates are for this machine's own address."""
+    unproved = "-k " if settings.security.certificate else ""
+    return unproved + ('-H "Authorization: Bearer KEY" ' if settings.security.tokens else "")
+
+
+def _from_here(base: str) -> str:
+    """A URL that leads to the server from its own machine: nobody can connect to the address of all interfaces."""
+    return base.replace("://0.0.0.0:", "://127.0.0.1:").replace("://[::]:", "://[::1]:")
+
+
+def _announce_aside(settings: ServerSettings, engine: Engine, urls: Mapping[str, str]) -> None:
+    """On standard error: standard output has lines of JSON and nothing else."""
+    with redirect_stdout(sys.stderr):
+        _announce(settings, engine, urls)
+
+
+def _tell(settings: ServerSettings, found: Rescan) -> None:
+    """What SIGHUP changed; what is wrong with files was logged."""
+    changes = [f"{name} {version} is served now." for name, version in found.added]
+    changes += [f"{name} {version} is served anew." for name, version in found.replaced]
+    nothing = "Nothing in the store has changed." if settings.store else "There is no --store to look at."
+    for line in changes or ([] if found.faults else [nothing]):
+        typer.echo(line, err=True)
+
+
+def _announce_model(model: ServedModel, url: str) -> None:
+    for note in model.choice.notes:
+        typer.echo(note, err=True)
+    typer.echo(f"{model.name} {model.version}: {url}")
+    typer.echo(f"  {model.choice.execution}: {model.choice.reason}.")
+    typer.echo(f"  {', '.join(model.class_names)}; reports from score {_scores(model.thresholds)}")
 
 
 def _scores(thresholds: Sequence[float]) -> str:

@@ -17,6 +17,7 @@ from boxwright.metrics.bootstrap import Intervals, intervals
 from boxwright.metrics.figures import REPORTED, figures_of
 from boxwright.metrics.interval import Interval
 from boxwright.metrics.objective import Choice, Objective, choose
+from boxwright.metrics.stability import ReportedCounts
 from boxwright.runtime import ConfigError, ModelSpec, OperatingPoint
 from boxwright.runtime.bundle import RUN_SPEC
 
@@ -27,6 +28,7 @@ __all__ = [
     "interval_document",
     "measured_spec",
     "recorded_intervals",
+    "reported_counts",
     "reported_figures",
     "with_reported",
     "write_spec",
@@ -54,6 +56,7 @@ def measured_spec(spec: ModelSpec, results: SplitResults, objective: Objective, 
     document = figures.to_document(results.class_names)
     document["intervals"] = interval_document(measured, results.class_names)
     document["reported"] = reported_figures(results, thresholds)
+    document["reported_counts"] = reported_counts(results, thresholds)
     return replace(spec, operating_point=point, measured={**spec.measured, results.split: document})
 
 
@@ -66,21 +69,45 @@ def reported_figures(results: SplitResults, thresholds: NDArray[np.float64]) -> 
         results: on a split.
         thresholds: float64 [K], lowest reported score of each class.
     """
-    answered = tuple(one.filter_by_score(thresholds) for one in results.detections)
-    document = figures_of(replace(results, detections=answered).matches(), thresholds).to_document(results.class_names)
+    document = figures_of(_reported(results, thresholds).matches(), thresholds).to_document(results.class_names)
     return {name: document[name] for name in REPORTED}
 
 
+def reported_counts(results: SplitResults, thresholds: NDArray[np.float64]) -> dict[str, Any]:
+    """How often each class and each score is reported, for JSON: what a server's answers are held against.
+
+    Args:
+        results: on a split.
+        thresholds: float64 [K], lowest reported score of each class.
+    """
+    names = results.class_names
+    return ReportedCounts.of(_reported(results, thresholds).detections, len(names)).to_document(names)
+
+
+def _reported(results: SplitResults, thresholds: NDArray[np.float64]) -> SplitResults:
+    return replace(results, detections=tuple(one.filter_by_score(thresholds) for one in results.detections))
+
+
+_OF_REPORTED = {"reported": reported_figures, "reported_counts": reported_counts}
+
+
 def with_reported(spec: ModelSpec, run: Path) -> ModelSpec:
-    """The specification with its ``reported`` figures, which an older run lacks; they need the run's detections."""
+    """The specification with figures and counts of what is reported, which an older run lacks.
+
+    They are made from the run's detections, if it has them.
+    """
     if not (run / RESULTS).is_file():
         return spec
     results = SplitResults.load(run / RESULTS)
     document = spec.measured.get(results.split)
-    if not isinstance(document, Mapping) or "reported" in document or results.class_names != spec.class_names:
+    if not isinstance(document, Mapping) or results.class_names != spec.class_names:
         return spec
-    reported = reported_figures(results, np.array(spec.operating_point.thresholds(spec.class_names)))
-    return replace(spec, measured={**spec.measured, results.split: {**document, "reported": reported}})
+    missing = [name for name in _OF_REPORTED if name not in document]
+    if not missing:
+        return spec
+    thresholds = np.array(spec.operating_point.thresholds(spec.class_names))
+    added = {name: _OF_REPORTED[name](results, thresholds) for name in missing}
+    return replace(spec, measured={**spec.measured, results.split: {**document, **added}})
 
 
 def best_point(results: SplitResults) -> OperatingPoint:

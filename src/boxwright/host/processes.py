@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from multiprocessing.context import SpawnContext, SpawnProcess
 from multiprocessing.process import BaseProcess
 from typing import Any
 
@@ -21,8 +22,9 @@ else:
     from multiprocessing.context import ForkServerContext as _Context
     from multiprocessing.context import ForkServerProcess as _Process
 
-__all__ = ["WorkerContext", "ready_worker", "start_server"]
+__all__ = ["FRESH", "WorkerContext", "end_with_caller", "ready_worker", "start_server"]
 
+_HIDING = threading.Lock()
 _PRELOADED = ["boxwright.data.dataset"]  # imports PyTorch, which every worker needs
 
 
@@ -44,6 +46,23 @@ class WorkerContext(_Context):
     """
 
     Process = _WorkerProcess
+
+
+class _FreshProcess(SpawnProcess):
+    """As ``_WorkerProcess``, but started from nothing: it imports what it needs and nothing else."""
+
+    @staticmethod
+    def _Popen(process_obj: BaseProcess) -> Any:  # noqa: N802
+        with _script_hidden():
+            return SpawnProcess._Popen(process_obj)
+
+
+class _FreshContext(SpawnContext):
+    Process = _FreshProcess
+
+
+FRESH = _FreshContext()
+"""How processes start that must not hold PyTorch: from nothing, and without the caller's script."""
 
 
 def start_server() -> None:
@@ -75,14 +94,15 @@ def _script_hidden() -> Iterator[None]:
     """Hide the script's name and file: with either, ``multiprocessing`` imports the script in a new process."""
     main = sys.modules["__main__"]
     names = vars(main)
-    kept = [(name, names[name]) for name in ("__spec__", "__file__") if name in names]
-    names["__spec__"] = None
-    names.pop("__file__", None)
-    try:
-        yield
-    finally:
-        for name, value in kept:
-            names[name] = value
+    with _HIDING:  # else one thread would show it while another starts a process, or keep the hidden names as its own
+        kept = [(name, names[name]) for name in ("__spec__", "__file__") if name in names]
+        names["__spec__"] = None
+        names.pop("__file__", None)
+        try:
+            yield
+        finally:
+            for name, value in kept:
+                names[name] = value
 
 
 def ready_worker(number: int = 0) -> None:
@@ -92,10 +112,11 @@ def ready_worker(number: int = 0) -> None:
     server, which runs as long as its children.
     """
     keep_freed_memory()
-    threading.Thread(target=_end_with_caller, daemon=True).start()
+    threading.Thread(target=end_with_caller, daemon=True).start()
 
 
-def _end_with_caller() -> None:
+def end_with_caller() -> None:
+    """Wait until the process that started this one has ended; then end."""
     caller = multiprocessing.parent_process()
     if caller is not None:
         caller.join()

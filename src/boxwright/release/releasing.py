@@ -16,13 +16,13 @@ from boxwright.parity.gate import SHUT, GateReport, check_server
 from boxwright.parity.pictures import Advance
 from boxwright.parity.reference import Reference
 from boxwright.runtime import Bundle, Execution, ModelSpec, OutOfTolerance, ServingError, open_bundle
-from boxwright.serving.app import MAX_BODY
-from boxwright.serving.engine import load_model
+from boxwright.serving.model import load_model
 from boxwright.serving.server import background_server
+from boxwright.serving.settings import Limits
 
 __all__ = ["Release", "ReleaseOptions", "archive", "check_archive", "release"]
 
-_LARGEST = MAX_BODY * 3 // 4 - 1024  # what the server accepts, in base64 as well
+_LARGEST = Limits().max_body * 3 // 4 - 1024  # what the server accepts, in base64 as well
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from .errors import PictureError, PictureTooLarge, PointerFile, UnsupportedPicture
+from .picture_parts import MOST_PARTS, has_too_many_parts
 
 __all__ = [
     "DATA_PIXELS",
@@ -138,6 +139,8 @@ def upright_size(path: Union[str, os.PathLike[str]], max_pixels: int = MAX_PIXEL
 
 
 def _from_bytes(encoded: bytes, name: str, max_pixels: int) -> Image.Image:
+    if has_too_many_parts(encoded):
+        raise PictureError(f"{_sentence(name)} is made of more than {MOST_PARTS:,} parts.", "It is broken.")
     try:
         return _upright_rgb(open_picture(io.BytesIO(encoded), name, max_pixels), name)
     except (UnsupportedPicture, PictureTooLarge):

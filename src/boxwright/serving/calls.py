@@ -1,42 +1,151 @@
-"""What every protocol does with a call: find the model, queue, read the body, predict; or refuse it."""
+"""What every protocol does with a call: refuse it early, receive the body, predict, and stop when the client leaves."""
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+import math
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Any
 
-import anyio
-from fastapi import FastAPI, Request, Response
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute
 
 from boxwright.runtime import Detections, PictureError
 
-from .engine import Busy, Engine, ServedModel
+from .engine import Engine
+from .intake import Body, Gone, Intake
+from .jobs import Answer, NotAnswered
+from .model import ServedModel
+from .refusals import Refusal, refusal_of
+from .repository import Repository
+from .settings import ServerSettings
 
-__all__ = ["BODY_SECONDS", "Protocol", "Refusal", "find_model", "place", "predict", "read_body", "require_size"]
-
-BODY_SECONDS = 120.0
-"""From the first byte to the last; while it waits, a request holds one of the places in the queue."""
+__all__ = ["THRESHOLDS", "Found", "Protocol", "Service", "number_of"]
 
 _log = logging.getLogger(__name__)
 
+THRESHOLDS = ("threshold", "conf")
+"""Names of the parameter for the lowest reported score: ours, and the one that other detectors' servers have."""
 
-class Refusal(Exception):
-    """Why a call is not answered; each protocol has a shape of its own for it.
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """An answered picture.
 
     Attributes:
-        status: of HTTP.
-        message: for people.
-        kind: TorchServe's name for it.
-        headers: of the answer.
+        model: that answered.
+        detections: the reported ones, best first, in pixels of the picture.
+        answer: as the engine gave it.
     """
 
-    def __init__(
-        self, status: int, message: str, kind: str = "BadRequestException", headers: Mapping[str, str] | None = None
-    ) -> None:
-        super().__init__(message)
-        self.status, self.message, self.kind, self.headers = int(status), message, kind, dict(headers or {})
+    model: ServedModel
+    detections: Detections
+    answer: Answer
+
+
+@dataclass(frozen=True, eq=False)
+class Service:
+    """What calls work with.
+
+    Attributes:
+        engine: the models.
+        settings: of the server.
+        repository: where clients may load models from; None where they may not.
+        intake: receives bodies.
+    """
+
+    engine: Engine
+    settings: ServerSettings
+    repository: Repository | None = None
+    intake: Intake = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "intake", Intake(self.settings.limits))
+
+    @property
+    def ready(self) -> bool:
+        """Whether to send it pictures: it is not about to end, and each model has the workers it was asked for."""
+        return self.engine.ready and all(len(model.workers) >= model.least for model in self.engine.models.values())
+
+    def find(self, name: str, version: str | None = None) -> ServedModel:
+        """A served version.
+
+        Raises:
+            Refusal: 404, there is none.
+        """
+        try:
+            return self.engine.find(name, version)
+        except NotAnswered as error:
+            raise refusal_of(error) from None
+
+    def require_room(self, name: str, version: str | None = None) -> ServedModel:
+        """The version, if it takes another picture; asked before a body is read, so that it need not be sent.
+
+        Raises:
+            Refusal: 404, 503.
+        """
+        try:
+            return self.engine.require_room(name, version)
+        except NotAnswered as error:
+            raise refusal_of(error) from None
+
+    async def receive(self, request: Request) -> Body:
+        """The whole body of a request.
+
+        Raises:
+            Refusal: too large (413), too slow (408), or no room (503).
+            Gone: the client has left.
+        """
+        length = request.headers.get("content-length", "")
+        return await self.intake.receive(request.receive, int(length) if length.isdecimal() else None)
+
+    async def predict(
+        self,
+        request: Request | None,
+        name: str,
+        version: str | None,
+        pictures: Sequence[Body],
+        threshold: float | None = None,
+    ) -> list[Found]:
+        """The detections of pictures, in their order.
+
+        Args:
+            request: its body was received. If its client leaves, what was not begun is not computed. None where leaving
+                cancels the call itself.
+            name: of the model.
+            version: of the model; the default one if None.
+            pictures: released here, whatever happens.
+            threshold: lowest reported score; the model's operating point if None.
+
+        Raises:
+            Refusal: one of them cannot be used, was not accepted, or could not be computed.
+            Gone: the client has left.
+        """
+        asked: list[tuple[ServedModel, Future[Answer]]] = []
+        try:
+            for picture in pictures:
+                asked.append(self.engine.submit(name, picture, version))  # noqa: PERF401 - kept if one is refused
+            answers = await _while_there(request, [future for _, future in asked])
+        except (PictureError, NotAnswered) as error:
+            raise _named(refusal_of(error), error, [future for _, future in asked], len(pictures)) from None
+        finally:
+            for _, future in asked:
+                future.cancel()
+            for picture in pictures[len(asked) :]:
+                picture.release()
+        found_at = time.perf_counter()
+        found = [
+            Found(model, _reported(model, answer.detections, threshold), answer)
+            for (model, _), answer in zip(asked, answers, strict=True)
+        ]
+        if request is not None:  # for metrics and the access log, which are around the application
+            request.state.found_at, request.state.found = found_at, found
+        return found
 
 
 @dataclass(frozen=True)
@@ -45,84 +154,74 @@ class Protocol:
 
     Attributes:
         prefix: of its paths.
-        add_routes: adds its calls to an application, for an engine and a largest body in bytes.
+        routes: its calls, for a service.
         error: encodes a refusal.
     """
 
     prefix: str
-    add_routes: Callable[[FastAPI, Engine, int], None]
+    routes: Callable[[Service], list[BaseRoute]]
     error: Callable[[Refusal], Response]
 
 
-def find_model(engine: Engine, name: str, version: str | None) -> ServedModel:
-    """A served model by name and, if given, version.
-
-    Raises:
-        Refusal: 404, there is no such model.
-    """
-    model = engine.models.get(name)
-    if model is None:
-        raise Refusal(404, f"Model not found: {name}", "ModelNotFoundException")
-    if version not in (None, model.version):
-        message = f"Model version: {version} does not exist for model: {name}"
-        raise Refusal(404, message, "ModelVersionNotFoundException")
-    return model
+def _named(
+    refusal: Refusal, error: PictureError | NotAnswered, asked: Sequence[Future[Answer]], pictures: int
+) -> Refusal:
+    """A refusal that says which of several pictures is the bad one; they are counted from 1."""
+    if pictures < 2 or not isinstance(error, PictureError):
+        return refusal
+    places = [place for place, one in enumerate(asked, 1) if _failed_with(one, error)]
+    place = places[0] if places else len(asked) + 1  # it was refused before it was asked for
+    return Refusal(refusal.status, f"Picture {place} of {pictures}: {refusal.message}", refusal.kind, refusal.headers)
 
 
-@contextmanager
-def place(engine: Engine, model: ServedModel) -> Iterator[None]:
-    """A place in a model's queue, see ``Engine.place``; a full queue is a Refusal, 503."""
+def _failed_with(future: Future[Answer], error: Exception) -> bool:
+    return future.done() and not future.cancelled() and future.exception() is error
+
+
+async def _while_there(request: Request | None, futures: Sequence[Future[Answer]]) -> list[Answer]:
+    """All answers; raise as soon as the client has left."""
+    waiting = asyncio.gather(*map(asyncio.wrap_future, futures))
+    waiting.add_done_callback(_seen)
+    leaving = asyncio.ensure_future(_left(request))
+    both: set[asyncio.Future[Any]] = {waiting, leaving}
     try:
-        with engine.place(model):
-            yield
-    except Busy:
-        message = f'Model "{model.name}" has {engine.queue_size} requests waiting already. Try again later.'
-        raise Refusal(503, message, "ServiceUnavailableException", {"Retry-After": "1"}) from None
+        await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+        if not waiting.done():
+            raise Gone
+        return waiting.result()
+    finally:
+        leaving.cancel()
+        waiting.cancel()
 
 
-async def predict(engine: Engine, model: ServedModel, picture: bytes) -> Detections:
-    """The detections of an encoded picture, see ``Engine.predict``.
+def _seen(done: asyncio.Future[Any]) -> None:
+    """Look at an outcome that nobody may wait for any more, so that asyncio does not log it as overlooked."""
+    if not done.cancelled():
+        done.exception()
+
+
+async def _left(request: Request | None) -> None:
+    if request is None:
+        await asyncio.Event().wait()  # which nobody sets
+        return
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+def _reported(model: ServedModel, detections: Detections, threshold: float | None) -> Detections:
+    return detections.filter_by_score(model.thresholds if threshold is None else threshold)
+
+
+def number_of(text: str, what: str) -> float:
+    """A score that a client asks for.
 
     Raises:
-        Refusal: the picture cannot be used, or the network failed (503).
+        Refusal: 400, it is not a number from 0 to 1.
     """
     try:
-        return await engine.predict(model, picture)
-    except PictureError as error:
-        raise Refusal(error.http_status, str(error), type(error).__name__) from None
-    except Exception:  # whatever fails inside a network must not end the server
-        _log.exception("model %s failed", model.name)
-        raise Refusal(503, "Prediction failed", "InternalServerException") from None
-
-
-async def read_body(request: Request, max_body: int) -> bytes:
-    """The whole body.
-
-    Args:
-        request: its body was not read yet.
-        max_body: largest accepted size in bytes.
-
-    Raises:
-        Refusal: it is larger (413), or takes longer than ``BODY_SECONDS`` (408).
-    """
-    content = bytearray()
-    try:
-        with anyio.fail_after(BODY_SECONDS):
-            async for chunk in request.stream():
-                content += chunk
-                require_size(len(content), max_body)
-    except TimeoutError:
-        message = f"The request body did not arrive within {BODY_SECONDS:g} seconds. Send it again."
-        raise Refusal(408, message, "RequestTimeoutException") from None
-    return bytes(content)
-
-
-def require_size(size: int, max_body: int) -> None:
-    """Raise unless a body is small enough.
-
-    Raises:
-        Refusal: 413, it is larger than ``max_body`` bytes.
-    """
-    if size > max_body:
-        message = f"The request body is larger than {max_body} bytes."
-        raise Refusal(413, message, "RequestEntityTooLargeException")
+        number = float(text)
+    except (TypeError, ValueError):
+        number = math.nan
+    if not 0.0 <= number <= 1.0:
+        raise Refusal(400, f"{what} = {text!r} is not a number from 0 to 1.")
+    return number

@@ -1,93 +1,44 @@
-"""Holds the served models and runs each in its sessions, one picture per session, behind a bounded queue."""
+"""The served models, by name and version, and the way of a picture through them. No protocol is known here."""
 
 from __future__ import annotations
 
-import datetime
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-
-import anyio
 
 from boxwright.host.machine import cores
 from boxwright.host.memory import return_freed_memory
-from boxwright.runtime import Bundle, Detections, Execution, PicturePredictor, Prepared, ServingError, open_bundle
-from boxwright.tuning import Choice, choose_execution
+from boxwright.runtime import Execution, ServingError, open_bundle
 
-__all__ = ["QUEUE_SIZE", "Busy", "Engine", "ServedModel", "load_model", "load_models"]
+from .jobs import Answer, Draining, Job, Loading, ModelNotFound, NotAnswered, Picture, VersionNotFound
+from .model import ModelOptions, ServedModel, load_model
 
-QUEUE_SIZE = 100
-"""Requests a model may have waiting, TorchServe's default."""
+__all__ = ["DefaultVersion", "Engine", "Observer", "Registered", "load_models"]
 
-
-class Busy(Exception):
-    """The queue is full; the request was not accepted."""
+Observer = Callable[[ServedModel, "Answer | BaseException"], None]
+"""Is told what became of each picture that was accepted or refused, on the thread that found out."""
 
 
-@dataclass(eq=False)
-class ServedModel:
-    """One loaded archive.
-
-    Attributes:
-        name: in the URL.
-        version: in the URL, optionally.
-        url: file name of the archive.
-        predictors: one per session, each with a network of its own.
-        choice: how it runs, and why so.
-        started: when it was loaded, UTC.
-        pending: requests accepted and not yet answered.
-        turn: lets as many pictures run as there are sessions.
-    """
-
-    name: str
-    version: str
-    url: str
-    predictors: Sequence[PicturePredictor]
-    choice: Choice
-    started: datetime.datetime
-    pending: int = 0
-    turn: anyio.CapacityLimiter = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.turn = anyio.CapacityLimiter(len(self.predictors))
-        self._idle = list(self.predictors)
-
-    @property
-    def predictor(self) -> PicturePredictor:
-        """The first session's: all prepare and report alike."""
-        return self.predictors[0]
-
-    @property
-    def class_names(self) -> tuple[str, ...]:
-        """By class index."""
-        return self.predictor.spec.class_names
-
-    def detect(self, prepared: Prepared) -> Detections:
-        """All detections of a prepared picture, by a session that is idle; the caller has its turn."""
-        predictor = self._idle.pop()  # the one used last: its memory is warm
-        try:
-            return predictor.detect([prepared])[0]
-        finally:
-            self._idle.append(predictor)
-
-    def answer(self, picture: bytes) -> Detections:
-        """Decode and detect; the caller has its turn.
-
-        Raises:
-            PictureError: the picture cannot be used.
-        """
-        return self.predictor.report(self.detect(self.predictor.prepare(picture)))
+class Registered(Exception):
+    """This version of this model is served already."""
 
 
-def load_models(archives: Iterable[str | os.PathLike[str]], asked: Execution = Execution()) -> dict[str, ServedModel]:
+def load_models(
+    archives: Iterable[str | os.PathLike[str]],
+    asked: Execution = Execution(),
+    options: ModelOptions = ModelOptions(),
+    workers: int | None = None,
+) -> dict[str, ServedModel]:
     """Load archives by model name; nothing in them is executed.
 
     Args:
         archives: ``.mar`` files.
-        asked: how they run, as far as it is settled; the rest is what ``boxwright bench`` found best on this machine,
-            else what a warm-up shows.
+        asked: how they run, as far as it is settled; see ``load_model``.
+        options: how each is served.
+        workers: how many of each; by default as many as its execution has sessions.
 
     Raises:
         ArchiveError: one of them cannot be used.
@@ -100,65 +51,239 @@ def load_models(archives: Iterable[str | os.PathLike[str]], asked: Execution = E
         bundle = open_bundle(path)
         if bundle.spec.name in models:
             raise ServingError(f"{path}: a model named {bundle.spec.name!r} is given twice.", "Serve one of them.")
-        models[bundle.spec.name] = load_model(path, bundle, asked)
+        models[bundle.spec.name] = load_model(path, bundle, asked, options, workers)
     return_freed_memory()
     if not models:
         raise ServingError("There is nothing to serve.", "Give one or more .mar archives.")
     return models
 
 
-def load_model(path: Path, bundle: Bundle, asked: Execution = Execution()) -> ServedModel:
-    """Make one opened archive ready to answer; see ``load_models``."""
-    started = datetime.datetime.now(datetime.UTC)
-    choice = choose_execution(path, bundle, asked)
-    first = PicturePredictor(bundle, choice.execution, backend=choice.backend)
-    others = [PicturePredictor(bundle, choice.execution) for _ in range((choice.execution.sessions or 1) - 1)]
-    return ServedModel(bundle.spec.name, bundle.version, path.name, (first, *others), choice, started)
-
-
 class Engine:
-    """Answers pictures with detections.
+    """Answers pictures with detections, on threads of its own; may be used from any thread.
 
     Args:
-        models: by name.
-        queue_size: requests a model may have waiting; one more is refused.
+        models: to begin with, by name; each is its name's only version.
+        observer: told of each picture, e.g. for metrics.
+
+    Attributes:
+        observers: told of each picture; add to it before the first one.
+        ready: whether to send it pictures; False from the moment the server is told to end. Those that come all the
+            same are answered as long as it runs.
+        loading: whether the first models are still being loaded, so that one that is missing may come.
     """
 
-    def __init__(self, models: Mapping[str, ServedModel], queue_size: int = QUEUE_SIZE) -> None:
-        self.models = models
-        self.queue_size = queue_size
-        self._decoders = anyio.CapacityLimiter(cores())
+    def __init__(self, models: Mapping[str, ServedModel] | None = None, observer: Observer | None = None) -> None:
+        self.observers: list[Observer] = [observer] if observer else []
+        self.ready = True
+        self.loading = False
+        self._lock = threading.Lock()
+        self._versions: dict[str, dict[str, ServedModel]] = {}
+        self._defaults: dict[str, str] = {}
+        self._decoders = ThreadPoolExecutor(cores(), thread_name_prefix="decode")
+        for model in (models or {}).values():
+            self.add(model)
 
-    @contextmanager
-    def place(self, model: ServedModel) -> Iterator[None]:
-        """A place in a model's queue, taken before the body is read, so that memory is bounded.
+    # the registry
+
+    @property
+    def models(self) -> dict[str, ServedModel]:
+        """The default version of each model, by name."""
+        with self._lock:
+            return {name: self._versions[name][version] for name, version in sorted(self._defaults.items())}
+
+    def versions(self, name: str) -> list[ServedModel]:
+        """All versions of a model, the default first.
 
         Raises:
-            Busy: the queue is full.
+            ModelNotFound: there is no such model.
         """
-        if model.pending >= self.queue_size:
-            raise Busy
-        model.pending += 1
-        try:
-            yield
-        finally:
-            model.pending -= 1
+        with self._lock:
+            known = self._versions.get(name)
+            if known is None:
+                raise ModelNotFound(f"Model not found: {name}")
+            return sorted(known.values(), key=lambda one: (one.version != self._defaults[name], one.version))
 
-    async def predict(self, model: ServedModel, picture: bytes) -> Detections:
-        """Decode and detect, off the event loop; decoding of one picture overlaps another's detection.
+    def find(self, name: str, version: str | None = None) -> ServedModel:
+        """A version of a model; the default unless one is named.
+
+        Raises:
+            ModelNotFound: there is no such model.
+            VersionNotFound: the model does not have that version.
+            Loading: neither is known yet.
+        """
+        with self._lock:
+            known = self._versions.get(name)
+            model = None if known is None else known.get(self._defaults[name] if version is None else version)
+        if model is None and self.loading:
+            raise Loading("The server is loading its models.", 1)
+        if known is None:
+            raise ModelNotFound(f"Model not found: {name}")
+        if model is None:
+            raise VersionNotFound(f"Model version: {version} does not exist for model: {name}")
+        return model
+
+    def add(self, model: ServedModel) -> None:
+        """Serve a version that is ready; the first one of a name is its default.
+
+        Raises:
+            Registered: the name has that version already.
+        """
+        with self._lock:
+            known = self._versions.setdefault(model.name, {})
+            if model.version in known:
+                raise Registered(f"Model version {model.version} is already registered for model {model.name}")
+            known[model.version] = model
+            self._defaults.setdefault(model.name, model.version)
+
+    def is_default(self, model: ServedModel) -> bool:
+        """Whether a version answers where none is named."""
+        return self._defaults.get(model.name) == model.version
+
+    def set_default(self, name: str, version: str) -> None:
+        """Let another version answer from the next picture on; what was accepted is answered by the one that took it.
+
+        Raises:
+            ModelNotFound: there is no such model.
+            VersionNotFound: the model does not have that version.
+        """
+        model = self.find(name, version)
+        with self._lock:
+            self._defaults[name] = model.version
+
+    def remove(self, name: str, version: str | None = None, seconds: float = 60.0) -> None:
+        """Serve a version no longer; what it accepted is answered first, for at most ``seconds``.
+
+        Raises:
+            ModelNotFound: there is no such model.
+            VersionNotFound: the model does not have that version.
+            DefaultVersion: it is the default, and the model has others.
+        """
+        with self._lock:
+            model = self._taken_out(name, version)
+        model.close(seconds)
+
+    def replace(self, model: ServedModel, seconds: float = 60.0) -> None:
+        """Serve a version as its name's only one, from one picture to the next; the others end as in ``remove``."""
+        with self._lock:
+            others = self._versions.pop(model.name, {})
+            self._versions[model.name] = {model.version: model}
+            self._defaults[model.name] = model.version
+        for other in others.values():
+            other.close(seconds)
+
+    def swap(self, model: ServedModel, seconds: float = 60.0) -> None:
+        """Serve a version in place of the one of its name and version, from one picture to the next.
+
+        The other ends as in ``remove``. Where there is none, it is as ``add``.
+        """
+        with self._lock:
+            known = self._versions.setdefault(model.name, {})
+            old = known.get(model.version)
+            known[model.version] = model
+            self._defaults.setdefault(model.name, model.version)
+        if old is not None:
+            old.close(seconds)
+
+    def _taken_out(self, name: str, version: str | None) -> ServedModel:
+        known = self._versions.get(name)
+        if known is None:
+            raise ModelNotFound(f"Model not found: {name}")
+        default = self._defaults[name]
+        model = known.get(default if version is None else version)
+        if model is None:
+            raise VersionNotFound(f"Model version: {version} does not exist for model: {name}")
+        if model.version == default and len(known) > 1:
+            raise DefaultVersion(f"Cannot remove default version for model {name}")
+        del known[model.version]
+        if not known:
+            del self._versions[name], self._defaults[name]
+        return model
+
+    # answering
+
+    def require_room(self, name: str, version: str | None = None) -> ServedModel:
+        """The version, if a picture for it would be accepted now: what to ask before a body is read.
+
+        Raises:
+            NotAnswered: see ``submit``.
+        """
+        model = self.find(name, version)
+        try:
+            model.require_room(time.monotonic() + model.options.timeout)
+        except NotAnswered as refused:
+            self._tell(model, refused)
+            raise
+        return model
+
+    def submit(self, name: str, picture: Picture, version: str | None = None) -> tuple[ServedModel, Future[Answer]]:
+        """Accept a complete picture.
 
         Args:
-            model: one of ``models``.
-            picture: encoded bytes.
+            name: of the model.
+            picture: its encoded bytes; released when they are decoded, or not accepted.
+            version: of the model; the default one if None.
 
         Returns:
-            Those from the operating point on, best first, in pixels of the picture.
+            Who answers, and the answer to come. Cancelling it takes the picture out of the queue. It ends with an
+            ``Answer``, a ``PictureError`` or a ``NotAnswered``.
 
         Raises:
-            PictureError: the picture cannot be used.
+            NotAnswered: it was not accepted: ModelNotFound, VersionNotFound, NoWorkers, Busy, Draining.
         """
-        if model.predictor.spec.input.tile is not None:  # the windows of every picture that waits would take gigabytes
-            return await anyio.to_thread.run_sync(model.answer, picture, limiter=model.turn)
-        prepared = await anyio.to_thread.run_sync(model.predictor.prepare, picture, limiter=self._decoders)
-        detections = await anyio.to_thread.run_sync(model.detect, prepared, limiter=model.turn)
-        return model.predictor.report(detections)
+        try:
+            while True:
+                model = self.find(name, version)
+                job = Job(picture, time.monotonic() + model.options.timeout)
+                try:
+                    future = model.submit(job, self._decoders)
+                except Draining:
+                    if model is not self._found(name, version):
+                        continue  # it was taken out or replaced in this moment
+                    raise
+                except NotAnswered as refused:
+                    self._tell(model, refused)
+                    raise
+                break
+        except NotAnswered:
+            picture.release()
+            raise
+        future.add_done_callback(lambda done: self._told(model, done))
+        return model, future
+
+    def _found(self, name: str, version: str | None) -> ServedModel | None:
+        try:
+            return self.find(name, version)
+        except NotAnswered:
+            return None
+
+    def _told(self, model: ServedModel, done: Future[Answer]) -> None:
+        if not done.cancelled():
+            self._tell(model, done.exception() or done.result())
+
+    def _tell(self, model: ServedModel, outcome: Answer | BaseException) -> None:
+        for observer in self.observers:
+            observer(model, outcome)
+
+    # the end
+
+    @property
+    def pending(self) -> int:
+        """Accepted pictures that were not answered yet."""
+        return sum(model.pending for model in self._all())
+
+    def close(self, seconds: float = 60.0) -> bool:
+        """Accept no more, finish what was accepted within ``seconds``, end all workers; whether all was answered."""
+        self.ready = False
+        end = time.monotonic() + seconds
+        finished = [model.close(max(0.0, end - time.monotonic())) for model in self._all()]
+        self._decoders.shutdown(cancel_futures=True)
+        return all(finished)
+
+    def _all(self) -> Iterator[ServedModel]:
+        with self._lock:
+            known = [model for versions in self._versions.values() for model in versions.values()]
+        yield from known
+
+
+class DefaultVersion(Exception):
+    """The default version of a model that has others cannot be taken out."""

@@ -1,4 +1,4 @@
-"""TorchServe's REST calls; translation only.
+"""TorchServe's inference calls; translation only.
 
 URLs, bodies and error texts follow TorchServe 0.12's Java handlers, which are what clients meet. Where
 it answers a bad picture with 503, this server says 400, 413 or 415.
@@ -6,126 +6,276 @@ it answers a bad picture with 503, this server says 400, 413 or 415.
 
 from __future__ import annotations
 
+import base64
+import binascii
 import json
-import os
-import re
-from collections.abc import AsyncGenerator
+import zlib
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from fastapi import FastAPI, Request, Response
-from starlette.datastructures import UploadFile
+from starlette.datastructures import Headers, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
 
-from .calls import Protocol, Refusal, find_model, place, predict, read_body
-from .engine import Engine, ServedModel
+from .calls import THRESHOLDS, Found, Protocol, Service, number_of
+from .intake import Body
+from .refusals import Refusal
 
-__all__ = ["PROTOCOL"]
+__all__ = ["PROTOCOL", "answer_json", "error_json", "unpacked"]
+
+_Endpoint = Callable[[Request], Awaitable[Response]]
 
 _METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]  # TorchServe takes any; curl -T sends PUT
+_PICTURES = ("data", "body")
+"""Form fields that are the picture, also when they are sent without a file name."""
+
+_ABSENT = "NotImplementedException"
+_MOST_VALUES = 10_000  # commas and brackets of a text: each may become an object, of 20 times its size
+_SPACES = b" \t\n\r\v\f"
+_WINDOW_BITS = 47  # zlib's: gzip or zlib, told apart by the header
 
 
-def _add_routes(app: FastAPI, engine: Engine, max_body: int) -> None:
-    @app.get("/ping")
-    async def ping() -> Response:
-        return _json({"status": "Healthy"})
+@dataclass(frozen=True, eq=False)
+class _Asked:
+    """What a request asks for: complete pictures, the lowest score, and whether they came as a list."""
 
-    @app.get("/models")
-    async def list_models(request: Request) -> Response:
-        return _json(_page(engine, request.query_params))
-
-    @app.get("/models/{name}")
-    @app.get("/models/{name}/{version}")
-    async def describe(request: Request, name: str, version: str | None = None) -> Response:
-        model = find_model(engine, name, None if version == "all" else version)
-        return _json([_description(engine, model, request.query_params.get("customized") == "true")])
-
-    @app.api_route("/predictions/{name}", methods=_METHODS)
-    @app.api_route("/predictions/{name}/{version}", methods=_METHODS)
-    @app.api_route("/predictions/{name}/{version}/{rest:path}", methods=_METHODS)
-    async def answer(request: Request, name: str, version: str | None = None, rest: str = "") -> Response:
-        model = find_model(engine, name, version)
-        with place(engine, model):
-            detections = await predict(engine, model, await _picture_bytes(request, max_body))
-            # to the letter what TorchServe makes of a handler's list
-            document = json.dumps(detections.to_answer(model.class_names), indent=2)
-            return Response(document, media_type="application/json")
+    pictures: list[Body]
+    threshold: float | None
 
 
-def _error(refusal: Refusal) -> Response:
-    body = {"code": refusal.status, "type": refusal.kind, "message": refusal.message}
-    return _json(body, refusal.status, refusal.headers)
+def _routes(service: Service) -> list[BaseRoute]:
+    async def ping(request: Request) -> Response:
+        return _ping(service)
+
+    async def predictions(request: Request) -> Response:
+        path = request.path_params
+        return await _answer(service, request, path["name"], path.get("version"))
+
+    async def invocations(request: Request) -> Response:
+        name = request.query_params.get("model_name") or _only_model(service)
+        return await _answer(service, request, name, None, also=("model_name",))
+
+    async def explanations(request: Request) -> Response:
+        service.find(request.path_params["name"], request.path_params.get("version"))
+        raise Refusal(501, "There are no explanations here: they would run code from archives.", _ABSENT)
+
+    async def workflows(request: Request) -> Response:
+        raise Refusal(501, "There are no workflows here: they would run code from archives.", _ABSENT)
+
+    anyhow: Sequence[tuple[str, _Endpoint]] = (
+        ("/predictions/{name}", predictions),
+        ("/predictions/{name}/{version}", predictions),
+        ("/predictions/{name}/{version}/{rest:path}", predictions),
+        ("/explanations/{name}", explanations),
+        ("/explanations/{name}/{version}", explanations),
+        ("/explanations/{name}/{version}/{rest:path}", explanations),
+        ("/wfpredict/{name:path}", workflows),
+        ("/{name}/predict", predictions),
+        ("/{name}/{version}/predict", predictions),
+    )
+    return [
+        Route("/ping", ping, methods=["GET", "POST"]),
+        Route("/invocations", invocations, methods=["POST"]),
+        Route("/models/{name}/invoke", predictions, methods=["POST"]),
+        *(Route(path, endpoint, methods=_METHODS) for path, endpoint in anyhow),
+    ]
 
 
-PROTOCOL = Protocol("", _add_routes, _error)
+def _ping(service: Service) -> Response:
+    """Healthy while it takes pictures and each model has the workers it was asked for."""
+    short = any(len(model.workers) < model.least for model in service.engine.models.values())
+    if short or not service.engine.ready:
+        return answer_json({"status": "Unhealthy"}, 503, {"Retry-After": "1"})
+    return answer_json({"status": "Healthy"})
 
 
-async def _picture_bytes(request: Request, max_body: int) -> bytes:
-    body = await read_body(request, max_body)
-    if request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
-        return await _form_file(request, body)
-    if not body:
+def _only_model(service: Service) -> str:
+    """SageMaker names no model. As in TorchServe it is the one that the server started with, whatever came later.
+
+    Raises:
+        Refusal: 400, it started with several, or with none.
+    """
+    known = service.engine.models
+    names = [name for name, model in known.items() if model.at_startup]
+    if len(names) != 1:
+        raise Refusal(400, "Parameter model_name is required.")
+    return names[0]
+
+
+async def _answer(
+    service: Service, request: Request, name: str, version: str | None, also: tuple[str, ...] = ()
+) -> Response:
+    in_query = _threshold_of_query(request, also)
+    service.require_room(name, version)
+    asked = await _asked(service, request)
+    if None not in (in_query, asked.threshold):
+        for picture in asked.pictures:
+            picture.release()
+        raise Refusal(400, "The URL and the form name a threshold. Send one.")
+    threshold = asked.threshold if in_query is None else in_query
+    found = await service.predict(request, name, version, asked.pictures, threshold)
+    answers = [_answered(one) for one in found]
+    # to the letter what TorchServe makes of a handler's list
+    document = json.dumps(answers[0] if len(answers) == 1 else answers, indent=2)
+    return Response(document, media_type="application/json")
+
+
+def _answered(found: Found) -> list[dict[str, Any]]:
+    return found.detections.to_answer(found.model.class_names)
+
+
+def _threshold_of_query(request: Request, also: tuple[str, ...]) -> float | None:
+    """The lowest score that the query asks for; parameters in ``also`` were read by others.
+
+    Raises:
+        Refusal: 400, there is a parameter that nothing here would honour.
+    """
+    threshold = None
+    for key, value in request.query_params.multi_items():
+        if key in THRESHOLDS:
+            threshold = _first(threshold, number_of(value, key))
+        elif key not in also:
+            raise Refusal(400, f"Parameter {key!r} is unknown. There is threshold, the lowest score to report.")
+    return threshold
+
+
+def _first(before: float | None, number: float) -> float:
+    if before is not None:
+        raise Refusal(400, f"{' and '.join(THRESHOLDS)} are the same parameter. Send it once.")
+    return number
+
+
+async def _asked(service: Service, request: Request) -> _Asked:
+    body = await service.receive(request)
+    kind = request.headers.get("content-type", "").lower()
+    encoding = request.headers.get("content-encoding", "identity").lower()
+    if encoding != "identity":
+        body = _replaced(service, body, unpacked(_read(body), encoding, service.settings.limits.max_body))
+    if kind.startswith("multipart/form-data"):
+        return await _form(service, request, body)
+    if not body.size:
+        body.release()
         raise Refusal(400, "The request holds no picture. Send one as the body.")
-    return body
+    if kind.startswith(("text/", "application/json")):
+        content = _read(body)
+        # some clients declare every body as JSON: like TorchServe we take bytes that are no text as they are
+        return _Asked([_replaced(service, body, _decoded(content) if content.isascii() else content)], None)
+    return _Asked([body], None)
 
 
-async def _form_file(request: Request, body: bytes) -> bytes:
-    parser = MultiPartParser(request.headers, _once(body), max_part_size=len(body))
+def _read(body: Body) -> bytes:
+    content = body.read()
+    body.release()
+    return content
+
+
+def _replaced(service: Service, body: Body, content: bytes) -> Body:
+    """A body in place of one that was read."""
+    body.release()
+    other = service.intake.empty()
+    try:
+        other.write(content)
+    except Refusal:
+        other.release()
+        raise
+    return other
+
+
+def unpacked(body: bytes, encoding: str, max_body: int) -> bytes:
+    """A body as it was before it was packed.
+
+    Raises:
+        Refusal: 415, an unknown encoding; 400, it cannot be unpacked; 413, it is larger than ``max_body`` bytes.
+    """
+    if encoding not in ("gzip", "deflate"):
+        raise Refusal(415, f"Content-Encoding {encoding!r} is not understood. Use gzip or deflate.")
+    unpacker = zlib.decompressobj(_WINDOW_BITS)
+    try:
+        content = unpacker.decompress(body, max_body + 1)
+    except zlib.error as broken:
+        raise Refusal(400, f"The body cannot be unpacked: {broken}.") from None
+    if len(content) > max_body:
+        raise Refusal(413, f"The request body is larger than {max_body} bytes.", "RequestEntityTooLargeException")
+    if not unpacker.eof:
+        raise Refusal(400, "The body cannot be unpacked: it ends too early.")
+    return content
+
+
+def _decoded(text: bytes) -> bytes:
+    """The picture in a text or JSON body, which hold it in base64, as TorchServe's image handlers take it."""
+    if sum(map(text.count, (b",", b"[", b"{"))) > _MOST_VALUES:
+        raise Refusal(400, "The body holds no picture, but a document of many values. Send the picture's bytes.")
+    try:
+        content: Any = json.loads(text)
+    except (ValueError, RecursionError):
+        content = text.decode("ascii", "replace")
+    if isinstance(content, dict):
+        content = content.get("data", content.get("body"))
+    if not isinstance(content, str):
+        raise Refusal(400, "The body holds no picture. Send its bytes, or its base64 as text.")
+    _, _, content = content.rpartition("base64,")  # of a data URL
+    try:
+        return base64.b64decode(content.encode("ascii", "replace").translate(None, _SPACES), validate=True)
+    except binascii.Error as broken:
+        raise Refusal(400, f"The body's text is not base64: {broken}. Send the picture's bytes.") from None
+
+
+async def _form(service: Service, request: Request, body: Body) -> _Asked:
+    """All files of a form, in order, and the lowest score if it is a field.
+
+    Raises:
+        Refusal: 400, it cannot be read, holds no file, or a field that nothing here would honour.
+    """
+    content = _read(body)
+    # as latin-1 every byte is a character, so that a picture in a field without a file name stays whole
+    headers = Headers({"content-type": f"{request.headers['content-type']}; charset=latin-1"})
+    parser = MultiPartParser(headers, _once(content), max_part_size=len(content))
     try:
         form = await parser.parse()
     except (MultiPartException, KeyError, ValueError, LookupError) as error:
         raise Refusal(400, f"The form cannot be read: {error}") from None
+    pictures: list[Body] = []
+    threshold = None
     try:
-        field = form.get("data") or form.get("body") or next(iter(form.values()), None)
-        if not isinstance(field, UploadFile):
+        for key, value in form.multi_items():
+            if isinstance(value, UploadFile):
+                pictures.append(service.intake.empty())
+                pictures[-1].write(await value.read())
+            elif key in THRESHOLDS:
+                threshold = _first(threshold, number_of(value, key))
+            elif key in _PICTURES:
+                pictures.append(service.intake.empty())
+                pictures[-1].write(value.encode("latin-1"))
+            else:
+                raise Refusal(400, f"Form field {key!r} is unknown. There is threshold, the lowest score to report.")
+        if not pictures:
             raise Refusal(400, "The form holds no file. Send the picture as 'data'.")
-        return await field.read()
+    except BaseException:
+        for picture in pictures:
+            picture.release()
+        raise
     finally:
         await form.close()
+    return _Asked(pictures, threshold)
 
 
 async def _once(body: bytes) -> AsyncGenerator[bytes, None]:
     yield body
 
 
-def _json(document: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+def answer_json(document: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    """A document as TorchServe writes it: indented, with a newline at the end."""
     text = json.dumps(document, indent=2) + "\n"
     return Response(text, status_code=status, media_type="application/json", headers=headers)
 
 
-def _page(engine: Engine, query: Any) -> dict[str, Any]:
-    limit, start = _number(query.get("limit"), 100), _number(query.get("next_page_token"), 0)
-    names = sorted(engine.models)
-    shown = [{"modelName": name, "modelUrl": engine.models[name].url} for name in names[start : start + limit]]
-    token = {"nextPageToken": str(start + limit)} if start + limit < len(names) else {}
-    return {**token, "models": shown}
+def error_json(refusal: Refusal) -> Response:
+    """A refusal as TorchServe writes it."""
+    body = {"code": refusal.status, "type": refusal.kind, "message": refusal.message}
+    return answer_json(body, refusal.status, refusal.headers)
 
 
-def _number(text: str | None, default: int) -> int:
-    """As TorchServe: what is not a number is the default."""
-    return int(text) if text is not None and re.fullmatch("[0-9]{1,9}", text) else default
-
-
-def _description(engine: Engine, model: ServedModel, customized: bool) -> dict[str, Any]:
-    started = model.started.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    document: dict[str, Any] = {
-        "modelName": model.name,
-        "modelVersion": model.version,
-        "modelUrl": model.url,
-        "runtime": "python",
-        "minWorkers": len(model.predictors),
-        "maxWorkers": len(model.predictors),
-        "batchSize": 1,
-        "maxBatchDelay": 0,
-        "loadedAtStartup": True,
-        "workers": [
-            {"id": str(9000 + session), "startTime": started, "status": "READY", "pid": os.getpid()}
-            for session in range(len(model.predictors))
-        ],
-        "jobQueueStatus": {
-            "remainingCapacity": engine.queue_size - model.pending,
-            "pendingRequests": model.pending,
-        },
-    }
-    if customized:
-        document["customizedMetadata"] = model.predictor.spec.to_json()
-    return document
+PROTOCOL = Protocol("", _routes, error_json)

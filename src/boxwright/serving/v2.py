@@ -1,237 +1,322 @@
-"""The Open Inference Protocol, version 2 (KServe's, Triton's), with its binary tensor extension.
+"""The Open Inference Protocol, version 2 (KServe's, Triton's), over HTTP.
 
-One input, ``image`` BYTES [1]: an encoded picture, in JSON as base64, else raw. Four outputs: ``boxes``
-FP32 [n, 4] xyxy in pixels of the picture, ``scores`` FP32 [n], ``labels`` INT64 [n], ``label_names``
-BYTES [n]. Translation only; pictures go to the same engine as TorchServe's calls.
+With its extensions for binary tensors, parameters, configuration, statistics and the model repository. Translation
+only: ``v2_tensors`` has the tensors, ``open_inference`` what is said of models.
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
 import json
 import re
-import struct
-import zlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from importlib.metadata import version as version_of
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
-import numpy as np
-from fastapi import FastAPI, Request, Response
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
 
-from boxwright.runtime import Detections
-
-from .calls import Protocol, Refusal, find_model, place, predict, read_body, require_size
-from .engine import Engine, ServedModel
+from .calls import Found, Protocol, Service
+from .encodings import answer_bytes, answer_document, beside, content_of, error_document, read_json, threshold_in_url
+from .model import ServedModel
+from .open_inference import (
+    change_repository,
+    is_model_ready,
+    model_config,
+    model_metadata,
+    model_parameters,
+    model_statistics,
+    not_offered,
+    predicted,
+    repository_index,
+    server_metadata,
+)
+from .v2_tensors import (
+    Call,
+    Output,
+    Parameters,
+    elements_of,
+    malformed,
+    outputs_of,
+    pictures_of_raw,
+    pictures_of_texts,
+    read_input,
+    read_output,
+    read_parameters,
+    wanted_outputs,
+)
 
 __all__ = ["PROTOCOL"]
 
 _PREFIX = "/v2"
 _LENGTH = "Inference-Header-Content-Length"
-_INPUT = {"name": "image", "datatype": "BYTES", "shape": [1]}
-_OUTPUTS = {
-    "boxes": ("FP32", "<f4", [-1, 4]),
-    "scores": ("FP32", "<f4", [-1]),
-    "labels": ("INT64", "<i8", [-1]),
-    "label_names": ("BYTES", None, [-1]),
-}
 _SIZE = re.compile("[0-9]{1,18}")
-_WINDOW_BITS = 47  # zlib's: gzip or zlib, told apart by the header
+
+_Endpoint = Callable[[Request], Awaitable[Response]]
 
 
-@dataclass(frozen=True)
-class _Call:
-    """What a client asks for.
-
-    Attributes:
-        picture: encoded bytes.
-        id: to be repeated in the answer, or None.
-        binary: names of the outputs in the order of the answer, and whether each is to be raw.
-    """
-
-    picture: bytes
-    id: str | None
-    binary: Mapping[str, bool]
+def _routes(service: Service) -> list[BaseRoute]:
+    return [*_server_routes(service), *_repository_routes(service), *_absent_routes(), *_model_routes(service)]
 
 
-def _add_routes(app: FastAPI, engine: Engine, max_body: int) -> None:
-    @app.get(_PREFIX)
-    async def server() -> Response:
-        return _json({"name": "boxwright", "version": version_of("boxwright"), "extensions": ["binary_tensor_data"]})
+def _server_routes(service: Service) -> list[BaseRoute]:
+    async def server(request: Request) -> Response:
+        return answer_document(server_metadata(service))
 
-    @app.get(f"{_PREFIX}/health/live")
-    async def live() -> Response:
-        return _json({"live": True})
+    async def live(request: Request) -> Response:
+        return answer_document({"live": True})
 
-    @app.get(f"{_PREFIX}/health/ready")
-    async def ready() -> Response:
-        return _json({"ready": True})
+    async def ready(request: Request) -> Response:
+        return _readiness({"ready": service.ready})
 
-    for path in (f"{_PREFIX}/models/{{name}}", f"{_PREFIX}/models/{{name}}/versions/{{version}}"):
-        _add_model_calls(app, engine, max_body, path)
+    async def models(request: Request) -> Response:
+        return answer_document({"models": list(service.engine.models)})
 
+    async def statistics(request: Request) -> Response:
+        return answer_document(model_statistics(service))
 
-def _add_model_calls(app: FastAPI, engine: Engine, max_body: int, path: str) -> None:
-    @app.get(path)
-    async def describe(name: str, version: str | None = None) -> Response:
-        return _json(_description(find_model(engine, name, version)))
-
-    @app.get(f"{path}/ready")
-    async def model_ready(name: str, version: str | None = None) -> Response:
-        return _json({"name": find_model(engine, name, version).name, "ready": True})
-
-    @app.post(f"{path}/infer")
-    async def infer(request: Request, name: str, version: str | None = None) -> Response:
-        model = find_model(engine, name, version)
-        with place(engine, model):
-            call = _read_call(request, await _body(request, max_body))
-            return _answer(model, call, await predict(engine, model, call.picture))
+    return [
+        _get("", server),
+        _get("/health/live", live),
+        _get("/health/ready", ready),
+        _get("/models", models),
+        _get("/models/stats", statistics),
+    ]
 
 
-def _error(refusal: Refusal) -> Response:
-    return _json({"error": refusal.message}, refusal.status, refusal.headers)
+def _repository_routes(service: Service) -> list[BaseRoute]:
+    async def index(request: Request) -> Response:
+        async with content_of(service, request) as content:
+            document = read_json(content)
+        only_ready = document.pop("ready", False)
+        if not isinstance(only_ready, bool) or document:
+            raise malformed('an index is asked for with {"ready": true} or nothing')
+        return answer_document(await repository_index(service, only_ready))
+
+    def change(load: bool) -> _Endpoint:
+        async def endpoint(request: Request) -> Response:
+            async with content_of(service, request) as content:
+                document = read_json(content)
+            parameters = _parameters(document)
+            if document.keys() - {"parameters"}:
+                raise malformed("there is one key, parameters")
+            await change_repository(service, request.path_params["name"], load, parameters)
+            return answer_document({})
+
+        return endpoint
+
+    return [
+        _post("/repository/index", index),
+        _post("/repository/models/{name}/load", change(load=True)),
+        _post("/repository/models/{name}/unload", change(load=False)),
+    ]
 
 
-PROTOCOL = Protocol(_PREFIX, _add_routes, _error)
+def _absent_routes() -> list[BaseRoute]:
+    """Calls of extensions that are not offered: clients learn why, instead of that there is no such path."""
+
+    def absent(path: str, what: str) -> BaseRoute:
+        async def refuse(request: Request) -> Response:
+            raise not_offered(what)
+
+        return Route(f"{_PREFIX}{path}", refuse, methods=["GET", "POST"])
+
+    memories = [
+        absent(f"/{kind}sharedmemory/{rest}", "shared memory")
+        for kind in ("system", "cuda")
+        for rest in ("status", "unregister", "region/{region}/{call}")
+    ]
+    return [
+        *memories,
+        absent("/trace/setting", "trace"),
+        absent("/models/{name}/trace/setting", "trace"),
+        absent("/logging", "logging"),
+        absent("/models/{name}/explain", "explain"),
+        absent("/models/{name}/versions/{version}/explain", "explain"),
+    ]
 
 
-def _description(model: ServedModel) -> dict[str, Any]:
-    outputs = [{"name": name, "datatype": kind, "shape": shape} for name, (kind, _, shape) in _OUTPUTS.items()]
-    return {
-        "name": model.name,
-        "versions": [model.version],
-        "platform": model.predictor.execution.variant,
-        "inputs": [_INPUT],
-        "outputs": outputs,
-    }
+def _model_routes(service: Service) -> list[BaseRoute]:
+    def model_of(request: Request) -> ServedModel:
+        return service.find(request.path_params["name"], request.path_params.get("version"))
+
+    async def describe(request: Request) -> Response:
+        model = model_of(request)
+        return answer_document({**model_metadata(service, model), "parameters": model_parameters(model)})
+
+    async def ready(request: Request) -> Response:
+        model = model_of(request)
+        return _readiness({"name": model.name, "ready": is_model_ready(service, model)})
+
+    async def configuration(request: Request) -> Response:
+        return answer_document(model_config(model_of(request)))
+
+    async def statistics(request: Request) -> Response:
+        path = request.path_params
+        model = model_of(request)
+        models = service.engine.versions(path["name"]) if "version" not in path else [model]
+        return answer_document(model_statistics(service, models))
+
+    async def infer(request: Request) -> Response:
+        return await _infer(service, request)
+
+    return [
+        route
+        for path in ("/models/{name}", "/models/{name}/versions/{version}")
+        for route in (
+            _get(path, describe),
+            _get(f"{path}/ready", ready),
+            _get(f"{path}/config", configuration),
+            _get(f"{path}/stats", statistics),
+            _post(f"{path}/infer", infer),
+        )
+    ]
 
 
-async def _body(request: Request, max_body: int) -> bytes:
-    encoding = request.headers.get("content-encoding", "identity").lower()
-    if encoding not in ("identity", "gzip", "deflate"):
-        raise Refusal(415, f"Content-Encoding {encoding!r} is not understood. Use gzip or deflate.")
-    body = await read_body(request, max_body)
-    return body if encoding == "identity" else _unpacked(body, max_body)
+def _get(path: str, endpoint: _Endpoint) -> BaseRoute:
+    return Route(f"{_PREFIX}{path}", endpoint, methods=["GET"])
 
 
-def _unpacked(body: bytes, max_body: int) -> bytes:
-    unpacker = zlib.decompressobj(_WINDOW_BITS)
-    try:
-        unpacked = unpacker.decompress(body, max_body + 1)
-    except zlib.error as broken:
-        raise Refusal(400, f"The body cannot be unpacked: {broken}.") from None
-    require_size(len(unpacked), max_body)
-    if not unpacker.eof:
-        raise Refusal(400, "The body cannot be unpacked: it ends too early.")
-    return unpacked
+def _post(path: str, endpoint: _Endpoint) -> BaseRoute:
+    return Route(f"{_PREFIX}{path}", endpoint, methods=["POST"])
 
 
-def _read_call(request: Request, body: bytes) -> _Call:
-    length = request.headers.get(_LENGTH, str(len(body)))
-    if not _SIZE.fullmatch(length) or int(length) > len(body):
-        raise Refusal(400, f"{_LENGTH} {length[:20]!r} is not a number up to the size of the body.")
-    if int(length) == 0 and body:  # the whole body is the one input's data
-        return _Call(body, None, dict.fromkeys(_OUTPUTS, False))
-    try:
-        document = json.loads(body[: int(length)])
-        if not isinstance(document, dict):
-            raise ValueError("the body is not an object with inputs")
-        return _Call(_picture(document, body[int(length) :]), _id(document), _wanted(document))
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as malformed:
-        reason = f"key {malformed} is missing" if isinstance(malformed, KeyError) else str(malformed)
-        raise Refusal(400, f"The request is malformed: {reason}.") from None
+def _readiness(document: Mapping[str, Any]) -> Response:
+    return answer_document(document) if document["ready"] else answer_document(document, 503, {"Retry-After": "1"})
 
 
-def _id(document: Mapping[str, Any]) -> str | None:
-    given = document.get("id")
-    return None if given is None else str(given)
+PROTOCOL = Protocol(_PREFIX, _routes, error_document)
+REPOSITORY = Protocol(_PREFIX, _repository_routes, error_document)
+"""The calls that load and unload models alone, e.g. for the management port."""
 
 
-def _picture(document: Mapping[str, Any], raw: bytes) -> bytes:
-    tensors = document["inputs"]
-    if len(tensors) != 1 or tensors[0]["name"] != "image":
-        raise ValueError("there is one input, image")
-    (tensor,) = tensors
-    if tensor["datatype"] != "BYTES" or any(axis != 1 for axis in tensor["shape"]):
-        raise ValueError("input image is BYTES of shape [1], an encoded picture")
-    size = _parameters(tensor).get("binary_data_size")
-    if size is not None:
-        return _element(raw, size)
-    elements = tensor["data"]
-    while isinstance(elements, list) and len(elements) == 1:
-        (elements,) = elements
-    if not isinstance(elements, str):
-        raise ValueError("data of image is one text, the picture in base64")
-    try:
-        return base64.b64decode(elements, validate=True)
-    except binascii.Error as broken:
-        raise ValueError(f"data of image is not base64: {broken}") from None
+# inference
 
 
-def _element(raw: bytes, size: Any) -> bytes:
-    """The one element of a raw BYTES tensor: its length as uint32, little-endian, then its bytes."""
-    if size != len(raw) or size < 4 or struct.unpack_from("<I", raw)[0] != size - 4:
-        raise ValueError("the raw data of image is not one element of binary_data_size bytes")
-    return raw[4:]
+async def _infer(service: Service, request: Request) -> Response:
+    asked = request.path_params["name"], request.path_params.get("version")
+    in_url = threshold_in_url(request)
+    service.require_room(*asked)
+    call = await _received(service, request, in_url)
+    found = await predicted(service, request, asked, call.pictures, call.parameters.threshold, call.parameters.timeout)
+    return _answer(request, call, found)
 
 
-def _wanted(document: Mapping[str, Any]) -> Mapping[str, bool]:
-    every = bool(_parameters(document).get("binary_data_output", False))
-    named = document.get("outputs") or [{"name": name} for name in _OUTPUTS]
-    wanted = {one["name"]: bool(_parameters(one).get("binary_data", every)) for one in named}
-    unknown = sorted(set(wanted) - set(_OUTPUTS))
+async def _received(service: Service, request: Request, in_url: float | None) -> Call:
+    length = request.headers.get(_LENGTH)
+    async with content_of(service, request) as content:
+        return await beside(len(content), lambda: _read_call(content, length, in_url))
+
+
+def _read_call(content: bytes, header_length: str | None, in_url: float | None) -> Call:
+    if header_length is None and content[:64].lstrip()[:1] not in (b"", b"{", b"["):
+        raise malformed(f"it is not JSON; a picture's bytes alone need the header {_LENGTH}: 0")
+    length = str(len(content)) if header_length is None else header_length
+    if not _SIZE.fullmatch(length) or int(length) > len(content):
+        raise malformed(f"{_LENGTH} {length[:20]!r} is not a number up to the size of the body")
+    text, raw = content[: int(length)], content[int(length) :]
+    if not text and raw:  # the whole body is the one input's data
+        return Call([raw], wanted_outputs({}, 1, binary=False), Parameters(in_url))
+    return _read_document(read_json(text), raw, in_url)
+
+
+def _read_document(document: Mapping[str, Any], raw: bytes, in_url: float | None) -> Call:
+    unknown = sorted(document.keys() - {"id", "parameters", "inputs", "outputs", "model_name", "model_version"})
     if unknown:
-        raise ValueError(f"there is no output {unknown[0]!r}, only {', '.join(_OUTPUTS)}")
-    return wanted
+        raise malformed(f"key {unknown[0]!r} is unknown")
+    parameters = _both(read_parameters(_parameters(document)), in_url)
+    pictures = _read_inputs(_required(document, "inputs"), raw)
+    outputs = _objects(document.get("outputs") or [], "outputs")
+    named = {
+        _text(_required(one, "name")): read_output(one["name"], _parameters(one), parameters.binary) for one in outputs
+    }
+    if len(named) < len(outputs):
+        raise malformed("an output is asked for twice")
+    given = document.get("id")
+    return Call(
+        pictures,
+        wanted_outputs(named, len(pictures), parameters.binary),
+        parameters,
+        None if given is None else str(given),
+    )
+
+
+def _both(parameters: Parameters, in_url: float | None) -> Parameters:
+    if in_url is None:
+        return parameters
+    if parameters.threshold is not None:
+        raise malformed("the URL and the parameters name a threshold; send one")
+    return replace(parameters, threshold=in_url)
+
+
+def _read_inputs(inputs: Any, raw: bytes) -> list[bytes]:
+    tensors = _objects(inputs, "inputs")
+    if len(tensors) != 1:
+        raise malformed("there is one input, image")
+    (tensor,) = tensors
+    parameters = _parameters(tensor)
+    name, datatype, shape = (_required(tensor, key) for key in ("name", "datatype", "shape"))
+    count, in_base64 = read_input(name, datatype, shape if isinstance(shape, list) else [], parameters)
+    size = parameters.get("binary_data_size")
+    if size is None:
+        if raw:
+            raise malformed(f"there are {len(raw)} bytes behind the JSON that no input claims")
+        return pictures_of_texts(_required(tensor, "data"), count)
+    if tensor.get("data") is not None:
+        raise malformed("input image has data and binary_data_size; send one")
+    if type(size) is not int or size != len(raw):
+        raise malformed(f"binary_data_size of image is {size!r}, and {len(raw)} bytes are behind the JSON")
+    return pictures_of_raw(elements_of(raw), count, in_base64)
+
+
+def _objects(given: Any, what: str) -> list[Mapping[str, Any]]:
+    if not isinstance(given, list) or not all(isinstance(one, dict) for one in given):
+        raise malformed(f"{what} are not a list of objects")
+    return given
+
+
+def _required(part: Mapping[str, Any], key: str) -> Any:
+    if key not in part:
+        raise malformed(f"key {key!r} is missing")
+    return part[key]
+
+
+def _text(given: Any) -> str:
+    if not isinstance(given, str):
+        raise malformed(f"{given!r} is no name")
+    return given
 
 
 def _parameters(part: Mapping[str, Any]) -> Mapping[str, Any]:
     """Of a request, an input or an output; null, as some clients write it, counts as empty."""
-    given = part.get("parameters") or {}
+    given = part.get("parameters")
+    if given is None:
+        return {}
     if not isinstance(given, dict):
-        raise ValueError("parameters are not an object")
+        raise malformed("parameters are not an object")
     return given
 
 
-def _answer(model: ServedModel, call: _Call, detections: Detections) -> Response:
-    values = _values(detections, model.class_names)
-    outputs, raws = [], []
-    for name, binary in call.binary.items():
-        datatype, kind, shape = _OUTPUTS[name]
-        output = {"name": name, "datatype": datatype, "shape": [len(detections), *shape[1:]]}
+def _answer(request: Request, call: Call, found: Sequence[Found]) -> Response:
+    values, raws = outputs_of(found), []
+    outputs = []
+    for name, binary in call.outputs.items():
+        output = _announced(values[name])
         if binary:
-            raws.append(_raw(values[name], kind))
-            outputs.append({**output, "parameters": {"binary_data_size": len(raws[-1])}})
+            raws.append(values[name].raw())
+            output["parameters"] = {"binary_data_size": len(raws[-1])}
         else:
-            outputs.append({**output, "data": values[name]})
-    document = {"model_name": model.name, "model_version": model.version, "outputs": outputs}
+            output["data"] = values[name].plain()
+        outputs.append(output)
+    document: dict[str, Any] = {"model_name": found[0].model.name, "model_version": found[0].model.version}
     if call.id is not None:
         document["id"] = call.id
+    header = json.dumps({**document, "outputs": outputs}).encode()
     if not raws:
-        return _json(document)
-    header = json.dumps(document).encode()
-    return Response(header + b"".join(raws), media_type="application/octet-stream", headers={_LENGTH: str(len(header))})
+        return answer_bytes(request, header, "application/json", {})
+    headers = {_LENGTH: str(len(header))}
+    return answer_bytes(request, header + b"".join(raws), "application/octet-stream", headers)
 
 
-def _values(detections: Detections, names: Sequence[str]) -> dict[str, list[Any]]:
-    """By output, flat."""
-    labels: list[int] = detections.labels.tolist()
-    return {
-        "boxes": detections.boxes.ravel().tolist(),
-        "scores": detections.scores.tolist(),
-        "labels": labels,
-        "label_names": [names[label] for label in labels],
-    }
-
-
-def _raw(values: Sequence[Any], kind: str | None) -> bytes:
-    if kind is not None:
-        return np.asarray(values, kind).tobytes()
-    encoded = [text.encode() for text in values]
-    return b"".join(struct.pack("<I", len(one)) + one for one in encoded)
-
-
-def _json(document: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
-    return Response(json.dumps(document), status, headers, "application/json")
+def _announced(output: Output) -> dict[str, Any]:
+    return {"name": output.type.name, "datatype": output.type.datatype, "shape": output.shape}

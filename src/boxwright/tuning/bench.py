@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import datetime
-import json
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -21,13 +18,12 @@ from boxwright.runtime import ConfigError, Execution, InputSpec, PictureError, o
 from boxwright.runtime.backends import candidates, usable_executions
 from boxwright.runtime.picture import LARGEST_PIXELS, SUFFIXES
 
+from .asking import ask
 from .store import MAX_SESSIONS, Stored, best_run, write_entry
 
 __all__ = ["MOST_PICTURES", "Bench", "Pictures", "bench", "made_up_pictures", "read_pictures", "splits"]
 
 _TIMEOUT_SECONDS = 1800  # torch.compile alone takes minutes
-_WORKER = [sys.executable, "-P", "-m", "boxwright.tuning.worker"]
-
 
 MOST_PICTURES = 32
 """Most pictures taken from a folder, evenly by name: enough to differ, few enough for memory."""
@@ -142,8 +138,12 @@ def bench(
     with tempfile.TemporaryDirectory(prefix="boxwright-bench-") as folder:
         canvases = Path(folder) / "canvases.npy"
         np.save(canvases, pictures.canvases)
-        common = {"archive": str(archive), "batches": sizes, "canvases": str(canvases), "seconds": seconds / rounds}
-        answers = _measure(executions, common, rounds, advance)
+        common = {"archive": str(archive), "canvases": str(canvases), "seconds": seconds / rounds}
+
+        def measured(execution: Execution) -> list[dict[str, Any]]:
+            return ask(execution, common, sizes, _TIMEOUT_SECONDS)
+
+        answers = _measure(executions, measured, rounds, advance)
     runs, failed = _summary(answers)
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     stored = write_entry(archive, bundle, machine, runs, now, failed) if runs else Stored()
@@ -166,14 +166,14 @@ Answers = dict[tuple[Execution, int], list[dict[str, Any]]]
 
 def _measure(
     executions: Sequence[Execution],
-    common: Mapping[str, Any],
+    measured: Callable[[Execution], list[dict[str, Any]]],
     rounds: int,
     advance: Callable[[int, int], object] | None,
 ) -> Answers:
     answers: Answers = {}
     failed: set[Execution] = set()
     for done, execution in enumerate(_alternating(executions, rounds), start=1):
-        for answer in [] if execution in failed else _ask(execution, common):
+        for answer in [] if execution in failed else measured(execution):
             answers.setdefault((execution, answer["batch"]), []).append(answer)
             if "error" in answer:
                 failed.add(execution)
@@ -197,30 +197,6 @@ def splits(cores: int) -> tuple[tuple[int, int], ...]:
     sessions = [*(2**power for power in range(cores.bit_length())), cores]
     shared = [(cores // one, one) for one in sorted(set(sessions)) if one <= MAX_SESSIONS]
     return tuple(dict.fromkeys([*shared, (1, 1)]))
-
-
-def _ask(execution: Execution, common: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """A process's answer for each batch size; whatever ends it is an answer as well."""
-    request = {**common, "execution": asdict(execution)}
-    try:
-        done = subprocess.run(
-            _WORKER, input=json.dumps(request).encode(), capture_output=True, timeout=_TIMEOUT_SECONDS
-        )
-        output, end = done.stdout, _why(done)
-    except subprocess.TimeoutExpired as late:
-        output, end = late.stdout or b"", f"It took more than {_TIMEOUT_SECONDS} s."
-    # a line for each batch size; what ended in the middle of one leaves a part of it
-    answers: list[dict[str, Any]] = [
-        json.loads(line) for line in output.splitlines(keepends=True) if line.endswith(b"\n")
-    ]
-    return [*answers, *({"batch": batch, "error": end} for batch in common["batches"][len(answers) :])]
-
-
-def _why(done: subprocess.CompletedProcess[bytes]) -> str:
-    if done.returncode < 0:
-        return f"Ended by signal {-done.returncode}; 9 is mostly the system's, short of memory."
-    lines = done.stderr.decode("utf-8", "replace").strip().splitlines()
-    return (lines or [f"Ended with {done.returncode}."])[-1]
 
 
 def _summary(answers: Answers) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:

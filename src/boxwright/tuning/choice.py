@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from boxwright.host.machine import cores, describe_machine
-from boxwright.host.memory import return_freed_memory
-from boxwright.runtime import Backend, Bundle, Execution, open_backend
+from boxwright.runtime import BACKENDS, ArchiveError, Bundle, Execution
 from boxwright.runtime.backends import candidates, usable_executions
+from boxwright.runtime.backends.graph import GraphBackend
+from boxwright.runtime.execution import AUTO
 
+from .faster import note_on_openvino
 from .store import best_run, execution_of, read_entry
+from .warmup import WarmUp, warm_up
 
 __all__ = ["Choice", "choose_execution", "stored_execution"]
-
-_ROUNDS = 3
-_SECONDS = 0.1  # a slow network is timed once: the start of a server waits for these runs
 
 
 @dataclass(frozen=True)
@@ -31,18 +28,19 @@ class Choice:
     Attributes:
         execution: settled.
         reason: why this one, a clause for a person.
-        notes: a sentence for each stored measurement that could not be used.
-        backend: ready to run, where measuring has opened it; None otherwise.
+        notes: sentences for a person: files that could not be used, executions that failed, what would be faster.
     """
 
     execution: Execution
     reason: str
     notes: tuple[str, ...] = ()
-    backend: Backend | None = None
 
 
 def choose_execution(archive: Path, bundle: Bundle, asked: Execution) -> Choice:
     """Settle what was asked for: by what ``boxwright bench`` stored beside the archive, else by a warm-up.
+
+    Nothing is opened in this process. What has to be timed is timed in processes that end, once per archive and
+    machine; see ``warmup``.
 
     Args:
         archive: path of the archive; its measurements lie beside it.
@@ -52,8 +50,16 @@ def choose_execution(archive: Path, bundle: Bundle, asked: Execution) -> Choice:
     Raises:
         ConfigError: see ``backends.candidates``.
         MissingDependency: see ``backends.candidates``.
-        ArchiveError: see ``Backend.open``.
+        ArchiveError: several executions were timed, and all failed.
     """
+    choice = _chosen(archive, bundle, asked)
+    if (asked.backend, asked.precision) != (AUTO, AUTO):
+        return choice
+    hint = note_on_openvino(archive, bundle, choice.execution, describe_machine(asked.device))
+    return choice if hint is None else replace(choice, notes=(*choice.notes, hint))
+
+
+def _chosen(archive: Path, bundle: Bundle, asked: Execution) -> Choice:
     best, notes = _stored_best(archive, bundle, asked)
     if best is not None:
         of = "" if asked == Execution(device=asked.device) else ", the best of what was asked for"
@@ -61,7 +67,8 @@ def choose_execution(archive: Path, bundle: Bundle, asked: Execution) -> Choice:
         return Choice(execution_of(best, asked.device), reason, notes)
     sessions = asked.sessions or 1
     shared = replace(asked, sessions=sessions, threads=asked.threads or _fair_share(sessions))
-    return replace(_chosen(bundle, candidates(bundle, shared), asked), notes=notes)
+    choice = _settled(archive, bundle, candidates(bundle, shared), asked)
+    return replace(choice, notes=(*notes, *choice.notes))
 
 
 def stored_execution(archive: Path, bundle: Bundle, asked: Execution) -> Execution | None:
@@ -99,44 +106,48 @@ def _fair_share(sessions: int) -> int | None:
     return max(1, allowed // sessions)
 
 
-def _chosen(bundle: Bundle, executions: Sequence[Execution], asked: Execution) -> Choice:
-    if len(executions) == 1:
-        reason = "the only one that is proved and can run here" if asked.backend == "auto" else "as asked for"
-        return Choice(executions[0], reason)
-    return _fastest(bundle, executions)
+def _settled(archive: Path, bundle: Bundle, executions: Sequence[Execution], asked: Execution) -> Choice:
+    """Of the exported graphs the fastest; without any, or if all fail, of the others.
+
+    PyTorch takes seconds and hundreds of megabytes in the server's process. It runs only what nothing else can, what
+    is asked for by name, and what ``boxwright bench`` stored.
+    """
+    graphs = [one for one in executions if issubclass(BACKENDS[one.backend], GraphBackend)]
+    others = [one for one in executions if one not in graphs]
+    notes: tuple[str, ...] = ()
+    for group in filter(None, (graphs, others)):
+        if len(group) == 1:
+            return Choice(group[0], _why_alone(asked, left_out=others if group is graphs else ()), notes)
+        choice, more = _fastest(archive, bundle, group)
+        notes += more
+        if choice is not None:
+            return replace(choice, notes=notes)
+    raise ArchiveError(f"{archive}: nothing here can run this model. {' '.join(notes)}", "Archive it again.")
 
 
-def _fastest(bundle: Bundle, executions: Sequence[Execution]) -> Choice:
-    canvas = _warm_up_canvas(bundle)
-    best: tuple[float, Execution, Backend] | None = None
-    milliseconds: dict[str, float] = {}
-    for execution in executions:
-        backend = open_backend(bundle, execution)
-        return_freed_memory()
-        took = milliseconds[execution.variant] = _time(backend, canvas)
-        if best is None or took < best[0]:
-            best = (took, execution, backend)
-    assert best is not None, "there was something to choose from"
-    ranked = sorted(milliseconds.items(), key=lambda one: one[1])
-    measured = ", ".join(f"{variant} {took:.1f} ms" for variant, took in ranked)
-    return Choice(best[1], f"fastest at warm-up ({measured} per picture)", backend=best[2])
+def _why_alone(asked: Execution, left_out: Sequence[Execution]) -> str:
+    if asked.backend != AUTO:
+        return "as asked for"
+    return "the only proved export that can run here" if left_out else "the only one that is proved and can run here"
 
 
-def _warm_up_canvas(bundle: Bundle) -> np.ndarray:
-    """Noise in blocks of 16 pixels: something for every part of a detector to do. uint8 [1, 3, H, W]."""
-    canvas = bundle.spec.input
-    size = (1, 3, -(-canvas.height // 16), -(-canvas.width // 16))
-    blocks = np.random.default_rng(0).integers(0, 256, size, np.uint8)
-    pixels = blocks.repeat(16, axis=2).repeat(16, axis=3)
-    return np.ascontiguousarray(pixels[:, :, : canvas.height, : canvas.width])
+def _fastest(archive: Path, bundle: Bundle, executions: Sequence[Execution]) -> tuple[Choice | None, tuple[str, ...]]:
+    """The fastest, None if all fail; and what a person should know."""
+    try:
+        found = warm_up(archive, bundle, executions, describe_machine(executions[0].device))
+    except OSError as error:
+        note = f"Nothing could be timed: no process can be started: {error.strerror or error}."
+        return Choice(executions[0], "the first that is proved; nothing was timed"), (note,)
+    notes = (*found.notes, *(_left_out(found, one) for one in found.failed))
+    if not found.milliseconds:
+        return None, notes
+    ranked = sorted(found.milliseconds.items(), key=lambda one: one[1])
+    measured = ", ".join(f"{execution.variant} {took:.1f} ms" for execution, took in ranked)
+    when = "" if found.day is None else f" here on {found.day}"
+    return Choice(ranked[0][0], f"fastest at warm-up{when} ({measured} per picture)"), notes
 
 
-def _time(backend: Backend, canvas: np.ndarray) -> float:
-    """Least milliseconds of a few runs, after one that does not count; of a slow network fewer."""
-    backend.detect(canvas)
-    times: list[float] = []
-    while len(times) < _ROUNDS and sum(times) < 1000 * _SECONDS:
-        started = time.perf_counter()
-        backend.detect(canvas)
-        times.append(1000 * (time.perf_counter() - started))
-    return min(times)
+def _left_out(found: WarmUp, execution: Execution) -> str:
+    reason = found.failed[execution].rstrip(".")
+    again = "" if found.path is None else f" To time it again, delete {found.path}."
+    return f"{execution.variant} is left out: {reason}.{again}"

@@ -25,6 +25,7 @@ __all__ = [
     "best_run",
     "execution_of",
     "read_entry",
+    "runs_on_such",
     "write_entry",
 ]
 
@@ -87,6 +88,28 @@ def read_entry(archive: Path, bundle: Bundle, machine: Machine) -> Stored:
         return Stored(notes=tuple(notes))
     _, path, runs = max(entries, key=lambda one: one[0])
     return Stored(tuple(runs), path, tuple(notes))
+
+
+def runs_on_such(archive: Path, bundle: Bundle, machine: Machine) -> list[Sequence[Mapping[str, Any]]]:
+    """What was measured of this archive where other versions are installed, on the same kind of machine.
+
+    Args:
+        archive: path of the archive.
+        bundle: the archive opened.
+        machine: this one; processor, cores and instruction sets have to be equal.
+
+    Returns:
+        The runs of each such entry. Files that cannot be used are left out: ``read_entry`` tells of them.
+    """
+    digest = archive_digest(bundle)
+    own = (machine.processor, machine.cores, list(machine.instruction_sets))
+    found = []
+    for path in _places(archive, digest):
+        for entry in _others(path, digest).values():
+            other = entry.get("machine")
+            if isinstance(other, dict) and own == tuple(map(other.get, ("processor", "cores", "instruction_sets"))):
+                found.append(entry["runs"])
+    return found
 
 
 def write_entry(
@@ -164,7 +187,7 @@ def _places(archive: Path, digest: str) -> tuple[Path, ...]:
 
 
 def _others(path: Path, digest: str) -> dict[str, dict[str, Any]]:
-    """The entries of other machines; a file that cannot be used is replaced."""
+    """The entries of a file; none where it cannot be used."""
     try:
         return _entries(path, digest)
     except ValueError:

@@ -20,12 +20,12 @@ from typing import Any
 import numpy as np
 
 from boxwright.host.memory import keep_freed_memory
-from boxwright.runtime import Backend, BoxwrightError, Execution, open_backend, open_bundle
+from boxwright.runtime import Backend, BoxwrightError, Bundle, Execution, InputSpec, open_backend, open_bundle
 
 __all__ = ["Request", "main"]
 
-_LEAST_CALLS = 3
-_WARM_UP_CALLS = 2
+_BLOCK = 16  # pixels
+_LOOK_SECONDS = 0.5
 
 
 @dataclass(frozen=True)
@@ -36,15 +36,19 @@ class Request:
         archive: path.
         execution: settled, as a dictionary of its fields; all its sessions are kept busy.
         batches: pictures per call, ascending, so that each one's peak of memory is not a larger one's.
-        seconds: measured for each batch, at least; three calls per session are made in any case.
-        canvases: ``.npy`` file, uint8 [M, 3, H, W].
+        seconds: measured for each batch, at least.
+        canvases: ``.npy`` file, uint8 [M, 3, H, W]; None is one made-up picture.
+        least_calls: that are measured per session in any case.
+        uncounted_calls: per session before measuring begins.
     """
 
     archive: str
     execution: Mapping[str, Any]
     batches: tuple[int, ...]
     seconds: float
-    canvases: str
+    canvases: str | None = None
+    least_calls: int = 3
+    uncounted_calls: int = 2
 
 
 class _Session(threading.Thread):
@@ -52,23 +56,23 @@ class _Session(threading.Thread):
 
     Args:
         detect: one call.
-        seconds: for which it is written down.
+        request: how long, and how often.
         start: all sessions wait here, warm.
         busy: those that still measure; a session that is done keeps the machine as busy as it was.
     """
 
     def __init__(
-        self, detect: Callable[[int], object], seconds: float, start: threading.Barrier, busy: set[int], own: int
+        self, detect: Callable[[int], object], request: Request, start: threading.Barrier, busy: set[int], own: int
     ) -> None:
         super().__init__(daemon=True)
-        self.detect, self.seconds, self.start_line, self.busy, self.own = detect, seconds, start, busy, own
+        self.detect, self.request, self.start_line, self.busy, self.own = detect, request, start, busy, own
         self.times: list[float] = []
         self.calls = 0
         self.error: BaseException | None = None
 
     def run(self) -> None:
         try:
-            for call in range(_WARM_UP_CALLS):
+            for call in range(self.request.uncounted_calls):
                 self.detect(call)
             self.start_line.wait()
             self._measure()
@@ -80,7 +84,7 @@ class _Session(threading.Thread):
 
     def _measure(self) -> None:
         started = before = time.perf_counter()
-        while self.calls < _LEAST_CALLS or before - started < self.seconds:
+        while self.calls < self.request.least_calls or before - started < self.request.seconds:
             self.detect(self.calls)
             now = time.perf_counter()
             self.times.append(now - before)
@@ -96,6 +100,7 @@ def main() -> None:
     """Answer one request, a line for each batch size, as soon as it is known: the next may end the process."""
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # what a runtime prints must not end up in the answer
+    threading.Thread(target=_end_with_caller, args=(os.getppid(),), daemon=True).start()
     document = json.load(sys.stdin)
     request = Request(**{**document, "batches": tuple(document["batches"])})
     with answers:
@@ -103,32 +108,46 @@ def main() -> None:
             print(json.dumps(answer), file=answers, flush=True)
 
 
+def _end_with_caller(caller: int) -> None:
+    """End when the caller has: nobody reads the answer, and the machine is wanted for something else."""
+    while os.getppid() == caller:
+        time.sleep(_LOOK_SECONDS)
+    os._exit(1)
+
+
 def _answers(request: Request) -> Iterator[dict[str, Any]]:
     """Figures, or ``error`` with the reason."""
     keep_freed_memory()  # as the server does
     try:
-        backends = _open(request)
+        bundle = open_bundle(request.archive)
+        backends = _open(bundle, Execution(**request.execution))
     except (BoxwrightError, MemoryError) as error:
         reason = str(error) or "Memory was not enough."
         yield from ({"batch": batch, "error": reason} for batch in request.batches)
         return
-    canvases = np.load(request.canvases, mmap_mode="r")
+    canvases = _made_up(bundle.spec.input) if request.canvases is None else np.load(request.canvases, mmap_mode="r")
     for batch in request.batches:
-        yield _measure(backends, canvases, batch, request.seconds)
+        yield _measure(backends, canvases, batch, request)
 
 
-def _open(request: Request) -> list[Backend]:
-    bundle = open_bundle(request.archive)
-    execution = Execution(**request.execution)
+def _made_up(canvas: InputSpec) -> np.ndarray:
+    """Noise in blocks: something for every part of a detector to do. uint8 [1, 3, H, W]."""
+    size = (1, 3, -(-canvas.height // _BLOCK), -(-canvas.width // _BLOCK))
+    blocks = np.random.default_rng(0).integers(0, 256, size, np.uint8)
+    pixels = blocks.repeat(_BLOCK, axis=2).repeat(_BLOCK, axis=3)
+    return np.ascontiguousarray(pixels[:, :, : canvas.height, : canvas.width])
+
+
+def _open(bundle: Bundle, execution: Execution) -> list[Backend]:
     return [open_backend(bundle, execution) for _ in range(execution.sessions or 1)]
 
 
-def _measure(backends: list[Backend], canvases: np.ndarray, batch: int, seconds: float) -> dict[str, Any]:
+def _measure(backends: list[Backend], canvases: np.ndarray, batch: int, request: Request) -> dict[str, Any]:
     """One batch size, all sessions busy."""
     stacks = _stacks(canvases, batch)
     start, busy = threading.Barrier(len(backends) + 1), set(range(len(backends)))
     sessions = [
-        _Session(lambda call, run=backend: run.detect(stacks[call % len(stacks)]), seconds, start, busy, own)  # type: ignore[misc]
+        _Session(lambda call, run=backend: run.detect(stacks[call % len(stacks)]), request, start, busy, own)  # type: ignore[misc]
         for own, backend in enumerate(backends)
     ]
     for session in sessions:

@@ -70,7 +70,9 @@ class TorchBackend(Backend):
         try:
             self._torch.zeros(1, device=device)
         except Exception as error:  # a name torch does not know, a device that is not there, a build without it
-            raise ModelError(f"Device {device!r} is not available here.", "Use 'cpu' or 'cuda:0'.") from error
+            there = ["cpu", *(f"cuda:{number}" for number in range(self._torch.cuda.device_count()))]
+            remedy = f"PyTorch sees {', '.join(there)} here."
+            raise ModelError(f"Device {device!r} is not available here.", remedy) from error
         return device
 
     def detect(self, canvases: np.ndarray) -> List[Detections]:
