@@ -12,7 +12,7 @@ PIP := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --c
 demo: $(VENV)/.train
 	$(VENV)/bin/boxwright demo
 
-test: lint browser
+test: lint browser $(VENV)/.kserve
 	$(VENV)/bin/python -m pytest --verbose --numprocesses=$(WORKERS)
 
 lint: $(VENV)/.dev
@@ -40,3 +40,9 @@ $(VENV)/.train: pyproject.toml constraints.txt | $(VENV)/bin/python
 $(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/bin/python
 	$(PIP) --editable '.[train,hf,grpc,openvino,video,tensorboard,mlflow,tune,torchserve,dev]'
 	touch $@ $(VENV)/.train
+
+# KServe's own clients, as judges of our protocols, want other versions of pandas and protobuf than the rest.
+$(VENV)/.kserve: | $(VENV)/bin/python
+	$(VENV)/bin/python -m venv $(VENV)/kserve
+	$(VENV)/kserve/bin/python -m pip install --quiet --disable-pip-version-check kserve==0.21.0
+	touch $@
