@@ -328,6 +328,7 @@ def _server(app: ASGIApp, settings: ServerSettings) -> uvicorn.Server:
         http=guarded(settings.limits.idle_seconds, settings.limits.connections),
         ws="none",
         lifespan="off",
+        log_config=None,  # logging is the caller's: uvicorn's own setup closes handlers that are there
         log_level="warning",
         access_log=False,
         backlog=_BACKLOG,
