@@ -415,11 +415,13 @@ class TestProcesses:
         assert model.close(30)
 
     def test_a_worker_that_hangs_is_killed_and_replaced(self, mar, decoders, pictures):
-        options = ModelOptions(own_processes=True, timeout=3.0)
+        """Also while the batch is handed over, which is larger than what a pipe holds."""
+        options = ModelOptions(own_processes=True, timeout=5.0, batch_size=8, batch_delay=1.0)
         model = load_model(Path(mar), open_bundle(mar), ONNX, options, workers=1)
         hanging = model.workers[0][1].pid
         os.kill(hanging, signal.SIGSTOP)
-        assert model.submit(job(pictures[0]), decoders).result(120)
+        futures = submit_all(model, decoders, pictures[:8], seconds=60.0)
+        assert max(future.result(120).batch for future in futures) == 8
         assert [worker.pid for _, worker, _ in model.workers] != [hanging]
         assert model.counts.replaced == 1
         assert model.close(30)

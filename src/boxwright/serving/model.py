@@ -23,6 +23,7 @@ from boxwright.runtime import (
     Prepared,
     prepare,
 )
+from boxwright.runtime.picture import MAX_PIXELS
 from boxwright.tuning import Choice, choose_execution
 
 from .jobs import Answer, Busy, Draining, Expired, Job, NotAnswered, NoWorkers, OutOfMemory, WorkerFailed
@@ -57,7 +58,7 @@ class ModelOptions:
     batch_delay: float = 0.0
     timeout: float = 120.0
     own_processes: bool = False
-    max_pixels: int = 50_000_000
+    max_pixels: int = MAX_PIXELS
 
 
 @dataclass

@@ -172,7 +172,11 @@ def run(
 
 
 def _load_store(registry: Registry, offer: Offer) -> None:
-    """Load what was asked for from the store; a file that is broken is logged, and does not end the server."""
+    """Load what was asked for from the store. If that is all of it, a broken file is logged and passed over.
+
+    Raises:
+        ServingError: a file that was named cannot be served.
+    """
     if offer.load is None:
         registry.rescan(at_startup=True)
         return

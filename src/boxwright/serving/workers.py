@@ -67,14 +67,14 @@ class InOwnProcess:
     Args:
         archive: path of the archive; read and verified again by the process.
         execution: settled.
-        seconds: after which a batch that is not answered is given up: the process is killed. None waits for ever.
+        seconds: after which a batch that is not answered is given up: the process is killed.
 
     Raises:
         WorkerDied: the process has ended before it was ready.
         BoxwrightError: it cannot open the archive, or run it so.
     """
 
-    def __init__(self, archive: Path, execution: Execution, seconds: float | None = None) -> None:
+    def __init__(self, archive: Path, execution: Execution, seconds: float) -> None:
         self._seconds = seconds
         self._connection, theirs = FRESH.Pipe()
         # FRESH hides the caller's script, so that scripts that serve need no __main__ guard
@@ -86,13 +86,22 @@ class InOwnProcess:
 
     def detect(self, prepared: Sequence[Prepared]) -> list[Detections]:
         """See ``Worker``."""
+        watch = self._watch()
         try:
+            # a process that hangs does not even read: what is larger than the pipe holds would wait here
             self._connection.send(list(prepared))
+            return self._receive()
         except OSError as error:
             raise WorkerDied(self._end()) from error
-        if not self._connection.poll(self._seconds):
-            self._process.kill()
-        return self._receive()
+        finally:
+            watch.cancel()
+
+    def _watch(self) -> threading.Timer:
+        """Kills the process unless it is cancelled in time."""
+        watch = threading.Timer(self._seconds, self._process.kill)
+        watch.daemon = True
+        watch.start()
+        return watch
 
     def close(self) -> None:
         """End the process."""
