@@ -22,7 +22,7 @@ from devices import subset
 RECIPE: dict[str, Any] = {
     "model": "fasterrcnn_mobilenet_v2_fpn_v2",
     "epochs": 10,
-    "image_size": [320, 240],
+    "image_size": [320, 256],
     "batch_size": 2,
     "learning_rate": 1.5e-4,
     "ema": 0.998,
@@ -41,7 +41,7 @@ CHANGES: dict[str, dict[str, Any]] = {
     "twice the rate": {"learning_rate": 3e-4},
     "the older network": {"model": "fasterrcnn_mobilenet_v2_fpn"},
     "one stage on the same pictures": {"model": "ssdlite320_mobilenet_v3_large", "weights": "none"},
-    "more pixels": {"image_size": [448, 336]},
+    "more pixels": {"image_size": [448, 352]},
 }
 PICTURES = {"train": 150, "valid": 60}
 

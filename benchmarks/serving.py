@@ -1,11 +1,12 @@
 """What HTTP costs: boxwright's server beside TorchServe and beside a bare loop, in turns, on the same archive.
 
-    python benchmarks/serving.py --mar model-store/NAME.mar --picture PICTURE... [--rounds 3] [--seconds 8]
+    python benchmarks/serving.py --mar model-store/NAME.mar --picture PICTURE... [--rounds 3] [--seconds 8] [--soak 20]
 
 Each round runs, one after another and each alone: the bare loop (decode, detect, no HTTP, in a process of its own, as
 many sessions as the server), boxwright's server, the same with eager PyTorch, and TorchServe 0.12 with one worker. A
 server is asked by 1, 4 and 16 clients on connections that stay open. Then two attacks on boxwright's server alone:
-three times the load it can bear, sent whether it answers or not; and hundreds of senders who stop half-way.
+three times the load it can bear, sent whether it answers or not; and hundreds of senders who stop half-way. With
+``--soak`` nothing of this: four clients for so many minutes, and the memory after each.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+
+import psutil
 
 sys.path.append(str(Path(__file__).parents[1] / "tests"))
 
@@ -63,6 +66,9 @@ def main() -> None:
     """Measure and print tables."""
     options = _options()
     pictures = [path.read_bytes() for path in options.picture]
+    if options.soak:
+        _soak(options.mar, pictures, options.soak)
+        return
     figures: dict[str, list[dict[str, float]]] = {}
     for _ in range(options.rounds):
         execution = _round(options, pictures, figures)
@@ -78,6 +84,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--picture", type=_resolved, nargs="+", required=True)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=8)
+    parser.add_argument("--soak", type=int, default=0, metavar="MINUTES")
     return parser.parse_args()
 
 
@@ -95,18 +102,24 @@ def _round(
     started = time.perf_counter()
     with served(options.mar) as server:
         add("boxwright", _asked(server.host, server.port, path, pictures, options.seconds, started))
-        figures["boxwright"][-1]["resident, MiB"] = server.memory()
+        figures["boxwright"][-1]["memory, MiB"] = _memory()
         execution = _execution(server)
     add("bare loop", {"4 clients, answers/s": _bare(options, execution)})
     started = time.perf_counter()
     with served(options.mar, "--backend", "torch") as server:
         add("boxwright, eager", _asked(server.host, server.port, path, pictures, options.seconds, started))
-        figures["boxwright, eager"][-1]["resident, MiB"] = server.memory()
+        figures["boxwright, eager"][-1]["memory, MiB"] = _memory()
     started = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder, torchserve(options.mar, Path(folder), 1) as url:
         host, port = url.split("/")[2].split(":")
         add("TorchServe", _asked(host, int(port), path, pictures, options.seconds, started))
+        figures["TorchServe"][-1]["memory, MiB"] = _memory()
     return execution
+
+
+def _memory() -> float:
+    """MiB that the server's processes hold; what several share counts once."""
+    return sum(one.memory_full_info().pss for one in psutil.Process().children(recursive=True)) / 2**20
 
 
 def _execution(server: Served) -> dict[str, object]:
@@ -218,6 +231,15 @@ def _slow_senders(mar: Path, pictures: Sequence[bytes], seconds: float) -> None:
     print(f"\n{SLOW_SENDERS} slow senders: p99 of one client, ms")
     for name, values in late.items():
         print(f"  {name}: {_spread(values)}")
+
+
+def _soak(mar: Path, pictures: Sequence[bytes], minutes: int) -> None:
+    requests = [post(f"/predictions/{mar.stem}", picture) for picture in pictures]
+    with served(mar) as server:
+        for minute in range(1, minutes + 1):
+            took, elapsed = _load(server.host, server.port, requests, 4, 60)
+            late = 1000 * statistics.quantiles(took, n=100)[98]
+            print(f"{minute}: {len(took) / elapsed:.1f} answers/s, p99 {late:.0f} ms, {_memory():.1f} MiB", flush=True)
 
 
 def _print(figures: dict[str, list[dict[str, float]]]) -> None:

@@ -146,3 +146,29 @@ def test_a_hang_up_signal_says_what_it_changed(mar, store, tmp_path):
         (fault,) = said_after_hang_up(server, 4)[3:]
         assert fault.startswith("Not served: ")
         assert fault.count("broken.mar") == 1
+
+
+def test_the_defaults_that_the_help_names_are_those_of_the_settings():
+    from typing import get_type_hints
+
+    from boxwright.cli.serve import serve
+    from boxwright.serving.settings import ServerSettings
+
+    settings = ServerSettings()
+    told = {
+        name: hint.__metadata__[0].help.rstrip(".").rpartition("; ")[2]
+        for name, hint in get_type_hints(serve, include_extras=True).items()
+        if hasattr(hint, "__metadata__")
+    }
+    wanted = {
+        "host": settings.host,
+        "grace": f"{settings.grace:g}",
+        "max_body": f"{settings.limits.max_body / 2**20:g}",
+        "queue": f"{settings.models.queue_size}",
+        "timeout": f"{settings.models.timeout:g}",
+        "batch_size": f"{settings.models.batch_size}",
+        "batch_delay": f"{1000 * settings.models.batch_delay:g}",
+        "max_pixels": f"{round(settings.models.max_pixels / 1e6)} million",
+        "key_file": str(settings.security.key_file),
+    }
+    assert {name: told[name] for name in wanted} == wanted

@@ -85,6 +85,19 @@ def test_without_work_it_ends_at_once(mar, number):
         assert (code, errors) == (0, "")
 
 
+def test_it_ends_at_once_while_models_are_being_loaded(mar):
+    code = """
+import sys, threading, boxwright.serving.server as server
+server.load_models = lambda *given: print("loading", flush=True) or threading.Event().wait(60)
+server.serve([sys.argv[1]], port=0)
+"""
+    process = subprocess.Popen([sys.executable, "-c", code, str(mar)], stdout=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "loading\n"
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(15) == 0
+    process.stdout.close()
+
+
 def test_the_grace_is_a_bound(mar):
     with served(mar, "--grace", "1") as server:
         half = server.connect()

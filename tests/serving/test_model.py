@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from boxwright.runtime import Execution, PictureError, open_bundle
+from boxwright.serving.engine import Engine
 from boxwright.serving.jobs import Busy, Draining, Expired, Job, NoWorkers, OutOfMemory, WorkerFailed
 from boxwright.serving.model import ModelOptions, ServedModel, load_model
 from boxwright.tuning import Choice
@@ -169,6 +170,35 @@ def test_a_picture_past_its_deadline_is_not_computed(make, decoders, pictures):
     assert first.result(60)
     assert model.batches == [1]
     assert model.counts.expired == 1
+
+
+def test_what_waits_is_given_up_at_its_deadline_though_no_worker_is_free(make, decoders, pictures):
+    model = make(timeout=0.3)
+    model.gate.clear()
+    engine = Engine({model.name: model})
+    _, first = engine.submit(model.name, Bytes(pictures[0]))
+    until(first.running)
+    _, late = engine.submit(model.name, Bytes(pictures[1]))
+    with pytest.raises(Expired):
+        late.result(60)
+    assert not first.done()
+    assert (model.counts.expired, model.waiting, model.pending) == (1, 0, 1)
+    model.gate.set()
+    assert first.result(60)
+    assert engine.submit(model.name, Bytes(pictures[2]))[1].result(60)
+    assert engine.close(30)
+
+
+def test_the_time_it_takes_itself_counts_unless_nothing_else_waits(make, decoders, pictures):
+    model = make(fault=lambda prepared: time.sleep(0.4))
+    submit_all(model, decoders, pictures[:1])[0].result(60)
+    model.gate.clear()
+    alone = model.submit(job(pictures[0], seconds=0.1), decoders)  # slower than its deadline, yet it begins in time
+    until(alone.running)
+    with pytest.raises(Busy, match="would answer in"):  # two times .4 s
+        model.submit(job(pictures[0], seconds=0.6), decoders)
+    model.gate.set()
+    assert alone.result(60)
 
 
 def test_a_batch_takes_what_waits_and_no_more_than_its_size(make, decoders, pictures):

@@ -121,7 +121,7 @@ def test_one_way_alone_is_not_timed(archive, monkeypatch):
     assert chosen(archive, backend="onnxruntime").reason == "as asked for"
     bundle = open_bundle(archive)
     unproved = replace(bundle, spec=replace(bundle.spec, exports={}))
-    only = choose_execution(archive, unproved, Execution())
+    only = choose_execution(archive, unproved, Execution(sessions=1))
     assert (only.execution.variant, only.reason) == ("torch-fp32", "the only one that is proved and can run here")
     asked = choose_execution(archive, unproved, Execution("onnxruntime"))
     assert (asked.execution.variant, asked.reason) == ("onnxruntime-fp32", "as asked for")

@@ -46,7 +46,21 @@ def predict(
         list[str], typer.Argument(metavar="PATH...", help="Pictures, folders of them, videos; URLs with --urls.")
     ],
     threshold: ThresholdOption = None,
-    out: Annotated[Path | None, typer.Option(help="Folder for the pictures and videos with their boxes drawn.")] = None,
+    out: Annotated[
+        str | None,
+        typer.Option(
+            metavar="<path>", help="Folder for the pictures and videos with their boxes drawn; with --on see there."
+        ),
+    ] = None,
+    on: Annotated[
+        str | None,
+        typer.Option(
+            "--on", metavar="CLUSTER", help="On Ray: ray, or ray://HOST:PORT. Rows go to --out NAME.parquet or .jsonl."
+        ),
+    ] = None,
+    devices: Annotated[
+        int | None, typer.Option(min=1, help="With --on, so many pictures at once; as the cluster has processors.")
+    ] = None,
     urls: Annotated[bool, typer.Option("--urls", help="Fetch pictures given as http:// or https://.")] = False,
     every: Annotated[int, typer.Option(min=1, metavar="N", help="Of a video, take each Nth frame.")] = 1,
     backend: BackendOption = "auto",
@@ -56,11 +70,15 @@ def predict(
 ) -> None:
     """Detect on pictures and videos."""
     require_file_names(json=json_file)
+    if on is not None:
+        asked = boxwright.Execution(backend, precision, device)
+        _predict_on(on, source, pictures, out, json_file, every, urls, asked, threshold, devices)
+        return
     os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # before OpenCV is loaded: errors are reported by us
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
     for note in _not_read(pictures):
         typer.echo(f"Note: {note}", err=True)
-    tasks = _plan(pictures, out, urls, every)
+    tasks = _plan(pictures, None if out is None else Path(out), urls, every)
     predictor = _predictor(source, threshold, boxwright.Execution(backend, precision, device))
     typer.echo(f"Backend {predictor.execution.variant}", err=True)
     console = make_console()
@@ -76,6 +94,33 @@ def predict(
         typer.echo(f"Error: {error}", err=True)
     if failed:
         raise typer.Exit(2)
+
+
+def _predict_on(
+    on: str,
+    source: Path,
+    pictures: Sequence[str],
+    out: str | None,
+    json_file: Path | None,
+    every: int,
+    urls: bool,
+    execution: Execution,
+    threshold: float | None,
+    devices: int | None,
+) -> None:
+    from boxwright.scale.prediction import predict_on
+
+    if out is None:
+        raise boxwright.ConfigError("--on needs a place for the rows.", "Give --out NAME.parquet or --out NAME.jsonl.")
+    if json_file is not None or every != 1:
+        raise boxwright.ConfigError("--json and --every cannot be used with --on.", "Leave them out.")
+    with progress(make_console(), "predict") as advance:
+        done = predict_on(
+            source, pictures, out, on=on, execution=execution, threshold=threshold, actors=devices, urls=urls,
+            advance=advance,
+        )  # fmt: skip
+    before = f", {done.before} of them by an earlier start" if done.before else ""
+    typer.echo(f"{done.pictures} pictures{before}, {done.failed} that could not be used: {done.out}")
 
 
 def _show(console: Console, text: str, needed: bool) -> None:

@@ -26,8 +26,9 @@ if TYPE_CHECKING:
 
 __all__ = ["serve"]
 
+_OTHER_FILES = 512  # archives, pipes of workers, what clients upload
 _MIB = 1024**2
-_SERVER, _MODELS, _SECURITY, _EXECUTION = "Server", "Models", "Security", "Execution"
+_SERVER, _MODELS, _SECURITY, _EXECUTION, _CLUSTER = "Server", "Models", "Security", "Execution", "Cluster"
 
 
 def serve(
@@ -115,6 +116,21 @@ def serve(
         int | None, typer.Option(min=1, max=1024, help="Pictures at the same time, each with its own network.")
     ] = None,
     device: DeviceOption = "cpu",
+    on: Annotated[
+        str | None,
+        typer.Option("--on", metavar="CLUSTER", help="On Ray: ray, or ray://HOST:PORT.", rich_help_panel=_CLUSTER),
+    ] = None,
+    replicas: Annotated[
+        str | None, typer.Option(metavar="N[-M]", help="Processes on the cluster; 1.", rich_help_panel=_CLUSTER)
+    ] = None,
+    canary: Annotated[
+        str | None,
+        typer.Option(metavar="MAR=SHARE%", help="Another archive for some requests.", rich_help_panel=_CLUSTER),
+    ] = None,
+    write_config: Annotated[
+        Path | None,
+        typer.Option(help="Serve nothing, write a configuration of Ray Serve.", rich_help_panel=_CLUSTER),
+    ] = None,
 ) -> None:
     """Serve archives at TorchServe's URLs until Ctrl-C, as 'boxwright bench' found best here."""
     from boxwright.serving.configuration import read_configuration
@@ -139,6 +155,11 @@ def serve(
     )  # fmt: skip
     _require_pair(settings)
     _require_no_stores(archives or ())
+    if on or replicas or canary or write_config:
+        offered = replace(settings, host="0.0.0.0") if write_config and not host else settings  # proxies everywhere
+        asked = boxwright.Execution(backend, precision, device, threads, 1)
+        _serve_on(on, archives or (), offered, asked, replicas, canary, write_config)
+        return
     if workers and sessions:
         raise boxwright.ConfigError("--workers and --sessions say the same.", "Give one of them.")
     asked = boxwright.Execution(backend, precision, device, threads, workers or sessions)
@@ -156,6 +177,7 @@ def serve(
         from boxwright.serving.access_log import log_to
 
         log_to()
+    _allow_connections(settings)
     announce = partial(_announce if log != "json" else _announce_aside, settings)
     run(offer, settings, announce, partial(_tell, settings))
 
@@ -180,6 +202,58 @@ def _log_form(text: str) -> Literal["json", "text"] | None:
     if text not in ("none", "text", "json"):
         raise boxwright.ConfigError(f"--log {text!r} is unknown.", "Use none, text or json.")
     return None if text == "none" else cast(Literal["json", "text"], text)
+
+
+def _serve_on(
+    on: str | None,
+    archives: Sequence[Path],
+    settings: ServerSettings,
+    execution: boxwright.Execution,
+    replicas: str | None,
+    canary: str | None,
+    config: Path | None,
+) -> None:
+    from boxwright.scale.serving import Canary, Replicas, serve_on
+    from boxwright.scale.serving import write_config as write
+
+    if on is None:
+        raise boxwright.ConfigError("--replicas, --canary and --write-config are for clusters.", "Add --on ray.")
+    own = (settings.store, settings.management_port, settings.metrics_port, settings.grpc_port, settings.access_log)
+    if any(one is not None for one in own) or settings.security.tokens or settings.models.own_processes:
+        raise boxwright.ConfigError(
+            "--store, --config, ports beside --port, --log, --token-auth and --workers cannot be used with --on.",
+            "Leave them out; name the archives.",
+        )
+    count = Replicas.parse(replicas or "1")
+    other = None if canary is None else Canary.parse(canary)
+    if config is not None:
+        if settings.security.certificate:
+            raise boxwright.ConfigError("--tls-cert: Ray Serve's proxies speak HTTP alone.", "Put a proxy in front.")
+        write(config, archives, settings, execution, count, other)
+        typer.echo(f"Configuration: {config}. To deploy it: serve deploy {shlex.quote(str(config))}")
+        return
+    _allow_connections(settings)
+    names = ", ".join(path.stem for path in archives)
+
+    def announce(url: str) -> None:
+        typer.echo(f"{names}: {url}, {count.least} replicas on {on}")
+
+    serve_on(archives, on, settings, execution, count, other, announce)
+
+
+def _allow_connections(settings: ServerSettings) -> None:
+    """Raise the system's limit of open files to what all ports together may need; a note if that is not allowed."""
+    from boxwright.host.processes import allow_open_files
+
+    ports = (settings.port, settings.management_port, settings.metrics_port)
+    needed = settings.limits.connections * sum(port is not None for port in ports) + _OTHER_FILES
+    allowed = allow_open_files(needed)
+    if allowed < needed:
+        typer.echo(
+            f"Note: the system allows {allowed} open files, and {needed} may be needed: "
+            "further connections then wait. To change it: ulimit -n, or LimitNOFILE= of systemd.",
+            err=True,
+        )
 
 
 def _require_pair(settings: ServerSettings) -> None:

@@ -30,6 +30,9 @@ def train(
     name: Annotated[str | None, typer.Option(help="Name of the run.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder that holds the runs.")] = None,
     devices: Annotated[str | None, typer.Option(help="Train on so many at once: a number, or auto.")] = None,
+    on: Annotated[
+        str | None, typer.Option("--on", metavar="CLUSTER", help="Train on Ray: ray, or ray://HOST:PORT.")
+    ] = None,
     tile: Annotated[int | None, typer.Option(help="See larger pictures in windows of so many pixels.")] = None,
     overlap: Annotated[float | None, typer.Option(help="Share that neighbouring windows have in common.")] = None,
     cache: Annotated[str | None, typer.Option(help="Keep resized pictures: off, ram or disk.")] = None,
@@ -38,7 +41,7 @@ def train(
     ] = None,
     resume: Annotated[
         Path | None,
-        typer.Option(metavar="RUN", help="Continue this run with its settings; with --data, --devices at most."),
+        typer.Option(metavar="RUN", help="Continue this run with its settings; with --data, --devices, --on at most."),
     ] = None,
 ) -> None:
     """Train a detector; Ctrl-C leaves a run that --resume continues."""
@@ -55,6 +58,12 @@ def train(
             "Leave the others out but --devices and --data, where the data lies if it has moved; or start a new run."
         )
         raise boxwright.ConfigError("--resume takes the run's own settings.", remedy)
+    if on:
+        from boxwright.scale.cluster import require_ray
+        from boxwright.scale.training import launcher
+
+        require_ray(on)
+        given["launch"] = launcher(on)
     _print_result(boxwright.resume(resume, **given) if resume else boxwright.train(config, **given))
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -33,19 +35,39 @@ def tune(
     assignments: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A setting that is not searched.")
     ] = None,
+    on: Annotated[str | None, typer.Option("--on", metavar="CLUSTER", help="On Ray: ray, or ray://HOST:PORT.")] = None,
+    devices: Annotated[
+        int | None, typer.Option(min=1, help="With --on, so many trainings at once; as the cluster has devices.")
+    ] = None,
 ) -> None:
     """Search for settings that train better, and say whether they do."""
     from boxwright.config import parse_assignment
 
     given = dict(parse_assignment(text) for text in assignments or [])
-    if given.keys() & {"data", "minutes", "models", "name", "out", "run_trial", "console"}:
+    if given.keys() & {"data", "minutes", "models", "name", "out", "run_trial", "run_final", "at_once", "console"}:
         raise boxwright.ConfigError("--set is for settings of a training.", "Give the others as options of tune.")
     try:
-        result = boxwright.tune(data, minutes, models=models or (), name=name, out=out, **given)
+        with _runner(on, devices) as runner:
+            result = boxwright.tune(data, minutes, models=models or (), name=name, out=out, **runner, **given)
     except KeyboardInterrupt:
         typer.echo("Interrupted. The same command lets it go on.")
         raise typer.Exit(_INTERRUPTED) from None
     _print_result(result)
+
+
+@contextmanager
+def _runner(on: str | None, devices: int | None) -> Iterator[dict[str, Any]]:
+    """What ``tune`` is told of where its trainings run."""
+    if on is None:
+        if devices is not None:
+            raise boxwright.ConfigError("--devices is for a search on a cluster.", "Add --on ray, or leave it out.")
+        yield {}
+        return
+    from boxwright.scale import connected
+    from boxwright.scale.search import on_cluster
+
+    with connected(on):
+        yield on_cluster(devices)
 
 
 def _print_result(result: TuneResult) -> None:

@@ -22,7 +22,7 @@ else:
     from multiprocessing.context import ForkServerContext as _Context
     from multiprocessing.context import ForkServerProcess as _Process
 
-__all__ = ["FRESH", "WorkerContext", "end_with_caller", "ready_worker", "start_server"]
+__all__ = ["FRESH", "WorkerContext", "allow_open_files", "end_with_caller", "ready_worker", "start_server"]
 
 _HIDING = threading.Lock()
 _PRELOADED = ["boxwright.data.dataset"]  # imports PyTorch, which every worker needs
@@ -121,3 +121,21 @@ def end_with_caller() -> None:
     if caller is not None:
         caller.join()
         os._exit(1)
+
+
+def allow_open_files(count: int) -> int:
+    """Let this process have so many files and connections open at the same time, as far as the system lets it.
+
+    Returns:
+        How many it may have now; ``count`` where the system does not say.
+    """
+    try:
+        import resource
+    except ImportError:  # Windows
+        return count
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = count if hard == resource.RLIM_INFINITY else min(count, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+        return wanted
+    return count if soft == resource.RLIM_INFINITY else soft

@@ -8,9 +8,12 @@ so that a search which was killed goes on.
 from __future__ import annotations
 
 import shlex
+import threading
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -35,7 +38,7 @@ if TYPE_CHECKING:
     from boxwright.evaluation.compare import Contender
     from boxwright.metrics.comparison import Comparison
 
-__all__ = ["STUDY", "Trial", "TuneResult", "tune"]
+__all__ = ["STUDY", "RunTrial", "Trial", "TuneResult", "train_trial", "tune"]
 
 STUDY = "study.db"
 """Optuna's storage, in the folder of a search."""
@@ -102,6 +105,8 @@ def tune(
     name: str = "tune",
     out: str | Path = "runs",
     run_trial: RunTrial | None = None,
+    run_final: Callable[[Mapping[str, Any], Path], object] | None = None,
+    at_once: int = 1,
     console: Console | None = None,
     **settings: Any,
 ) -> TuneResult:
@@ -115,7 +120,9 @@ def tune(
         models: to search among; by default the one that is chosen for the data.
         name: of the search's folder.
         out: folder that holds it.
-        run_trial: how trials are run; by default one after the other in this process.
+        run_trial: how trials are run; by default in this process.
+        run_final: how the default and the best are trained, with settings in a folder; by default in this process.
+        at_once: trials at the same time, each called on a thread of its own; for a ``run_trial`` that can.
         console: for progress; standard output by default.
         **settings: of ``TrainConfig``; they hold in every training, and are not searched.
 
@@ -131,10 +138,15 @@ def tune(
     require_data_folder(given.data)
     for model in models:
         require_family(model)
+    if run_trial is not None:
+        from boxwright.training.settings import from_anywhere
+
+        places = {key: value for key, value in from_anywhere(given).items() if value is not None}
+        given = given.model_copy(update={key: places[key] for key in places.keys() & given.model_fields_set})
     from boxwright.host.console import make_console
 
     console = console or make_console()
-    search = _Search(given, minutes, models, Path(out) / name, console, run_trial or _train_here)
+    search = _Search(given, minutes, models, Path(out) / name, console, run_trial, run_final, at_once)
     return search.run()
 
 
@@ -169,12 +181,18 @@ class _Search:
         models: Sequence[str],
         folder: Path,
         console: Console,
-        run_trial: RunTrial,
+        run_trial: RunTrial | None,
+        run_final: Callable[[Mapping[str, Any], Path], object] | None,
+        at_once: int,
     ) -> None:
         self._given = given
         self._folder = folder
         self._console = console
-        self._run_trial = run_trial
+        self._run_trial = run_trial or train_trial
+        self._run_final = run_final or (lambda settings, folder: _result_of(settings, folder, console))
+        self._at_once = at_once
+        self._lock = threading.Lock()
+        self._ended = False  # by an error of a trial
         self._minutes = minutes
         self._seconds = 60 * minutes
         self._base, self._splits = _resolved(given, models, console)
@@ -221,28 +239,35 @@ class _Search:
             f"Search: {until / 60:g} of {self._seconds / 60:g} minutes, trials of {self._trial_minutes:.1f}; "
             f"in {self._folder}, where Ctrl-C and the same command let it go on."
         )
-        self._go_on()
-        while self._spent < until and self._fails < _MOST_FAILS:
-            self._try(self._study.ask())
+        waiting = deque(self._interrupted())
+        _in_threads([lambda: self._search(waiting, until)] * self._at_once)
         return self._finish()
+
+    def _search(self, interrupted: deque[Callable[[], None]], until: float) -> None:
+        """Finish what was interrupted, then try more."""
+        while (finish := _next(interrupted)) and not self._ended:
+            finish()
+        while self._spent < until and not self._ended:
+            self._try(self._study.ask())
 
     @property
     def _trial_minutes(self) -> float:
         return self._seconds * _SEARCH / _TRIALS / 60
 
-    def _go_on(self) -> None:
-        """Finish the trial that an interrupted search was at."""
+    def _interrupted(self) -> Iterator[Callable[[], None]]:
+        """What finishes the trials that an interrupted search was at."""
         import optuna
 
         for one in self._study.get_trials(deepcopy=False, states=[optuna.trial.TrialState.RUNNING]):
             starts = one.user_attrs.get("starts", 1)
+            trial = optuna.trial.Trial(self._study, one._trial_id)
             if starts >= _MOST_STARTS:
                 self._console.print(
                     f"Trial {one.number}: ended the search {starts} times, for want of memory, say; left out."
                 )
-                self._fail(optuna.trial.Trial(self._study, one._trial_id))
+                self._fail(trial)
                 continue
-            self._try(optuna.trial.Trial(self._study, one._trial_id), starts + 1, one.intermediate_values)
+            yield partial(self._try, trial, starts + 1, one.intermediate_values)
 
     def _try(self, trial: optuna.Trial, starts: int = 1, before: Mapping[int, float] = MappingProxyType({})) -> None:
         """Train with what a trial suggests, and tell its best figure.
@@ -279,12 +304,16 @@ class _Search:
             self._fails = 0
         except BoxwrightError as error:  # a canvas that does not fit into memory, say: the others go on
             self._console.print(f"Trial {trial.number}: {error}")
-            self._fails += 1
-            if trial.number == 0 or self._fails == _MOST_FAILS:
+            with self._lock:
+                self._fails += 1
+            if trial.number == 0 or self._fails >= _MOST_FAILS:
+                self._ended = True
                 self._fail(trial)
                 raise
         finally:
-            self._study.set_user_attr("spent", self._spent + time.monotonic() - begun)
+            with self._lock:
+                passed = (time.monotonic() - begun) / self._at_once
+                self._study.set_user_attr("spent", self._spent + passed)
         if value is None:
             self._fail(trial)
         elif pruned:
@@ -328,10 +357,17 @@ class _Search:
                 "Give more --minutes, or see why the trials failed.",
             )
         best = max(complete, key=lambda one: one.value or 0.0)
-        default = self._train(DEFAULT, self._settings(default_point(self._base, self._models)))
-        if best.number == 0:
+        default, tuned = self._folder / DEFAULT, self._folder / BEST
+        finals = [partial(self._train, default, self._settings(default_point(self._base, self._models)))]
+        if best.number:
+            finals.append(partial(self._train, tuned, best.settings))
+        if self._at_once > 1:
+            _in_threads(finals)
+        else:
+            for final in finals:
+                final()
+        if not best.number:
             return TuneResult(self._folder, trials, None, default)
-        tuned = self._train(BEST, best.settings)
         self._write_settings(best.settings)
         contenders, comparison = self._compare(default, tuned)
         return TuneResult(self._folder, trials, tuned, default, contenders, comparison)
@@ -340,15 +376,13 @@ class _Search:
         found = self._study.get_trials(deepcopy=False)
         return [Trial(one.number, one.user_attrs.get("settings", {}), _value(one), _state(one)) for one in found]
 
-    def _train(self, name: str, settings: Mapping[str, Any]) -> Path:
-        """The run folder of a training for a quarter of the time; one that was begun goes on."""
-        folder = self._folder / name
+    def _train(self, folder: Path, settings: Mapping[str, Any]) -> None:
+        """Train for a quarter of the time; what was begun goes on."""
         if _is_finished(folder):
-            return folder
+            return
         minutes = self._seconds * (1 - _SEARCH) / 2 / 60
-        self._console.print(f"{name.capitalize()}: trained for {minutes:g} minutes.")
-        _result_of({**self._fixed, **settings, "minutes": minutes}, folder, self._console)
-        return folder
+        self._console.print(f"{folder.name.capitalize()}: trained for {minutes:g} minutes.")
+        self._run_final({**self._fixed, **settings, "minutes": minutes}, folder)
 
     def _write_settings(self, best: Mapping[str, Any]) -> None:
         """A file for ``boxwright train``: the best settings, and those that were given."""
@@ -366,6 +400,37 @@ class _Search:
         contenders, (comparison,) = compare([default, tuned], data if test else None, "test" if test else None)
         report_comparison(contenders, [comparison], self._folder / PAGE)
         return contenders, comparison
+
+
+def _next(calls: deque[Callable[[], None]]) -> Callable[[], None] | None:
+    """Another one, unless other threads have taken them all."""
+    try:
+        return calls.popleft()
+    except IndexError:
+        return None
+
+
+def _in_threads(calls: Sequence[Callable[[], None]]) -> None:
+    """Make all calls at the same time; one alone on this thread. The first error is raised when all have ended."""
+    if len(calls) == 1:
+        calls[0]()
+        return
+    errors: list[BaseException] = []
+
+    def make(call: Callable[[], None]) -> None:
+        try:
+            call()
+        except BaseException as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=make, args=(call,), daemon=True) for call in calls]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        while thread.is_alive():
+            thread.join(0.5)  # not for ever at once, so that Ctrl-C is heard
+    if errors:
+        raise errors[0]
 
 
 def _state(trial: optuna.trial.FrozenTrial) -> str:
@@ -399,7 +464,7 @@ def _resolved(given: TrainConfig, models: Sequence[str], console: Console) -> tu
     return resolve_settings(given.model_copy(update=choices), console), data.splits.keys()
 
 
-def _train_here(settings: Mapping[str, Any], folder: Path, report: Callable[[int, int, float], bool]) -> float:
+def train_trial(settings: Mapping[str, Any], folder: Path, report: Callable[[int, int, float], bool]) -> float:
     """Train in this process, in silence; see ``RunTrial``."""
     import lightning as L
     from rich.console import Console

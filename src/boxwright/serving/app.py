@@ -25,7 +25,7 @@ from .registry import Registry
 from .settings import ServerSettings
 from .tokens import Guard, Kind, Tokens
 
-__all__ = ["create_app", "make_app", "management_app", "predictions_app"]
+__all__ = ["create_app", "encoded", "make_app", "management_app", "predictions_app"]
 
 _log = logging.getLogger(__name__)
 
@@ -71,6 +71,11 @@ def _guard(tokens: Tokens | None, kind: Kind, protocols: Sequence[Protocol]) -> 
         return app if tokens is None else Guard(app, tokens, kind, refuse)
 
     return guarded
+
+
+def encoded(path: str, refusal: Refusal) -> Response:
+    """A refusal as whoever asks for this path of the predictions' port expects it."""
+    return _encoded(_PROTOCOLS, path, refusal)
 
 
 def _encoded(protocols: Sequence[Protocol], path: str, refusal: Refusal) -> Response:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 import time
@@ -17,6 +18,9 @@ from .jobs import Answer, Draining, Job, Loading, ModelNotFound, NotAnswered, Pi
 from .model import ModelOptions, ServedModel, load_model
 
 __all__ = ["DefaultVersion", "Engine", "Observer", "Registered", "load_models"]
+
+_LATE = 0.001  # seconds: what has a deadline is given up after it, not at it
+_LONGEST = 3600.0  # seconds that the thread for deadlines sleeps
 
 Observer = Callable[[ServedModel, "Answer | BaseException"], None]
 """Is told what became of each picture that was accepted or refused, on the thread that found out."""
@@ -80,6 +84,7 @@ class Engine:
         self._versions: dict[str, dict[str, ServedModel]] = {}
         self._defaults: dict[str, str] = {}
         self._decoders = ThreadPoolExecutor(cores(), thread_name_prefix="decode")
+        self._clock = _Clock(self._all)
         for model in (models or {}).values():
             self.add(model)
 
@@ -247,6 +252,7 @@ class Engine:
         except NotAnswered:
             picture.release()
             raise
+        self._clock.expect(job.deadline)
         future.add_done_callback(lambda done: self._told(model, done))
         return model, future
 
@@ -276,6 +282,7 @@ class Engine:
         self.ready = False
         end = time.monotonic() + seconds
         finished = [model.close(max(0.0, end - time.monotonic())) for model in self._all()]
+        self._clock.stop()
         self._decoders.shutdown(cancel_futures=True)
         return all(finished)
 
@@ -283,6 +290,51 @@ class Engine:
         with self._lock:
             known = [model for versions in self._versions.values() for model in versions.values()]
         yield from known
+
+
+class _Clock:
+    """Has pictures given up when their deadline passes, on a thread that starts with the first picture.
+
+    Args:
+        models: the versions to look at.
+    """
+
+    def __init__(self, models: Callable[[], Iterable[ServedModel]]) -> None:
+        self._models = models
+        self._changed = threading.Condition()
+        self._next = math.inf  # by time.monotonic
+        self._stopped = False
+        self._thread: threading.Thread | None = None
+
+    def expect(self, deadline: float) -> None:
+        """Look when it passes."""
+        with self._changed:
+            if deadline >= self._next or self._stopped:
+                return
+            self._next = deadline
+            self._changed.notify()
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="deadlines", daemon=True)
+                self._thread.start()
+
+    def stop(self) -> None:
+        """Look no more."""
+        with self._changed:
+            self._stopped = True
+            self._changed.notify()
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                while not self._stopped and (left := self._next - time.monotonic()) >= 0:
+                    self._changed.wait(min(left + _LATE, _LONGEST))
+                if self._stopped:
+                    return
+                self._next = math.inf
+            for model in self._models():
+                coming = model.give_up_late()
+                if coming is not None:
+                    self.expect(coming)
 
 
 class DefaultVersion(Exception):

@@ -15,6 +15,7 @@ import numpy as np
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
@@ -422,7 +423,8 @@ def metrics_protocol(metrics: Metrics) -> Protocol:
 
     def routes(service: Service) -> list[BaseRoute]:
         async def answer(request: Request) -> Response:
-            text = metrics.text(request.query_params.getlist("name[]"))
+            # milliseconds, in which other requests go on
+            text = await run_in_threadpool(metrics.text, request.query_params.getlist("name[]"))
             return Response(text, headers={"Content-Type": CONTENT_TYPE})
 
         return [Route("/metrics", answer, methods=["GET"])]

@@ -231,15 +231,33 @@ class ServedModel:
             if not workers:
                 raise NoWorkers(f'Model "{self.name}" has no worker to serve inference request.')
             wait = self._mean * len(self._pending) / workers
+            own = self._mean if self._pending else 0.0  # else a model that is slower than its deadline never answers
             if len(self._pending) >= self.options.queue_size:
                 message = f'Model "{self.name}" has {len(self._pending)} pictures waiting already.'
                 raise Busy(message, max(1, round(wait)))
-            over = time.monotonic() + wait - deadline
+            over = time.monotonic() + wait + own - deadline
             if over > 0:
                 raise Busy(f'Model "{self.name}" would answer in {wait:.0f} s.', max(1, round(over)))
         except NotAnswered:
             self.counts.refused += 1
             raise
+
+    def give_up_late(self) -> float | None:
+        """Give up what waits past its deadline, although no worker is free to find out.
+
+        Returns:
+            The earliest deadline that is still to come, by ``time.monotonic``; None if there is none.
+        """
+        now = time.monotonic()
+        with self._changed:
+            late = [job for line in (self._waiting, self._ready) for job in line if job.deadline < now]
+            self._waiting = deque(job for job in self._waiting if job.deadline >= now)
+            self._ready = deque(job for job in self._ready if job.deadline >= now)
+            coming = min((job.deadline for job in self._pending if job.deadline >= now), default=None)
+        for job in late:
+            self._begun(job)  # which gives it up
+            job.prepared = None
+        return coming
 
     def _left(self, job: Job) -> None:
         """Its future has ended, in whichever way."""

@@ -11,7 +11,7 @@ import ssl
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -38,7 +38,7 @@ from .settings import Security, ServerSettings
 from .tokens import Tokens
 from .workers import memory_of
 
-__all__ = ["Offer", "background_server", "run", "serve"]
+__all__ = ["Offer", "background_server", "run", "serve", "serve_app"]
 
 _log = logging.getLogger(__name__)
 
@@ -136,7 +136,10 @@ def run(
     }
     engine = Engine()
     engine.ready, engine.loading = False, True
-    registry = Registry(engine, settings, offer.execution, offer.workers, offer.models)
+    execution = offer.execution
+    if offer.workers and execution.sessions is None:
+        execution = replace(execution, sessions=offer.workers)  # so that each gets its share of the processors
+    registry = Registry(engine, settings, execution, offer.workers, offer.models)
     security = settings.security
     repository = None if settings.store is None else StoreRepository(registry)
     service = Service(engine, settings, repository if security.model_control else None)
@@ -152,7 +155,7 @@ def run(
 
     def load() -> None:
         if offer.archives:
-            for model in load_models(offer.archives, offer.execution, settings.models, offer.workers).values():
+            for model in load_models(offer.archives, execution, settings.models, offer.workers).values():
                 engine.add(model)
         _load_store(registry, offer)
         _note_absent(registry, offer)
@@ -192,6 +195,40 @@ def _note_absent(registry: Registry, offer: Offer) -> None:
     served = {(model.name, model.version) for model in registry.served()}
     for name, version in sorted(set(offer.models) - served):
         _log.warning("models: %s %s is not served; what is said of it counts once it is registered.", name, version)
+
+
+def serve_app(
+    app: ASGIApp, settings: ServerSettings = ServerSettings(), on_ready: Callable[[str], None] = lambda url: None
+) -> None:
+    """Serve another application with this server's limits on connections, until SIGTERM or Ctrl-C.
+
+    Args:
+        app: the application.
+        settings: host, port, limits, TLS and grace.
+        on_ready: called with the base URL when the port is bound.
+
+    Raises:
+        ServingError: the port is taken, or the certificate cannot be used.
+    """
+    _require_tls(settings.security)
+    listener = _listen(settings.host, settings.port, _OPTIONS["predictions"])
+    on_ready(_base_url(listener, settings.security))
+    asyncio.run(_until_signal(_server(app, settings), listener))
+
+
+async def _until_signal(server: uvicorn.Server, listener: socket.socket) -> None:
+    # uvicorn's own ``run`` raises the signal once more when it has ended
+    loop = asyncio.get_running_loop()
+
+    def end() -> None:
+        server.should_exit = True
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        if sys.platform == "win32":
+            signal.signal(number, lambda *_: loop.call_soon_threadsafe(end))
+        else:
+            loop.add_signal_handler(number, end)
+    await server._serve([listener])
 
 
 @contextmanager
@@ -253,9 +290,10 @@ async def _until_told(running: _Running, load: Callable[[], None], rescan: Calla
     rpc = await _start_grpc(running)
     tidying = asyncio.ensure_future(_give_memory_back(engine))
     told = asyncio.ensure_future(ending.wait())
-    loading = asyncio.ensure_future(asyncio.to_thread(load))
+    loading = _begun(load)
     try:
-        await asyncio.wait({told, loading, *serving}, return_when=asyncio.FIRST_COMPLETED)
+        first: set[asyncio.Future[Any]] = {told, loading, *serving}
+        await asyncio.wait(first, return_when=asyncio.FIRST_COMPLETED)
         if loading.done():
             await loading
             await asyncio.wait({told, *serving}, return_when=asyncio.FIRST_COMPLETED)
@@ -272,6 +310,32 @@ async def _until_told(running: _Running, load: Callable[[], None], rescan: Calla
         if loading.done():
             await asyncio.to_thread(engine.close, 0.0)  # whoever still waits is told so
         await asyncio.gather(*serving)
+
+
+def _begun(call: Callable[[], None]) -> asyncio.Future[None]:
+    """Run a call on a thread that nobody waits for when the server is to end meanwhile."""
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[None] = loop.create_future()
+
+    def settle(error: BaseException | None) -> None:
+        if done.cancelled():
+            return
+        if error is None:
+            done.set_result(None)
+        else:
+            done.set_exception(error)
+
+    def run() -> None:
+        error: BaseException | None = None
+        try:
+            call()
+        except BaseException as raised:
+            error = raised
+        with suppress(RuntimeError):  # the loop has ended
+            loop.call_soon_threadsafe(settle, error)
+
+    threading.Thread(target=run, name="loading", daemon=True).start()
+    return done
 
 
 def _listen_to_signals(ending: asyncio.Event, engine: Engine, rescan: Callable[[], None]) -> None:

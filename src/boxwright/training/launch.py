@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +24,7 @@ import boxwright.runtime
 from boxwright.host.machine import cores
 from boxwright.runtime import BoxwrightError, ConfigError
 
-__all__ = ["Task", "run_together"]
+__all__ = ["Task", "failure_of", "run_together"]
 
 _LOOK = 0.1  # seconds between two looks at the processes
 _LAST_WORDS = 2.0  # seconds after the first failure: who fails first is not always seen first
@@ -151,16 +151,9 @@ class _Crew:
         killed = [rank for rank, code in enumerate(codes) if code < 0]
         if killed:
             return self._ended(killed[0], signal.Signals(-codes[killed[0]]).name)
-        outcomes = [self._outcome(rank) or {} for rank in range(len(codes))]
-        told = [one for one in outcomes if "error" in one]
-        if told:
-            return _error(told[0])
-        failed = [one["os_error"] for one in outcomes if "os_error" in one]
-        if failed:
-            return OSError(*failed[0])
-        traced = [one["traceback"] for one in outcomes if "traceback" in one]
-        if traced:
-            return RuntimeError("one of the processes that train together failed:\n" + traced[0])
+        told = failure_of([self._outcome(rank) or {} for rank in range(len(codes))])
+        if told is not None:
+            return told
         rank = next(rank for rank, code in enumerate(codes) if code)
         return self._ended(rank, f"exit code {codes[rank]}")
 
@@ -207,11 +200,20 @@ class _Crew:
                 process.wait()
 
 
-def _error(outcome: Mapping[str, Any]) -> BoxwrightError:
-    """The error that a process has written down."""
-    kind = getattr(boxwright.runtime, outcome["error"], ConfigError)
-    error: BoxwrightError = kind(outcome["message"], outcome["remedy"])
-    return error
+def failure_of(outcomes: Sequence[Mapping[str, Any]]) -> Exception | None:
+    """What went wrong first, as far as it can be told from what the processes wrote down, by rank; None if not."""
+    told = [one for one in outcomes if "error" in one]
+    if told:
+        kind = getattr(boxwright.runtime, told[0]["error"], ConfigError)
+        error: BoxwrightError = kind(told[0]["message"], told[0]["remedy"])
+        return error
+    failed = [one["os_error"] for one in outcomes if "os_error" in one]
+    if failed:
+        return OSError(*failed[0])
+    traced = [one["traceback"] for one in outcomes if "traceback" in one]
+    if traced:
+        return RuntimeError("one of the processes that train together failed:\n" + traced[0])
+    return None
 
 
 def _free_port() -> int:

@@ -14,15 +14,27 @@ from boxwright.host.files import write_text
 from boxwright.host.memory import keep_freed_memory
 from boxwright.runtime import BoxwrightError
 
-__all__: list[str] = []
+__all__ = ["perform"]
 
 
 def main(folder: Path, alive: int) -> int:
     """Do the task in ``folder``, and write down how it went; the exit code."""
     threading.Thread(target=_end_with_caller, args=[alive], daemon=True).start()
+    return perform(folder, int(os.environ["RANK"]), json.loads((folder / "task.json").read_text()))
+
+
+def perform(folder: Path, rank: int, task: dict[str, Any]) -> int:
+    """Do a task, as one of several processes, and write down in ``folder`` how it went.
+
+    Args:
+        folder: that all of them see.
+        rank: of this process; its outcome is ``RANK.json``.
+        task: ``verb`` and ``settings``, see ``launch.Task``.
+
+    Returns:
+        The exit code.
+    """
     keep_freed_memory()
-    rank = int(os.environ["RANK"])
-    task = json.loads((folder / "task.json").read_text())
     told = folder / f"{rank}.json"
     try:
         write_text(told, "{}")

@@ -17,7 +17,7 @@ from boxwright.tracking.wandb import resolve_wandb_mode
 from .folders import free_name
 from .world import ALONE, World
 
-__all__ = ["resolve_devices", "resolve_settings", "usable_gpus", "wanted_processes"]
+__all__ = ["from_anywhere", "resolve_devices", "resolve_settings", "usable_gpus", "wanted_processes"]
 
 
 def resolve_settings(config: TrainConfig, console: Console, world: World = ALONE) -> TrainConfig:
@@ -32,7 +32,7 @@ def resolve_settings(config: TrainConfig, console: Console, world: World = ALONE
     size = config.image_size or _canvas_of_tile(config, architecture.stride) or architecture.image_size
     return config.model_copy(
         update={
-            **_from_anywhere(config),
+            **from_anywhere(config),
             "name": config.name or free_name(config),
             "image_size": (size, size) if isinstance(size, int) else size,
             "resize": config.resize or architecture.resize,
@@ -40,16 +40,16 @@ def resolve_settings(config: TrainConfig, console: Console, world: World = ALONE
             "precision": resolve_precision(config.precision, "cuda" if devices["gpus"] else "cpu"),
             **devices,
             "wandb": _wandb_mode(config.wandb, console),
-            "mlflow": config.mlflow and resolve_mlflow_uri(config.mlflow),
         }
     )
 
 
-def _from_anywhere(config: TrainConfig) -> dict[str, Any]:
-    """Whole paths, so that a run can be resumed from any folder."""
+def from_anywhere(config: TrainConfig) -> dict[str, Any]:
+    """Whole paths in place of those that were given, so that they are the same from any folder."""
     places = {name: getattr(config, name) for name in ("data", "cache_dir", "checkpoint_out", "state_dict_out")}
-    whole = {name: place and place.resolve() for name, place in places.items()}
+    whole: dict[str, Any] = {name: place and place.resolve() for name, place in places.items()}
     weights = Path(config.weights)
+    whole["mlflow"] = config.mlflow and resolve_mlflow_uri(config.mlflow)
     return {**whole, "weights": str(weights.resolve()) if weights.exists() else config.weights}
 
 

@@ -19,10 +19,16 @@ if TYPE_CHECKING:
     import lightning as L
     from rich.console import Console
 
-__all__ = ["MakeTrainer", "RunResult", "resume", "together", "train"]
+    from .launch import Task
+
+__all__ = ["Launch", "MakeTrainer", "RunResult", "resume", "together", "train"]
 
 MakeTrainer = Callable[..., "L.Trainer"]
 """Makes the Trainer from Lightning's keyword options."""
+
+
+Launch = Callable[["Task", int], dict[str, Any]]
+"""Has a task done by several processes, and returns the outcome of the first: see ``launch.run_together``."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +52,7 @@ def train(
     *,
     console: Console | None = None,
     make_trainer: MakeTrainer | None = None,
+    launch: Launch | None = None,
     **settings: Any,
 ) -> RunResult:
     """Train a detector; all results are in the run folder ``OUT/NAME``.
@@ -58,6 +65,7 @@ def train(
         make_trainer: makes the Trainer from our keyword options (``accelerator``, ``devices``, ``strategy``,
             ``callbacks``, ``plugins`` with the checkpoint storage, ``logger`` and others); it may change and add
             options. ``lightning.Trainer`` by default. If there are several processes, the first one writes the run.
+        launch: starts ``devices`` processes elsewhere, on a cluster; by default they run on this machine.
         **settings: single settings by name, which replace those of ``config``; see ``TrainConfig``.
 
     Returns:
@@ -78,6 +86,8 @@ def train(
     require_data_folder(resolved.data)
     if resolved.model != AUTO:
         require_family(resolved.model)
+    if launch is not None:
+        return _in_processes("train", _portable(resolved), _processes_elsewhere(resolved, make_trainer), launch)
     if (processes := _processes_to_start(resolved, make_trainer)) > 1:
         return _in_processes("train", resolved.model_dump(mode="json", exclude_unset=True), processes)
     return _train_here(resolved, console, make_trainer)
@@ -104,6 +114,7 @@ def resume(
     devices: int | str | None = None,
     console: Console | None = None,
     make_trainer: MakeTrainer | None = None,
+    launch: Launch | None = None,
 ) -> RunResult:
     """Continue an interrupted run after its last checkpoint, with its own settings.
 
@@ -113,6 +124,7 @@ def resume(
         devices: how many train together from now on; by default as many as before.
         console: see ``train``.
         make_trainer: see ``train``.
+        launch: see ``train``.
 
     Raises:
         ArchiveError: not a run folder.
@@ -130,8 +142,10 @@ def resume(
     if not config.data.is_dir():
         remedy = f"If it has moved: boxwright train --resume {shlex.quote(str(run))} --data FOLDER"
         raise DataError(f"{config.data}: no such folder; the run's data was there.", remedy)
+    given = {"run": str(Path(run).resolve()), "data": data and str(Path(data).resolve()), "devices": devices}
+    if launch is not None:
+        return _in_processes("resume", given, _processes_elsewhere(config, make_trainer), launch)
     if (processes := _processes_to_start(config, make_trainer)) > 1:
-        given = {"run": str(run), "data": data and str(data), "devices": devices}
         return _in_processes("resume", given, processes)
     return _resume_here(Path(run), config, console, make_trainer)
 
@@ -187,10 +201,31 @@ def _processes_to_start(config: TrainConfig, make_trainer: MakeTrainer | None) -
     return wanted
 
 
-def _in_processes(verb: str, settings: Mapping[str, Any], processes: int) -> RunResult:
+def _processes_elsewhere(config: TrainConfig, make_trainer: MakeTrainer | None) -> int:
+    """How many processes a cluster is asked for.
+
+    Raises:
+        ConfigError: that was not said, or they cannot be given a Trainer.
+    """
+    if make_trainer is not None:
+        raise ConfigError("Processes of a cluster cannot be given make_trainer.", "Leave one of them out.")
+    if config.devices == "auto":
+        raise ConfigError("devices = auto: a cluster is asked for a number.", "Use --devices N.")
+    return config.devices or 1
+
+
+def _portable(config: TrainConfig) -> dict[str, Any]:
+    """The settings that were given, as JSON, for a process in another folder."""
+    from .settings import from_anywhere
+
+    places = {**from_anywhere(config), "out": config.out.resolve()}
+    return config.model_copy(update=places).model_dump(mode="json", exclude_unset=True)
+
+
+def _in_processes(verb: str, settings: Mapping[str, Any], processes: int, launch: Launch | None = None) -> RunResult:
     from .launch import Task, run_together
 
-    outcome = run_together(Task(verb, settings), processes)
+    outcome = (launch or run_together)(Task(verb, settings), processes)
     folder = Path(outcome["folder"])
     spec = folder / RUN_SPEC
     return RunResult(folder, ModelSpec.load(spec) if spec.is_file() else None, outcome["interrupted"])

@@ -1,0 +1,116 @@
+"""The Ray cluster that a verb runs on: one that is there already, or one of this machine that ends with the verb."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from boxwright.host.dependencies import require_packages
+from boxwright.host.machine import cores
+from boxwright.runtime import ConfigError
+
+__all__ = ["LOCAL", "connected", "require_ray"]
+
+LOCAL = "ray"
+"""Where ``RAY_ADDRESS`` says, else on this machine."""
+
+_ADDRESS = re.compile(r"(?:ray://)?[\w.-]+:\d{1,5}|\[[0-9a-fA-F:]+\]:\d{1,5}|auto")
+_SECONDS_TO_CONNECT = 5.0
+_QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS": "0",
+          "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}  # fmt: skip
+
+
+def require_ray(on: str) -> None:
+    """Raise unless a cluster can be asked for so; nothing is started or imported.
+
+    Args:
+        on: ``ray``, ``ray://HOST:PORT`` (Ray's client) or ``HOST:PORT`` (from a machine of the cluster).
+
+    Raises:
+        ConfigError: it is something else.
+        MissingDependency: ``boxwright[ray]`` is not installed.
+    """
+    if on != LOCAL and not _ADDRESS.fullmatch(on):
+        raise ConfigError(
+            f"--on {on!r} is not a cluster.",
+            "Use ray (the cluster of RAY_ADDRESS, else this machine) or ray://HOST:PORT.",
+        )
+    require_packages(("ray",), "boxwright[ray]")
+
+
+@contextmanager
+def connected(on: str = LOCAL) -> Iterator[None]:
+    """A cluster that tasks can be given to. One that was started here ends with the context; usage is not reported.
+
+    Args:
+        on: see ``require_ray``. A connection that exists already is used, and left.
+
+    Raises:
+        ConfigError: no cluster answers there.
+        MissingDependency: ``boxwright[ray]`` is not installed.
+    """
+    require_ray(on)
+    with _environment(_QUIET):
+        import ray
+
+        if ray.is_initialized():
+            yield
+            return
+        address = on if on != LOCAL else os.environ.get("RAY_ADDRESS")
+        if address:
+            _require_somebody(address)
+        try:
+            if address:
+                ray.init(address=address, logging_level="ERROR", log_to_driver=False)
+            else:
+                ray.init(
+                    address="local",
+                    num_cpus=cores(),
+                    include_dashboard=False,
+                    logging_level="ERROR",
+                    log_to_driver=False,
+                )
+        except (ConnectionError, TimeoutError, RuntimeError, ValueError) as error:
+            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+            raise _nobody(address or "this machine", reason) from error
+        try:
+            yield
+        finally:
+            ray.shutdown()
+
+
+def _require_somebody(address: str) -> None:
+    """Raise unless a connection can be made: Ray itself would go on trying for minutes.
+
+    Raises:
+        ConfigError: it cannot.
+    """
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not port.isdecimal():
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), _SECONDS_TO_CONNECT).close()
+    except OSError as error:
+        raise _nobody(address, str(error.strerror or error)) from error
+
+
+def _nobody(where: str, reason: str) -> ConfigError:
+    return ConfigError(
+        f"No Ray cluster answers at {where}: {reason}",
+        "Start one with 'ray start --head', or use --on ray without RAY_ADDRESS.",
+    )
+
+
+@contextmanager
+def _environment(values: dict[str, str]) -> Iterator[None]:
+    """Variables that Ray reads from the environment alone; what the caller has set stays."""
+    added = {name: value for name, value in values.items() if name not in os.environ}
+    os.environ.update(added)
+    try:
+        yield
+    finally:
+        for name in added:
+            os.environ.pop(name, None)

@@ -1,0 +1,389 @@
+"""``serve`` on a cluster: Ray Serve keeps replicas of the server's own application, and a relay stands in front."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import signal
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from boxwright.host.files import write_text
+from boxwright.runtime import BoxwrightError, ConfigError, Execution, ServingError, open_bundle
+from boxwright.runtime.backends import settle
+from boxwright.serving.model import ModelOptions
+from boxwright.serving.refusals import Refusal
+from boxwright.serving.server import serve_app
+from boxwright.serving.settings import Limits, Security, ServerSettings
+
+from .cluster import LOCAL, connected, require_ray
+from .relay import Asked, Group, Lost, Told, answer_of, make_relay
+
+__all__ = ["Canary", "Replicas", "application", "serve_on", "write_config"]
+
+_log = logging.getLogger(__name__)
+
+STABLE, CANARY, FRONT = "boxwright-stable", "boxwright-canary", "boxwright-front"
+_QUEUED = 200  # requests that wait for a replica
+_ONGOING = 32  # requests of one replica at once: those that wait are in its own queue, with its deadlines
+_REPLICAS = re.compile(r"(\d{1,4})(?:-(\d{1,4}))?")
+
+
+@dataclass(frozen=True)
+class Replicas:
+    """How many: between two numbers, by what waits.
+
+    Attributes:
+        least: at any time.
+        most: at any time.
+        waiting: requests per replica, waiting and computed, that their number is kept at.
+    """
+
+    least: int = 1
+    most: int = 1
+    waiting: float = 4.0
+
+    @classmethod
+    def parse(cls, text: str) -> Replicas:
+        """``2`` or ``2-8``.
+
+        Raises:
+            ConfigError: it is something else.
+        """
+        found = _REPLICAS.fullmatch(text)
+        least = int(found[1]) if found else 0
+        most = int(found[2] or least) if found else 0
+        if not 0 < least <= most:
+            raise ConfigError(f"--replicas {text!r} does not fit.", "Give a number, or two: --replicas 2-8.")
+        return cls(least, most)
+
+    def settings(self) -> dict[str, Any]:
+        """As Ray Serve takes them."""
+        if self.least == self.most:
+            return {"num_replicas": self.least}
+        scaling = {
+            "min_replicas": self.least,
+            "initial_replicas": self.least,
+            "max_replicas": self.most,
+            "target_ongoing_requests": self.waiting,
+        }
+        return {"autoscaling_config": scaling}
+
+
+@dataclass(frozen=True)
+class Canary:
+    """Another archive, which some of the requests go to.
+
+    Attributes:
+        archive: path, which all machines see.
+        share: of the requests that name no version, in (0, 1).
+    """
+
+    archive: Path
+    share: float
+
+    @classmethod
+    def parse(cls, text: str) -> Canary:
+        """``MAR=10%``.
+
+        Raises:
+            ConfigError: it is something else.
+        """
+        archive, equals, share = text.rpartition("=")
+        try:
+            number = float(share.removesuffix("%")) / 100
+        except ValueError:
+            number = 0.0
+        if not equals or not share.endswith("%") or not 0 < number < 1:
+            raise ConfigError(f"--canary {text!r} does not fit.", "Give an archive and a share: --canary NEW.mar=10%.")
+        return cls(Path(archive), number)
+
+
+class Replica:
+    """Serves archives in one of Ray Serve's processes; the application is the one of ``boxwright serve``.
+
+    Args:
+        archives: path of each, and the fields of its execution.
+        limits: fields of ``Limits``.
+        models: fields of ``ModelOptions``.
+        stamp: of the archives' files: Ray Serve replaces replicas if what they are given has changed.
+    """
+
+    def __init__(
+        self,
+        archives: Sequence[tuple[str, Mapping[str, Any]]],
+        limits: Mapping[str, Any],
+        models: Mapping[str, Any],
+        stamp: str = "",
+    ) -> None:
+        from boxwright.host.memory import keep_freed_memory
+        from boxwright.serving.app import create_app
+        from boxwright.serving.engine import Engine, load_models
+
+        keep_freed_memory()
+        settings = _settings(limits, models)
+        loaded: dict[str, Any] = {}
+        for path, execution in archives:
+            loaded |= load_models([path], Execution(**execution), settings.models)
+        self.engine = Engine(loaded)
+        self.app = create_app(self.engine, settings)
+
+    async def ask(self, asked: Asked) -> Told:
+        """Answer a request."""
+        return await answer_of(self.app, asked)
+
+    def check_health(self) -> None:
+        """Ray Serve replaces a replica for which this raises."""
+        if not all(len(model.workers) >= model.least for model in self.engine.models.values()):
+            raise RuntimeError("a worker is gone")
+
+
+def serve_on(
+    archives: Sequence[Path],
+    on: str = LOCAL,
+    settings: ServerSettings = ServerSettings(),
+    execution: Execution = Execution(),
+    replicas: Replicas = Replicas(),
+    canary: Canary | None = None,
+    on_ready: Callable[[str], None] = lambda url: None,
+) -> None:
+    """Serve archives from a cluster until SIGTERM or Ctrl-C; the replicas end with it. SIGHUP reads the archives again.
+
+    Requests come to this process, which passes them on. If a replica is lost, what it had is asked again.
+
+    Args:
+        archives: ``.mar`` files, which all machines of the cluster see.
+        on: see ``require_ray``.
+        settings: host, port and limits of what comes in.
+        execution: how they run. It is settled here, once, so that all replicas give the same bits; one thread by
+            default.
+        replicas: how many.
+        canary: another archive for some of the requests.
+        on_ready: called with the base URL when all replicas answer.
+
+    Raises:
+        ArchiveError: an archive cannot be used.
+        ConfigError: no cluster.
+        MissingDependency: ``boxwright[ray]`` or the backend is not installed.
+        ServingError: the port is taken, two archives have the same name, or the replicas do not come up.
+    """
+    require_ray(on)
+    with connected(on), _deployed(lambda: _plan(archives, settings, execution, canary), replicas) as (groups, again):
+
+        def hang_up(*_: object) -> None:
+            threading.Thread(target=again, name="deploy", daemon=True).start()
+
+        before = signal.signal(signal.SIGHUP, hang_up) if hasattr(signal, "SIGHUP") else None
+        try:
+            serve_app(make_relay(groups, settings), settings, on_ready)
+        finally:
+            if before is not None:
+                signal.signal(signal.SIGHUP, before)
+
+
+def write_config(
+    path: Path,
+    archives: Sequence[Path],
+    settings: ServerSettings = ServerSettings(),
+    execution: Execution = Execution(),
+    replicas: Replicas = Replicas(),
+    canary: Canary | None = None,
+) -> None:
+    """Write a configuration for ``serve deploy``, Ray Serve's own command, and for a RayService on Kubernetes.
+
+    Args:
+        path: of the YAML file.
+        archives: see ``serve_on``.
+        settings: host and port of Ray Serve's proxies.
+        execution: see ``serve_on``.
+        replicas: see ``serve_on``.
+        canary: see ``serve_on``.
+
+    Raises:
+        ArchiveError: an archive cannot be used.
+        ServingError: two archives have the same name.
+    """
+    plan = _plan(archives, settings, execution, canary)
+    names = [STABLE, *([CANARY] if canary else [])]
+    document = {
+        "proxy_location": "EveryNode",
+        "http_options": {"host": settings.host, "port": settings.port},
+        "applications": [
+            {
+                "name": "boxwright",
+                "route_prefix": "/",
+                "import_path": f"{__name__}:application",
+                "args": plan,
+                "deployments": [
+                    {"name": FRONT, "num_replicas": 1},
+                    *({"name": name, **replicas.settings(), **_place(plan)} for name in names),
+                ],
+            }
+        ],
+    }
+    write_text(path, yaml.safe_dump(document, sort_keys=False))
+
+
+def application(args: Mapping[str, Any]) -> Any:
+    """What a configuration of ``write_config`` names: the relay as Ray Serve's ingress, and the replicas behind it.
+
+    Args:
+        args: the plan in the configuration.
+    """
+    from ray import serve
+
+    class Front:
+        def __init__(self, *handles: Any) -> None:
+            self.groups = _groups(args, handles)
+
+        async def __serve_build_asgi_app__(self) -> Any:
+            return make_relay(self.groups, _settings(args["limits"], args["models"], args["origins"]))
+
+    front: Any = serve.deployment(name=FRONT, max_ongoing_requests=1000)(serve.ingress()(Front))
+    return front.bind(*(_deployment(name, part, Replicas(), args) for name, part in _parts(args).items()))
+
+
+@contextmanager
+def _deployed(
+    plan: Callable[[], Mapping[str, Any]], replicas: Replicas
+) -> Iterator[tuple[list[Group], Callable[[], None]]]:
+    """The replicas, for the time of the block; and what has their archives read again, one replica after the other."""
+    from ray import serve
+
+    own = f"{os.getpid()}-{os.urandom(3).hex()}"  # others may serve on this cluster, too
+    groups: list[Group] = []
+    names: list[str] = []
+    deploying = threading.Lock()
+
+    def deploy() -> None:
+        with deploying:
+            current = plan()
+            handles = []
+            for name, part in _parts(current).items():
+                target = _deployment(name, part, replicas, current)
+                handles.append(serve.run(target, name=f"{name}-{own}", route_prefix=None, blocking=False))
+                names.append(f"{name}-{own}")
+            groups[:] = _groups(current, handles)
+
+    def again() -> None:
+        try:
+            deploy()
+        except (BoxwrightError, RuntimeError) as error:
+            _log.error("The archives were not read again: %s", error)
+
+    logging.getLogger("ray.serve").setLevel(logging.WARNING)
+    alone = not serve.status().proxies and not serve.status().applications
+    serve.start(proxy_location="Disabled", logging_config={"log_level": "WARNING"})
+    try:
+        try:
+            deploy()
+        except RuntimeError as error:
+            raise ServingError(f"The replicas do not come up: {error}", "See Ray's log of them.") from error
+        yield groups, again
+    finally:
+        for name in dict.fromkeys(names):
+            serve.delete(name)
+        if alone:
+            serve.shutdown()
+
+
+def _deployment(name: str, part: Mapping[str, Any], replicas: Replicas, plan: Mapping[str, Any]) -> Any:
+    from ray import serve
+
+    options = {
+        "max_ongoing_requests": _ONGOING,
+        "max_queued_requests": _QUEUED,
+        "health_check_period_s": 5,
+        **replicas.settings(),
+        **_place(plan),
+    }
+    kind = serve.deployment(Replica, name=name, **options)
+    return kind.bind(part["archives"], plan["limits"], plan["models"], part["stamp"])
+
+
+def _place(plan: Mapping[str, Any]) -> dict[str, Any]:
+    execution = plan["stable"]["archives"][0][1]
+    return {"ray_actor_options": {"num_cpus": execution["threads"], "num_gpus": int(execution["device"] != "cpu")}}
+
+
+def _parts(plan: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    return {name: plan[key] for name, key in ((STABLE, "stable"), (CANARY, "canary")) if plan.get(key)}
+
+
+def _groups(plan: Mapping[str, Any], handles: Sequence[Any]) -> list[Group]:
+    return [
+        Group(_asking(handle), frozenset(map(tuple, part["versions"])), part["share"])
+        for part, handle in zip(_parts(plan).values(), handles, strict=True)
+    ]
+
+
+def _asking(handle: Any) -> Callable[[Asked], Any]:
+    async def ask(asked: Asked) -> Told:
+        from ray.exceptions import RayActorError, RayError
+        from ray.serve.exceptions import BackPressureError
+
+        try:
+            told: Told = await handle.ask.remote(asked)
+        except BackPressureError as error:
+            raise Refusal(
+                503, "Too many requests wait.", "ServiceUnavailableException", {"Retry-After": "1"}
+            ) from error
+        except RayActorError as error:
+            raise Lost from error
+        except RayError as error:
+            _log.error("a replica failed", exc_info=error)
+            raise Refusal(500, "Internal error; see the server's log.", "InternalServerException") from error
+        return told
+
+    return ask
+
+
+def _plan(
+    archives: Sequence[Path], settings: ServerSettings, execution: Execution, canary: Canary | None
+) -> dict[str, Any]:
+    """All that replicas are told, as JSON has it: ``limits``, ``models``, ``stable`` and, if there is one, ``canary``.
+
+    Raises:
+        ArchiveError: an archive cannot be used.
+        ServingError: none, or two of the same name.
+    """
+    if not archives:
+        raise ServingError("There is nothing to serve.", "Give one or more .mar archives.")
+    stable = _part(archives, execution, 1.0)
+    names = [name for name, _ in stable["versions"]]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise ServingError(f"A model named {twice[0]!r} is given twice.", "Serve one of them, the other as --canary.")
+    plan: dict[str, Any] = {
+        "limits": asdict(settings.limits),
+        "models": asdict(settings.models),
+        "origins": list(settings.security.origins),
+        "stable": stable,
+    }
+    if canary is not None:
+        plan["canary"] = _part([canary.archive], execution, canary.share)
+    return plan
+
+
+def _part(archives: Sequence[Path], execution: Execution, share: float) -> dict[str, Any]:
+    bundles = [open_bundle(path) for path in archives]
+    fixed = [replace(settle(one, execution), threads=execution.threads or 1, sessions=1) for one in bundles]
+    places = [os.fspath(path.resolve()) for path in archives]
+    return {
+        "archives": [[place, asdict(how)] for place, how in zip(places, fixed, strict=True)],
+        "versions": [[bundle.spec.name, bundle.version] for bundle in bundles],
+        "share": share,
+        "stamp": " ".join(str(Path(place).stat().st_mtime_ns) for place in places),  # new files, new replicas
+    }
+
+
+def _settings(limits: Mapping[str, Any], models: Mapping[str, Any], origins: Sequence[str] = ()) -> ServerSettings:
+    return ServerSettings(
+        models=ModelOptions(**models), limits=Limits(**limits), security=Security(origins=tuple(origins))
+    )

@@ -1,0 +1,443 @@
+"""Prediction and training on a cluster of three: a head and two nodes, all on this machine.
+
+One file, so that one cluster serves all, and one process of the tests starts it.
+"""
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections import Counter
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import psutil
+import pytest
+import torch
+import yaml
+from rich.console import Console
+
+import boxwright
+from boxwright.data import draw_demo_data
+from boxwright.runtime import ConfigError, Execution, ModelSpec, PictureError
+from boxwright.scale.prediction import JOB, predict_on
+from boxwright.scale.training import launcher
+from boxwright.tracking.metrics_file import read_metrics
+
+pytestmark = [
+    # Ray warns of itself
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore::FutureWarning"),
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
+
+PINNED = Execution("onnxruntime", "fp32", threads=1)
+
+
+class Cluster:
+    """The emulated one; nodes can be taken away without a warning, and come back."""
+
+    def __init__(self):
+        from ray.cluster_utils import Cluster as Emulated
+
+        self.emulated = Emulated(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+        self.nodes = [self.emulated.add_node(num_cpus=1) for _ in range(2)]
+        self.emulated.wait_for_nodes()
+
+    @property
+    def address(self):
+        return self.emulated.address
+
+    def lose(self, number):
+        self.emulated.remove_node(self.nodes[number], allow_graceful=False)
+        self.nodes[number] = None
+
+    def restore(self):
+        self.nodes = [node or self.emulated.add_node(num_cpus=1) for node in self.nodes]
+        self.emulated.wait_for_nodes()
+
+
+@pytest.fixture(scope="module")
+def whole_cluster():
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    before = {one.pid for one in psutil.process_iter()}
+    cluster = Cluster()
+    yield cluster
+    import ray
+
+    ray.shutdown()
+    cluster.emulated.shutdown()
+    left = [
+        one
+        for one in psutil.process_iter(["cmdline"])
+        if one.pid not in before and "ray" in " ".join(one.info["cmdline"] or ())
+    ]
+    _, alive = psutil.wait_procs(left, timeout=20)
+    assert not alive
+
+
+@pytest.fixture
+def cluster(whole_cluster):
+    whole_cluster.restore()
+    return whole_cluster
+
+
+@pytest.fixture(scope="module")
+def many(demo_data, tmp_path_factory):
+    """Sixty-one pictures: the demo's, again and again, and one that is broken."""
+    folder = tmp_path_factory.mktemp("many")
+    pictures = sorted(demo_data.glob("*/*.jpg"))
+    for number in range(60):
+        (folder / f"{number:03d}.jpg").write_bytes(pictures[number % len(pictures)].read_bytes())
+    (folder / "030-broken.jpg").write_bytes(b"not a picture")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def wanted(mar, many):
+    """By file name, what the predictor of one machine answers."""
+    predictor = boxwright.Predictor(mar, backend="onnxruntime", precision="fp32", threads=1)
+    identifiers = [entry.id for entry in predictor.spec.classes]
+    found = {}
+    for path in sorted(many.iterdir()):
+        try:
+            found[path.name] = predictor(path).to_coco(0, identifiers)
+        except PictureError:
+            found[path.name] = None
+    return found
+
+
+def rows_of(out):
+    if out.suffix == ".jsonl":
+        return [json.loads(line) for part in sorted(out.glob("part-*")) for line in part.read_text().splitlines()]
+    import pyarrow.parquet as pq
+
+    return [row for part in sorted(out.glob("part-*")) for row in pq.read_table(part).to_pylist()]
+
+
+def same(rows, wanted):
+    """Whether there is one row per picture, in order, with the same bits."""
+    assert [Path(row["source"]).name for row in rows] == sorted(wanted)
+    for row in rows:
+        expected = wanted[Path(row["source"]).name]
+        assert (row["error"] is None) == (expected is not None)
+        told = [(one["category_id"], one["bbox"], one["score"]) for one in row["detections"]]
+        assert told == [(one["category_id"], one["bbox"], one["score"]) for one in expected or ()]
+
+
+def actors():
+    return [one for one in psutil.process_iter(["cmdline"]) if "_Actor" in " ".join(one.info["cmdline"] or ())]
+
+
+def until(condition, seconds=120):
+    end = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < end, "it did not come"
+        time.sleep(0.05)
+    return found
+
+
+@pytest.mark.parametrize("form", ["jsonl", "parquet"])
+def test_each_picture_is_a_row_with_the_bits_of_one_machine(cluster, mar, many, wanted, tmp_path, form):
+    out = tmp_path / f"answers.{form}"
+    done = predict_on(mar, [str(many)], str(out), on=cluster.address, execution=PINNED)
+    assert (done.pictures, done.before, done.failed) == (61, 0, 1)
+    same(rows_of(out), wanted)
+    (broken,) = (row for row in rows_of(out) if row["error"])
+    assert "030-broken.jpg" in broken["error"]
+    assert any(row["detections"] for row in rows_of(out))
+
+
+def test_an_actor_that_is_killed_costs_no_row(cluster, mar, many, wanted, tmp_path):
+    out = tmp_path / "answers.jsonl"
+    done, before = [], {one.pid for one in actors()}
+    job = threading.Thread(
+        target=lambda: done.append(
+            predict_on(mar, [str(many)], str(out), on=cluster.address, execution=PINNED, actors=2)
+        )
+    )
+    job.start()
+    until(lambda: [one for one in actors() if one.pid not in before])[0].kill()
+    job.join(180)
+    assert done[0].pictures == 61
+    same(rows_of(out), wanted)
+
+
+def test_what_was_killed_as_a_whole_goes_on_and_no_picture_is_twice(cluster, mar, many, wanted, tmp_path):
+    out = tmp_path / "answers.jsonl"
+    command = [sys.executable, "-m", "boxwright", "predict", mar, many, "--on", cluster.address, "--out", out]
+    command += ["--backend", "onnxruntime", "--precision", "fp32", "--devices", "1"]
+    environment = {key: value for key, value in os.environ.items() if key != "RAY_ADDRESS"}
+    first = subprocess.Popen(list(map(str, command)), env=environment)
+    until(lambda: list(out.glob("part-*.jsonl")))
+    first.send_signal(signal.SIGKILL)
+    first.wait()
+    until(lambda: not actors())  # one that was at work may still write
+    parts = {part: part.stat().st_mtime_ns for part in out.glob("part-*.jsonl")}
+    assert 0 < len(parts) < 4
+    second = subprocess.run(list(map(str, command)), env=environment, capture_output=True, text=True, timeout=180)
+    assert second.returncode == 0, second.stderr
+    assert f"61 pictures, {16 * len(parts)} of them by an earlier start, 1 that could not be used" in second.stdout
+    assert all(part.stat().st_mtime_ns == when for part, when in parts.items())
+    same(rows_of(out), wanted)
+    with pytest.raises(ConfigError, match=r"was begun with another threshold\."):
+        predict_on(mar, [str(many)], str(out), execution=PINNED, threshold=0.5)
+
+
+def test_pictures_and_rows_may_lie_where_fsspec_reaches(cluster, mar, many, wanted, tmp_path):
+    out = tmp_path / "answers.parquet"
+    done = predict_on(mar, [many.as_uri()], out.as_uri(), on=cluster.address, execution=PINNED)
+    assert done.failed == 1
+    assert json.loads((out / JOB).read_text())["pictures"] == 61
+    same(rows_of(out), wanted)
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    return draw_demo_data(tmp_path_factory.mktemp("small") / "data", sizes={"train": 12, "valid": 3})
+
+
+TINY = {
+    "model": "fasterrcnn_tiny_fpn",
+    "weights": "none",
+    "image_size": 96,
+    "batch_size": 4,
+    "wandb": "off",
+    "workers": 0,
+}
+
+
+def losses(run):
+    return [line["train/loss"] for line in read_metrics(run) if "train/loss" in line]
+
+
+def weights(run):
+    return torch.load(run / "model_state_dict.pth", weights_only=True)
+
+
+def test_training_on_a_cluster_is_that_of_processes_without_it(cluster, small, tmp_path, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # as Ray sets it for a process that has one processor
+    settings = {**TINY, "data": small, "epochs": 2, "devices": 2}
+    plain = boxwright.train(out=tmp_path / "plain", **settings)
+    on_ray = boxwright.train(out=tmp_path / "ray", launch=launcher(cluster.address), **settings)
+    assert losses(on_ray.folder) == losses(plain.folder)
+    theirs = weights(plain.folder)
+    assert all(torch.equal(value, theirs[name]) for name, value in weights(on_ray.folder).items())
+    assert on_ray.spec.measured == plain.spec.measured
+    assert {one.name for one in on_ray.folder.iterdir()} == {one.name for one in plain.folder.iterdir()}
+    assert [one.name for one in (tmp_path / "ray").iterdir()] == [on_ray.folder.name]
+
+
+def test_a_node_that_is_lost_costs_the_steps_since_the_last_checkpoint(cluster, small, tmp_path):
+    settings = {**TINY, "data": small, "epochs": 6, "devices": 2, "out": tmp_path, "name": "lost"}
+    done = []
+    job = threading.Thread(target=lambda: done.append(boxwright.train(launch=launcher(cluster.address), **settings)))
+    job.start()
+    until(lambda: (tmp_path / "lost" / "metrics.jsonl").is_file() and len(losses(tmp_path / "lost")) >= 2)
+    cluster.lose(0)
+    with suppress(AssertionError):  # no process of the training was there
+        until(lambda: list(tmp_path.glob(".ray-*/run.txt")), 20)
+    if not list(tmp_path.glob(".ray-*/run.txt")):
+        cluster.lose(1)
+        until(lambda: list(tmp_path.glob(".ray-*/run.txt")))
+    job.join(240)
+    assert done, "the training did not end"
+    epochs = [line["epoch"] for line in read_metrics(done[0].folder) if "train/loss" in line]
+    assert sorted(set(epochs)) == list(range(6))
+    assert done[0].spec.provenance["finished"]
+
+
+def test_an_error_of_ours_comes_back_and_is_not_tried_again(cluster, small, tmp_path):
+    (tmp_path / "taken" / "checkpoints").mkdir(parents=True)
+    given = {**TINY, "data": small, "out": tmp_path, "name": "taken", "epochs": 1, "devices": 2}
+    with pytest.raises(ConfigError, match="exists"):
+        boxwright.train(launch=launcher(cluster.address), **given)
+    assert not list(tmp_path.glob(".ray-*"))
+
+
+def test_a_search_trains_on_the_cluster(cluster, small, tmp_path, monkeypatch):
+    """Two trainings at a time, in other processes than the search; the default is among them."""
+    from boxwright.scale import connected
+    from boxwright.scale.search import on_cluster
+    from boxwright.search import study
+
+    monkeypatch.chdir(small.parent)  # a path from here means nothing there
+    monkeypatch.setattr(study, "_SHORTEST", 0.01)
+    with connected(cluster.address):
+        how = on_cluster(2)
+
+        def two_epochs(run):
+            return lambda settings, *others: run({**settings, "minutes": None, "epochs": 2}, *others)
+
+        how = {**how, "run_trial": two_epochs(how["run_trial"]), "run_final": two_epochs(how["run_final"])}
+        given = {"model": "fasterrcnn_tiny_fpn", "weights": "none", "image_size": 96, "wandb": "off", "workers": 0}
+        result = boxwright.tune("data", 0.4, out=tmp_path, console=Console(quiet=True), **how, **given)
+    states = [one.state for one in result.trials]
+    assert len(states) >= 2
+    assert "complete" in states
+    assert ModelSpec.load(result.default / "spec.json").provenance["finished"]
+    assert (result.best is None) == (result.comparison is None)
+
+
+def test_more_processes_than_the_cluster_has_are_refused(cluster, small, tmp_path):
+    with pytest.raises(ConfigError, match=r"devices = 9: the cluster has \d CPUs\."):
+        boxwright.train(data=small, out=tmp_path, devices=9, launch=launcher(cluster.address), **TINY)
+
+
+class Served:
+    """``boxwright serve --on`` as a process of its own."""
+
+    def __init__(self, cluster, *arguments):
+        command = [sys.executable, "-m", "boxwright", "serve", *arguments, "--on", cluster.address, "--port", "0"]
+        command += ["--backend", "onnxruntime", "--precision", "fp32"]
+        self.process = subprocess.Popen(list(map(str, command)), stdout=subprocess.PIPE, text=True)
+        lines = iter(self.process.stdout.readline, "")  # Ray's own among them
+        self.url = next(found[0] for line in lines if (found := re.search(r"http://[\d.:]+", line)))
+
+    def ask(self, path, body=None):
+        request = urllib.request.Request(self.url + path, data=body, method="POST" if body else "GET")
+        request.add_header("Content-Type", "application/octet-stream")
+        try:
+            with urllib.request.urlopen(request, timeout=60) as answer:
+                return answer.status, json.load(answer)
+        except urllib.error.HTTPError as error:
+            return error.code, json.loads(error.read() or b"null")
+
+    def end(self):
+        self.process.send_signal(signal.SIGTERM)
+        code = self.process.wait(60)
+        self.process.stdout.close()
+        return code
+
+
+@contextmanager
+def load(served, path, picture, clients=4):
+    """Statuses of requests that several clients send until the block ends."""
+    statuses, going = [], threading.Event()
+
+    def client():
+        while not going.is_set():
+            statuses.append(served.ask(path, picture)[0])
+
+    threads = [threading.Thread(target=client) for _ in range(clients)]
+    for thread in threads:
+        thread.start()
+    try:
+        yield statuses
+    finally:
+        going.set()
+        for thread in threads:
+            thread.join()
+
+
+def replicas():
+    return [one for one in psutil.process_iter(["cmdline"]) if "Replica:" in " ".join(one.info["cmdline"] or ())]
+
+
+@pytest.fixture(scope="module")
+def other(mar, tmp_path_factory):
+    """The same model as version 2.0."""
+    from support.hostile_archives import listed, members_of, packed
+
+    members = members_of(mar)
+    manifest = json.loads(members["MAR-INF/MANIFEST.json"])
+    manifest["model"]["modelVersion"] = "2.0"
+    members["MAR-INF/MANIFEST.json"] = json.dumps(manifest).encode()
+    path = tmp_path_factory.mktemp("other") / "tiny2.mar"
+    path.write_bytes(packed(listed(members)))
+    return path
+
+
+def test_a_replica_that_is_killed_and_new_archives_cost_no_request(cluster, mar, tmp_path, demo_data):
+    archive = tmp_path / "tiny.mar"
+    archive.write_bytes(Path(mar).read_bytes())
+    picture = next((demo_data / "test").glob("*.jpg")).read_bytes()
+    served = Served(cluster, archive, "--replicas", "2")
+    try:
+        expected = served.ask("/predictions/tiny", picture)
+        assert expected[0] == 200
+        with load(served, "/predictions/tiny", picture) as statuses:
+            before = {one.pid for one in until(lambda: len(replicas()) == 2 and replicas())}
+            until(lambda: len(statuses) > 40)
+            os.kill(min(before), signal.SIGKILL)
+            until(lambda: len(replicas()) == 2 and {one.pid for one in replicas()} != before)
+            sent = len(statuses)
+            until(lambda: len(statuses) > sent + 40)
+            before = {one.pid for one in replicas()}
+            os.utime(archive)
+            served.process.send_signal(signal.SIGHUP)
+            until(lambda: len(replicas()) == 2 and not {one.pid for one in replicas()} & before)
+        assert set(statuses) == {200}
+        assert served.ask("/predictions/tiny", picture) == expected
+        assert served.ask("/predictions/none", picture)[0] == 404
+    finally:
+        assert served.end() == 0
+
+
+def test_a_canary_gets_its_share_and_the_endpoint_answers_as_in_training(cluster, mar, other, demo_data):
+    picture = next((demo_data / "test").glob("*.jpg")).read_bytes()
+    served = Served(cluster, mar, "--canary", f"{other}=10%")
+    try:
+        versions = Counter()
+        for _ in range(400):
+            status, answer = served.ask("/v2/models/tiny", None)
+            assert status == 200
+            versions[tuple(answer["versions"])] += 1
+        assert set(versions) == {("1.0",), ("2.0",)}
+        assert 20 < versions["2.0",] < 64  # 40 expected; beyond that once in ten thousand
+        assert served.ask("/predictions/tiny/2.0", picture)[0] == 200
+        found = boxwright.evaluate_endpoint(mar, demo_data, url=f"{served.url}/predictions/tiny", split="valid")
+        assert found.failures == ()
+    finally:
+        assert served.end() == 0
+
+
+def test_a_configuration_for_ray_serves_own_command(cluster, mar, other, tmp_path, demo_data):
+    config = tmp_path / "serve.yaml"
+    command = [sys.executable, "-m", "boxwright", "serve", mar, "--on", "ray", "--replicas", "1-3"]
+    command += ["--canary", f"{other}=10%", "--write-config", config, "--port", "0"]
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    from ray.serve.schema import ServeDeploySchema
+
+    document = yaml.safe_load(config.read_text())
+    ServeDeploySchema.model_validate(document)
+    (deployed,) = document["applications"]
+    scaling = deployed["deployments"][1]["autoscaling_config"]
+    assert (scaling["min_replicas"], scaling["max_replicas"]) == (1, 3)
+    code = (
+        "import importlib, json, sys, yaml, ray; from ray import serve\n"
+        "config = yaml.safe_load(open(sys.argv[1]))['applications'][0]\n"
+        "ray.init(address=sys.argv[2], logging_level='ERROR', log_to_driver=False)\n"
+        "serve.start(http_options={'host': '127.0.0.1', 'port': int(sys.argv[3])})\n"
+        "module, name = config['import_path'].split(':')\n"
+        "serve.run(getattr(importlib.import_module(module), name)(config['args']))\n"
+        "import urllib.request\n"
+        "url = f'http://127.0.0.1:{sys.argv[3]}/predictions/tiny'\n"
+        "request = urllib.request.Request(url, data=open(sys.argv[4], 'rb').read())\n"
+        "print('answer', json.dumps(json.load(urllib.request.urlopen(request, timeout=60))))\n"
+        "serve.shutdown()\n"
+    )
+    picture = next((demo_data / "test").glob("*.jpg"))
+    arguments = [config, cluster.address, free_port(), picture]
+    answer = subprocess.run(
+        [sys.executable, "-c", code, *map(str, arguments)], capture_output=True, text=True, timeout=180
+    )
+    assert answer.returncode == 0, answer.stderr
+    (line,) = (one for one in answer.stdout.splitlines() if one.startswith("answer "))
+    predictor = boxwright.Predictor(mar, backend="onnxruntime", threads=1)
+    assert json.loads(line.removeprefix("answer ")) == predictor(picture).to_answer(predictor.spec.class_names)
+
+
+def free_port():
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return one.getsockname()[1]

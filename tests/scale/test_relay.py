@@ -1,0 +1,116 @@
+"""In front of replicas: what is passed on, what is asked again, and who gets which share."""
+
+import asyncio
+import json
+
+import pytest
+from starlette.applications import Starlette
+from starlette.responses import JSONResponse
+from starlette.routing import Route
+from starlette.testclient import TestClient
+
+from boxwright.scale.relay import Asked, Group, Lost, Told, answer_of, make_relay
+from boxwright.serving.settings import Limits, ServerSettings
+
+
+class Replicas:
+    """Answers with its name, and is lost as often as it is told."""
+
+    def __init__(self, name, losses=0):
+        self.name, self.losses, self.asked = name, losses, []
+
+    async def ask(self, asked):
+        self.asked.append(asked)
+        if self.losses:
+            self.losses -= 1
+            raise Lost
+        return Told(200, ((b"content-type", b"application/json"),), json.dumps({"by": self.name}).encode())
+
+
+def client(*groups, drawn=0.0, settings=ServerSettings()):
+    return TestClient(make_relay(groups, settings, lambda: drawn))
+
+
+def test_a_request_is_passed_on_whole():
+    stable = Replicas("stable")
+    answer = client(Group(stable.ask)).post(
+        "/predictions/tiny%20one?threshold=0.5", content=b"picture", headers={"Content-Type": "image/jpeg"}
+    )
+    assert answer.json() == {"by": "stable"}
+    (asked,) = stable.asked
+    assert (asked.method, asked.path, asked.query, asked.body) == (
+        "POST", "/predictions/tiny one", b"threshold=0.5", b"picture",
+    )  # fmt: skip
+    headers = dict(asked.headers)
+    assert headers[b"content-type"] == b"image/jpeg"
+    assert headers[b"content-length"] == b"7"
+    assert headers[b"x-request-id"].decode() == answer.headers["x-request-id"]
+
+
+def test_chunks_are_one_body():
+    stable = Replicas("stable")
+    client(Group(stable.ask)).post("/predictions/tiny", content=iter([b"pic", b"ture"]))
+    assert stable.asked[0].body == b"picture"
+    assert b"transfer-encoding" not in dict(stable.asked[0].headers)
+
+
+def test_what_a_lost_replica_had_is_asked_again():
+    stable = Replicas("stable", losses=2)
+    assert client(Group(stable.ask)).post("/predictions/tiny", content=b"picture").status_code == 200
+    assert [asked.body for asked in stable.asked] == [b"picture"] * 3
+
+
+def test_if_all_are_lost_it_says_when_to_come_back():
+    stable = Replicas("stable", losses=99)
+    answer = client(Group(stable.ask)).post("/predictions/tiny", content=b"picture")
+    assert (answer.status_code, answer.json()["type"]) == (503, "ServiceUnavailableException")
+    assert answer.headers["retry-after"] == "5"
+    assert len(stable.asked) == 4
+
+
+@pytest.mark.parametrize(("drawn", "by"), [(0.0, "canary"), (0.0999, "canary"), (0.1, "stable"), (0.99, "stable")])
+def test_a_share_goes_to_the_canary(drawn, by):
+    groups = Group(Replicas("stable").ask), Group(Replicas("canary").ask, share=0.1)
+    assert client(*groups, drawn=drawn).post("/predictions/tiny").json() == {"by": by}
+
+
+def test_a_canary_that_does_not_answer_costs_no_answer():
+    groups = Group(Replicas("stable").ask), Group(Replicas("canary", losses=99).ask, share=0.1)
+    assert client(*groups, drawn=0.0).post("/predictions/tiny").json() == {"by": "stable"}
+
+
+@pytest.mark.parametrize(
+    "path", ["/predictions/tiny/2.0", "/v2/models/tiny/versions/2.0/infer", "/v2/models/tiny/versions/2.0"]
+)
+@pytest.mark.parametrize("drawn", [0.0, 0.99])
+def test_a_version_that_is_named_is_asked_for_itself(path, drawn):
+    stable = Group(Replicas("stable").ask, frozenset({("tiny", "1.0")}))
+    canary = Group(Replicas("canary").ask, frozenset({("tiny", "2.0")}), 0.1)
+    asked = client(stable, canary, drawn=drawn)
+    assert asked.post(path).json() == {"by": "canary"}
+    assert asked.post(path.replace("2.0", "1.0")).json() == {"by": "stable"}
+    assert asked.post(path.replace("2.0", "3.0")).json() == {"by": "stable"}  # which says that there is none
+
+
+def test_limits_hold_before_anything_is_passed_on():
+    stable = Replicas("stable")
+    answer = client(Group(stable.ask), settings=ServerSettings(limits=Limits(max_body=10))).post(
+        "/x", content=b"0" * 11
+    )
+    assert answer.status_code == 413
+    assert not stable.asked
+
+
+def test_an_application_is_asked_as_a_server_asks_it():
+    async def echo(request):
+        body = await request.body()
+        return JSONResponse(
+            {"method": request.method, "path": request.url.path, "query": request.url.query, "body": body.decode()}, 201
+        )
+
+    app = Starlette(routes=[Route("/{name:path}", echo, methods=["PUT"])])
+    asked = Asked("PUT", "/a/b", b"/a/b", b"c=1", ((b"host", b"x"),), b"text")
+    told = asyncio.run(answer_of(app, asked))
+    assert told.status == 201
+    assert json.loads(told.body) == {"method": "PUT", "path": "/a/b", "query": "c=1", "body": "text"}
+    assert dict(told.headers)[b"content-type"] == b"application/json"
