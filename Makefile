@@ -7,12 +7,16 @@ VENV := .venv
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 PIP := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test lint browser
+.PHONY: demo test test-all lint browser
 
 demo: $(VENV)/.train
 	$(VENV)/bin/boxwright demo
 
-test: lint browser $(VENV)/.kserve
+# Under ten minutes on two cores. What takes long, and the parts that only CI need ask on each change, are in test-all.
+test: lint browser
+	$(VENV)/bin/python -m pytest --numprocesses=$(WORKERS) -m "not long"
+
+test-all: lint browser $(VENV)/.kserve
 	$(VENV)/bin/python -m pytest --verbose --numprocesses=$(WORKERS)
 
 lint: $(VENV)/.dev

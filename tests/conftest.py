@@ -15,8 +15,11 @@ REPOSITORY = Path(__file__).parents[1]
 
 LONGEST_FIRST = (
     "test_contract.py",
-    "training/test_train.py",
+    "training/test_several_processes.py",
     "exporting/test_onnx.py",
+    "scale/test_on_ray.py",
+    "training/test_resume.py",
+    "training/test_train.py",
     "test_readme.py",
     "release/test_gate.py",
     "cli/test_commands.py",
@@ -33,8 +36,14 @@ LONGEST_FIRST = (
     "test_demo.py",
     "cli/test_export.py",
     "data/test_workers.py",
+    "search/test_study.py",
+    "tuning/test_bench.py",
+    "exporting/test_quantize.py",
 )
-"""Test files that take longest begin first, so that no worker is left alone with one of them at the end."""
+"""Test files that take longest begin first, so that no worker is left alone with one of them at the end.
+
+They are marked ``long``: ``make test`` leaves them out, ``make test-all`` does not.
+"""
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # beside other workers: threads of torch and numpy, before either is imported
     cores = len(os.sched_getaffinity(0)) // int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
@@ -42,10 +51,13 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # beside other workers: threads of torc
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the longest files first; within a file the order stays."""
+    """Put the longest files first, and mark them; within a file the order stays."""
     places = {REPOSITORY / "tests" / name: number for number, name in enumerate(LONGEST_FIRST)}
     assert all(path.is_file() for path in places), f"LONGEST_FIRST names files that do not exist: {LONGEST_FIRST}"
     items.sort(key=lambda item: places.get(item.path, len(places)))
+    for item in items:
+        if item.path in places:
+            item.add_marker(pytest.mark.long)
 
 
 @pytest.fixture(scope="session")

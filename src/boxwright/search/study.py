@@ -248,7 +248,9 @@ class _Search:
         while (finish := _next(interrupted)) and not self._ended:
             finish()
         while self._spent < until and not self._ended:
-            self._try(self._study.ask())
+            with self._lock:  # two threads would both get the default, which waits in the study
+                trial = self._study.ask()
+            self._try(trial)
 
     @property
     def _trial_minutes(self) -> float:
