@@ -259,7 +259,31 @@ def test_where_every_graph_fails_torch_runs_the_model(mar, tmp_path, cache):
     found = chosen(broken)
     assert found.execution.variant == "torch-fp32"
     assert [note.split(" is left out: ")[0] for note in found.notes] == ["onnxruntime-fp32", "openvino-fp32"]
-    assert not cache.exists()  # it may have been short of memory
+    (entry,) = json.loads(warm_up_file(cache).read_text())["machines"].values()
+    assert {record["backend"] for record in entry["timings"]} == {"torch"}  # the graphs may have been short of memory
+
+
+@pytest.mark.parametrize(
+    ("alone", "together", "sessions"),
+    [(10.0, 11.0, 2), (10.0, 12.4, 2), (10.0, 12.6, 1), (10.0, 17.0, 1), (10.0, 25.0, 1), (10.0, 6.0, 2)],
+)
+def test_several_sessions_of_torch_are_taken_if_one_picture_hardly_waits_longer(
+    archive, tmp_path, monkeypatch, alone, together, sessions
+):
+    """Milliseconds of one picture on all processors, and of two at once on their share."""
+    program = tmp_path / "python"
+    program.write_text(
+        f"""#!/bin/sh\ncase "$(cat)" in *'"sessions": 2'*) ms={together};; *) ms={alone};; esac\n"""
+        """echo '{"batch": 1, "latencies_ms": ['$ms']}'\n"""
+    )
+    program.chmod(program.stat().st_mode | stat.S_IXUSR)
+    monkeypatch.setattr(sys, "executable", str(program))
+    monkeypatch.setattr("boxwright.tuning.choice.cores", lambda: 2)
+    found = chosen(archive, backend="torch", precision="fp32")
+    assert found.execution.sessions == sessions
+    assert (found.execution.threads == 1) == (sessions == 2)
+    assert f"torch-fp32 2 at a time {together} ms" in found.reason
+    assert chosen(archive, backend="torch", precision="fp32", sessions=1).reason == "as asked for"
 
 
 def test_if_all_fail_the_error_says_why(mar, tmp_path):
