@@ -188,7 +188,7 @@ def test_what_was_killed_as_a_whole_goes_on_and_no_picture_is_twice(cluster, mar
     assert f"61 pictures, {16 * len(parts)} of them by an earlier start, 1 that could not be used" in second.stdout
     assert all(part.stat().st_mtime_ns == when for part, when in parts.items())
     same(rows_of(out), wanted)
-    with pytest.raises(ConfigError, match=r"was begun with another threshold\."):
+    with pytest.raises(ConfigError, match=r"was begun differently \(threshold\)"):
         predict_on(mar, [str(many)], str(out), execution=PINNED, threshold=0.5)
 
 

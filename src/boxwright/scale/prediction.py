@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import posixpath
 import tempfile
@@ -161,6 +162,7 @@ def _answer(
     """Give parts to actors; yields ``part``, ``pictures`` and ``failed`` of each one when it is written."""
     import ray
 
+    logging.getLogger("ray.data").setLevel(logging.ERROR)  # progress is told here
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     archive = source.read_bytes() if source.is_file() else str(source.resolve())
@@ -376,7 +378,7 @@ def _require_same(store: _Store, job: Mapping[str, Any]) -> None:
         other = ["format"]
     if other:
         raise ConfigError(
-            f"{store.out} was begun with another {' and '.join(other)}.", "Choose another --out, or delete this one."
+            f"{store.out} was begun differently ({', '.join(other)}).", "Choose another --out, or delete this one."
         )
 
 
@@ -384,7 +386,7 @@ def _sources(pictures: Sequence[str], urls: bool) -> Iterator[str]:
     """Every picture's path or URL, in order.
 
     Raises:
-        PictureError: a folder cannot be read, or has none.
+        PictureError: a path does not exist; a folder cannot be read, or has none.
         ConfigError: a URL cannot be listed, or is one of the web without ``urls``; a video.
         MissingDependency: what lists it is not installed.
     """
@@ -396,6 +398,8 @@ def _sources(pictures: Sequence[str], urls: bool) -> Iterator[str]:
         elif is_url(one):
             require_allowed(one, urls)
             yield one
+        elif not Path(one).exists():
+            raise PictureError(f"{one}: no such file or folder.", "Correct the path.")
         else:
             yield from (str(Path(str(path)).resolve()) for path in each_source(one))
 
@@ -420,7 +424,7 @@ def _file_system(place: str) -> tuple[Any, str]:
     try:
         files, root = fsspec.core.url_to_fs(place)
     except ImportError as error:
-        raise MissingDependency(f"{place}: {error}", "Install what it names.") from error
+        raise MissingDependency(f"{place}: {error}.", "pip install what it names.") from error
     except ValueError as error:
         raise ConfigError(f"{place}: {error}", "Give a path, or a URL such as s3://bucket/folder.") from error
     return files, str(root)
