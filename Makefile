@@ -12,7 +12,7 @@ PIP := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --c
 demo: $(VENV)/.train
 	$(VENV)/bin/boxwright demo
 
-# Under ten minutes on two cores. What takes long, and the parts that only CI need ask on each change, are in test-all.
+# Under ten minutes on two cores: without the files that take long, which test-all has, too.
 test: lint browser
 	$(VENV)/bin/python -m pytest --numprocesses=$(WORKERS) -m "not long"
 

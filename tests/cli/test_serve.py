@@ -172,3 +172,12 @@ def test_the_defaults_that_the_help_names_are_those_of_the_settings():
         "key_file": str(settings.security.key_file),
     }
     assert {name: told[name] for name in wanted} == wanted
+
+
+@pytest.mark.parametrize("option", [("--sessions", 2), ("--model-control",), ("--workers", 2), ("--log", "json")])
+def test_what_a_cluster_does_not_follow_is_refused(mar, option):
+    assert "cannot be used with --on" in refused(mar, "--on", "ray", *option)
+
+
+def test_what_is_for_clusters_needs_one(mar):
+    assert "Add --on ray." in refused(mar, "--replicas", 2)

@@ -156,6 +156,8 @@ def serve(
     _require_pair(settings)
     _require_no_stores(archives or ())
     if on or replicas or canary or write_config:
+        if sessions or model_control:
+            raise boxwright.ConfigError("--sessions and --model-control cannot be used with --on.", "Use --replicas.")
         offered = replace(settings, host="0.0.0.0") if write_config and not host else settings  # proxies everywhere
         asked = boxwright.Execution(backend, precision, device, threads, 1)
         _serve_on(on, archives or (), offered, asked, replicas, canary, write_config)
