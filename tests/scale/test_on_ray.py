@@ -228,6 +228,7 @@ def test_training_on_a_cluster_is_that_of_processes_without_it(cluster, small, t
     settings = {**TINY, "data": small, "epochs": 2, "devices": 2}
     plain = boxwright.train(out=tmp_path / "plain", **settings)
     on_ray = boxwright.train(out=tmp_path / "ray", launch=launcher(cluster.address), **settings)
+    assert losses(plain.folder)
     assert losses(on_ray.folder) == losses(plain.folder)
     theirs = weights(plain.folder)
     assert all(torch.equal(value, theirs[name]) for name, value in weights(on_ray.folder).items())

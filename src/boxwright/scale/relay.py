@@ -166,7 +166,7 @@ async def _answered(groups: Sequence[Group], asked: Asked) -> Told:
             try:
                 return await group.ask(asked)
             except Lost:
-                if attempt:
+                if 0 < attempt < _ATTEMPTS - 1:
                     await asyncio.sleep(_PAUSE * 2 ** (attempt - 1))
     raise Refusal(503, "No replica answers.", _BUSY, {"Retry-After": "5"})
 

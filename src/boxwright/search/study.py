@@ -192,7 +192,7 @@ class _Search:
         self._run_final = run_final or (lambda settings, folder: _result_of(settings, folder, console))
         self._at_once = at_once
         self._lock = threading.Lock()
-        self._ended = False  # by an error of a trial
+        self._ended = False  # by an error
         self._minutes = minutes
         self._seconds = 60 * minutes
         self._base, self._splits = _resolved(given, models, console)
@@ -245,12 +245,16 @@ class _Search:
 
     def _search(self, interrupted: deque[Callable[[], None]], until: float) -> None:
         """Finish what was interrupted, then try more."""
-        while (finish := _next(interrupted)) and not self._ended:
-            finish()
-        while self._spent < until and not self._ended:
-            with self._lock:  # two threads would both get the default, which waits in the study
-                trial = self._study.ask()
-            self._try(trial)
+        try:
+            while (finish := _next(interrupted)) and not self._ended:
+                finish()
+            while self._spent < until and not self._ended:
+                with self._lock:  # two threads would both get the default, which waits in the study
+                    trial = self._study.ask()
+                self._try(trial)
+        except BaseException:  # the other threads end with their trial
+            self._ended = True
+            raise
 
     @property
     def _trial_minutes(self) -> float:
@@ -309,7 +313,6 @@ class _Search:
             with self._lock:
                 self._fails += 1
             if trial.number == 0 or self._fails >= _MOST_FAILS:
-                self._ended = True
                 self._fail(trial)
                 raise
         finally:

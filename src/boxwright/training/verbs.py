@@ -142,10 +142,11 @@ def resume(
     if not config.data.is_dir():
         remedy = f"If it has moved: boxwright train --resume {shlex.quote(str(run))} --data FOLDER"
         raise DataError(f"{config.data}: no such folder; the run's data was there.", remedy)
-    given = {"run": str(Path(run).resolve()), "data": data and str(Path(data).resolve()), "devices": devices}
     if launch is not None:
-        return _in_processes("resume", given, _processes_elsewhere(config, make_trainer), launch)
+        whole = {"run": str(Path(run).resolve()), "data": data and str(Path(data).resolve()), "devices": devices}
+        return _in_processes("resume", whole, _processes_elsewhere(config, make_trainer), launch)
     if (processes := _processes_to_start(config, make_trainer)) > 1:
+        given = {"run": str(run), "data": data and str(data), "devices": devices}
         return _in_processes("resume", given, processes)
     return _resume_here(Path(run), config, console, make_trainer)
 
