@@ -77,7 +77,7 @@ def test_a_picture_to_be_drawn_is_opened_once_and_the_backend_said_once(mar, pic
     )
     command = [sys.executable, "-c", code, "predict", mar, pictures[0], "--out", tmp_path, "--backend", "torch"]
     done = subprocess.run(command, capture_output=True, text=True)
-    assert done.stderr == "Backend torch-fp32\n"
+    assert done.stderr == f"Backend torch-fp32\nDrawn: {tmp_path}\n"
     assert done.stdout.splitlines()[0].startswith(f"{pictures[0]}: ")  # what is read by others has no bar
     assert done.stdout.splitlines()[-1] == "1"
     assert (tmp_path / f"{pictures[0].stem}.png").is_file()

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from boxwright.config import ALIASES, TrainConfig, load_config, parse_assignment, save_config
+from boxwright.config import ALIASES, HABITS, TrainConfig, load_config, parse_assignment, save_config
 from boxwright.runtime import ConfigError
 
 DEMO_KEYS = """
@@ -120,4 +120,4 @@ def test_the_page_of_settings_is_the_codes():
         assert " ".join(meaning.split()).replace("``", "`") in row
         default = TrainConfig.model_fields[name].default
         assert default is None or TrainConfig.model_fields[name].is_required() or f"`{default}`" in row
-    assert all(f"| `{theirs}` | `{ours}` |" in page for theirs, ours in ALIASES.items())
+    assert all(f"| `{theirs}` | `{ours}` |" in page for theirs, ours in (ALIASES | HABITS).items())

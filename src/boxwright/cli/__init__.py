@@ -1,32 +1,27 @@
-"""The ``boxwright`` command: one module per verb, which holds a function of its name."""
+"""The ``boxwright`` command; the verbs are in ``verbs``."""
 
 from __future__ import annotations
 
 import io
 import sys
 import warnings
-from importlib import import_module
 from typing import Annotated
 
 import typer
 
-__all__ = ["app", "main"]
+from .verbs import Verbs
 
-_VERBS = (
-    "check", "convert", "train", "tune", "evaluate", "compare", "threshold", "report", "export", "archive", "adopt",
-    "predict", "serve", "bench", "models", "demo",
-)  # fmt: skip
+__all__ = ["app", "main"]
 
 app = typer.Typer(
     name="boxwright",
+    cls=Verbs,
     help="A folder of COCO annotations goes in; a detector behind an HTTP endpoint comes out.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for _verb in _VERBS:
-    app.command()(getattr(import_module(f".{_verb}", __name__), _verb))
 
 
 def _version(asked: bool) -> None:

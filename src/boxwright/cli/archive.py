@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -75,7 +76,26 @@ def archive(
         console.print(line)
     for variant, proof in released.spec.exports.items():
         console.print(proof_line(variant, proof))
+    _note_on_end(console, run, released.spec)
     console.print(f"Archive: {released.path}")
+    console.print(f"Next: boxwright serve {shlex.quote(str(released.path))}")
+
+
+def _note_on_end(console: Console, run: Path, spec: ModelSpec) -> None:
+    """Say if the run is not what it was meant to become."""
+    settings = spec.provenance.get("settings")
+    epochs = settings.get("epochs") if isinstance(settings, Mapping) else None
+    if spec.provenance.get("finished") is False:
+        of = f" of {epochs}" if epochs else ""
+        console.print(
+            f"Note: the run ended early; this is its best epoch so far, epoch {spec.provenance['best_epoch'] + 1}{of}. "
+            f"To finish it: boxwright train --resume {shlex.quote(str(run))}"
+        )
+    if spec.exports and not any(proof["detections"] for proof in spec.exports.values()):
+        console.print(
+            "Warning: the model detects nothing on the validation pictures, so that nothing could be compared. "
+            "Train it longer before you serve it."
+        )
 
 
 def print_contents(console: Console, contents: ArchiveContents) -> None:

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 import boxwright
-from boxwright.host.console import make_console, progress
+from boxwright.host.console import make_console, progress, spoken
 
-from .options import BackendOption, DeviceOption, JsonOption, PrecisionOption, require_file_names, write_json
+from .options import (
+    BackendOption,
+    DeviceOption,
+    JsonOption,
+    PrecisionOption,
+    print_written,
+    require_file_names,
+    write_json,
+)
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -22,7 +31,7 @@ __all__ = ["bench"]
 
 
 def bench(
-    archive: Annotated[Path, typer.Argument(metavar="MAR", help="Archive.")],
+    archive: Annotated[Path, typer.Argument(metavar="MAR_OR_RUN", help="Archive; of a run PyTorch alone.")],
     data: Annotated[
         Path | None, typer.Option("--data", help="Folder of pictures to measure on; made-up ones by default.")
     ] = None,
@@ -42,16 +51,21 @@ def bench(
     with progress(console, "bench") as advance:
         result = boxwright.bench(
             archive, data, backend=backend, precision=precision, batches=_batches(batch), seconds=seconds,
-            rounds=rounds, device=device, advance=advance,
+            rounds=rounds, device=device, advance=advance, begin=partial(_announce, console),
         )  # fmt: skip
     if json_file:
         write_json(json_file, result.to_document())
     _print_bench(console, result)
+    print_written(console, json=json_file)
     tile = open_bundle(archive).spec.input.tile
     if tile is not None:
         console.print(f"This model sees pictures over {tile} pixels in windows; each 'picture' above is one window.")
     if not result.runs:
         raise typer.Exit(2)
+
+
+def _announce(console: Console, processes: int, seconds: float) -> None:
+    console.print(f"{processes} measurements, about {spoken(seconds)}; shorter with --seconds, --backend or --batch")
 
 
 def _batches(text: str) -> list[int]:

@@ -11,7 +11,7 @@ import typer
 import boxwright
 from boxwright.host.console import make_console, progress
 
-from .options import DeviceOption, HtmlOption, JsonOption, require_file_names, write_json
+from .options import DeviceOption, HtmlOption, JsonOption, print_written, require_file_names, write_json
 from .tables import make_table, show, show_interval
 
 if TYPE_CHECKING:
@@ -63,6 +63,7 @@ def compare(
 
         report_comparison(contenders, comparisons, html)
     _print_comparisons(console, contenders, comparisons)
+    print_written(console, json=json_file, page=html)
 
 
 def _print_comparisons(console: Console, contenders: Sequence[Contender], comparisons: Sequence[Comparison]) -> None:

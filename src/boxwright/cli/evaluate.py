@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -17,6 +18,7 @@ from .options import (
     JsonOption,
     MeasuredDataOption,
     SplitOption,
+    print_written,
     require_file_names,
     write_json,
 )
@@ -32,7 +34,7 @@ __all__ = ["evaluate"]
 
 def evaluate(
     source: AnySource,
-    data: MeasuredDataOption,
+    data: MeasuredDataOption = None,
     split: SplitOption = "valid",
     threshold: Annotated[
         float | None,
@@ -59,6 +61,7 @@ def evaluate(
     require_file_names(json=json_file, html=html)
     _require_fitting(endpoint, {"--threshold": threshold, "--boxes": boxes, "--html": html}, {"--tolerance": tolerance})
     console = make_console()
+    data = _data_of(source, data, console)
     if endpoint is not None:
         with progress(console, "post") as advance:
             answered = boxwright.evaluate_endpoint(
@@ -67,6 +70,7 @@ def evaluate(
         if json_file:
             write_json(json_file, answered.to_document())
         _print_endpoint_evaluation(console, answered)
+        print_written(console, json=json_file)
         answered.require()
         return
     with progress(console, "evaluate") as advance:
@@ -80,6 +84,17 @@ def evaluate(
 
         report_evaluation(evaluation, data, html, source)
     _print_evaluation(console, evaluation)
+    print_written(console, json=json_file, page=html)
+
+
+def _data_of(source: Path, data: Path | None, console: Console) -> Path:
+    """What to measure on; printed if it was not given."""
+    from boxwright.evaluation.run import data_for
+
+    found = data_for(source, data)
+    if data is None:
+        console.print(f"Data: {found}")
+    return found
 
 
 def _require_fitting(endpoint: str | None, without: Mapping[str, object], only_with: Mapping[str, object]) -> None:

@@ -18,14 +18,22 @@ __all__ = ["export"]
 
 def export(
     run: Run,
-    to: Annotated[str, typer.Option(help="state-dict, onnx or openvino.")],
-    out: Annotated[Path, typer.Option(help="The file: .pth, .onnx, or .xml with a .bin beside it.")],
+    to: Annotated[str, typer.Option(help="state-dict, onnx or openvino.")] = "onnx",
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="The file: .pth, .onnx, or .xml with a .bin beside it; by default in exports/, with the run's name."
+        ),
+    ] = None,
     precision: Annotated[str, typer.Option(help="fp32, or int8 for onnx and openvino.")] = "fp32",
     data: MovedDataOption = None,
     tolerance: ToleranceOption = None,
 ) -> None:
     """Write a run's network to a file, proved equal to the trained model on validation pictures."""
+    from boxwright.exporting.files import default_file
+
     console = make_console()
+    out = out or default_file(run, to, precision)
     with stages(console) as advance:
         proof = boxwright.export(run, to, out, precision=precision, data=data, tolerance=tolerance, progress=advance)
     console.print(proof_line(proof.execution.variant, proof.to_document()))

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 __all__ = [
     "AnySource",
@@ -25,6 +28,7 @@ __all__ = [
     "StoreOption",
     "ThresholdOption",
     "ToleranceOption",
+    "print_written",
     "require_file_names",
     "write_json",
 ]
@@ -37,8 +41,11 @@ AnySource = Annotated[
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="Run folder.")]
 DataOption = Annotated[Path, typer.Option("--data", help="Folder with train/, valid/ and optionally test/.")]
 MeasuredDataOption = Annotated[
-    Path,
-    typer.Option("--data", help="Folder with train/, valid/ and optionally test/; of results also a COCO JSON file."),
+    Path | None,
+    typer.Option(
+        "--data",
+        help="Folder with train/, valid/ and optionally test/, by default the run's; of results also a COCO JSON file.",
+    ),
 ]
 MovedDataOption = Annotated[
     Path | None, typer.Option("--data", help="Folder with the pictures, if it has moved since training.")
@@ -73,6 +80,18 @@ def require_file_names(**paths: Path | None) -> None:
     for option, path in paths.items():
         if path is not None and path.is_dir():
             raise ConfigError(f"--{option} {path} is a folder.", "Give the name of a file.")
+
+
+def print_written(console: Console, **paths: Path | None) -> None:
+    """Say what was written.
+
+    Args:
+        console: to print to.
+        **paths: by what it is, as in ``page=Path("a.html")``; None was not written.
+    """
+    for what, path in paths.items():
+        if path is not None:
+            console.print(f"{what.upper() if what == 'json' else what.capitalize()}: {path}")
 
 
 def write_json(path: Path, document: Any) -> None:

@@ -78,22 +78,41 @@ def predict(
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
     for note in _not_read(pictures):
         typer.echo(f"Note: {note}", err=True)
+    _require_one(pictures)
     tasks = _plan(pictures, None if out is None else Path(out), urls, every)
     predictor = _predictor(source, threshold, boxwright.Execution(backend, precision, device))
     typer.echo(f"Backend {predictor.execution.variant}", err=True)
     console = make_console()
     results: list[dict[str, Any]] = []
     failed: list[PictureError] = []
+    names, lowest = predictor.spec.class_names, min(predictor.thresholds)
     with progress(console, "predict") as advance:
         for prediction in _predictions(predictor, tasks, failed, advance):
-            _show(console, _text(prediction, predictor.spec.class_names), needed=not (json_file or out))
+            _show(console, _text(prediction, names, lowest), needed=not (json_file or out))
             results += _results(prediction, predictor.spec.classes) if json_file else []
     if json_file:
         write_json(json_file, results)
+    if out is not None and len(failed) < len(tasks):
+        typer.echo(f"Drawn: {out}", err=True)
+    if json_file:
+        typer.echo(f"JSON: {json_file}", err=True)
     for error in failed:
         typer.echo(f"Error: {error}", err=True)
     if failed:
         raise typer.Exit(2)
+
+
+def _require_one(sources: Sequence[str]) -> None:
+    """Raise if nothing that was named exists, before a model is loaded.
+
+    Raises:
+        PictureError: nothing does.
+    """
+    from boxwright.inputs.download import is_url
+
+    if not any(is_url(source) or Path(source).exists() for source in sources):
+        problem = f"Picture {sources[0]!r} cannot be read: No such file or directory."
+        raise boxwright.PictureError(problem, "Check the path.")
 
 
 def _predict_on(
@@ -133,7 +152,7 @@ def _show(console: Console, text: str, needed: bool) -> None:
 
 
 def _predictor(source: Path, threshold: float | None, asked: Execution) -> Predictor:
-    """Run an archive in the way that ``boxwright bench`` found best here for one picture at a time."""
+    """Run an archive in the way that was found best here for one picture at a time; nothing is timed for it."""
     from boxwright.runtime import open_bundle
     from boxwright.tuning import stored_execution
 
@@ -299,14 +318,15 @@ def _drawing(task: _Task, names: Sequence[str]) -> Iterator[Callable[[Prediction
             yield lambda prediction: film.add(drawn(prediction))
 
 
-def _text(prediction: Prediction, names: Sequence[str]) -> str:
+def _text(prediction: Prediction, names: Sequence[str], lowest: float) -> str:
     detections = prediction.detections
     boxes = [
         f"  {names[label]} {score:.3f} [{', '.join(f'{edge:.1f}' for edge in box)}]"
         for box, score, label in zip(detections.boxes, detections.scores, detections.labels, strict=True)
     ]
     where = "" if prediction.frame is None else f" frame {prediction.frame} ({prediction.seconds:.3f} s)"
-    return "\n".join([f"{prediction.source}{where}: {len(detections)} found", *boxes])
+    scores = f" from score {lowest:.3f} on" * (not boxes)  # what is below it is not "nothing"
+    return "\n".join([f"{prediction.source}{where}: {len(detections)} found{scores}", *boxes])
 
 
 def _results(prediction: Prediction, classes: Sequence[ClassEntry]) -> list[dict[str, Any]]:

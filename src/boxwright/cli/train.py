@@ -18,10 +18,13 @@ if TYPE_CHECKING:
 __all__ = ["train"]
 
 _INTERRUPTED = 130
+_HARDLY_ANYTHING = 0.05  # F2
 
 
 def train(
-    config: Annotated[Path | None, typer.Argument(metavar="[CONFIG.yaml]", help="Settings.")] = None,
+    config: Annotated[
+        Path | None, typer.Argument(metavar="[DATA or CONFIG.yaml]", help="Folder of the data, or a file of settings.")
+    ] = None,
     data: Annotated[Path | None, typer.Option(help="Folder with train/, valid/ and optionally test/.")] = None,
     model: Annotated[str | None, typer.Option(help="Architecture; see 'boxwright models'. By default chosen.")] = None,
     weights: Annotated[str | None, typer.Option(help="auto, none, imagenet, coco, a file, or a run folder.")] = None,
@@ -37,7 +40,7 @@ def train(
     overlap: Annotated[float | None, typer.Option(help="Share that neighbouring windows have in common.")] = None,
     cache: Annotated[str | None, typer.Option(help="Keep resized pictures: off, ram or disk.")] = None,
     assignments: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any setting; may be repeated.")
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any setting; also as --key VALUE.")
     ] = None,
     resume: Annotated[
         Path | None,
@@ -69,6 +72,7 @@ def train(
 
 def _print_result(result: RunResult) -> None:
     spec, folder = result.spec, result.folder
+    again = f"boxwright train --resume {shlex.quote(str(folder))}"
     if spec is not None:
         from boxwright.reporting.words import measured_at
 
@@ -78,9 +82,22 @@ def _print_result(result: RunResult) -> None:
         typer.echo(f"Best epoch {best}: {both} {used} (valid)")
         typer.echo(f"Report: {folder / 'report.html'}")
     elif not result.interrupted:
-        typer.echo("Fast dev run: one batch of training and validation was run; nothing was kept.")
+        typer.echo("Fast dev run: one batch of training and validation was run; nothing was kept, no folder either.")
         return
     typer.echo(f"Run: {folder}")
-    if result.interrupted:
-        typer.echo(f"Interrupted. To continue: boxwright train --resume {shlex.quote(str(folder))}")
+    if result.interrupted and spec is None:
+        typer.echo(f"Interrupted in the first epoch, so there is no model yet. To start it again: {again}")
         raise typer.Exit(_INTERRUPTED)
+    if result.interrupted:
+        typer.echo(f"Interrupted. To continue: {again}")
+        raise typer.Exit(_INTERRUPTED)
+    if spec is not None:
+        typer.echo(_next(folder, spec.measured["valid"]["f2"]))
+
+
+def _next(run: Path, f2: float) -> str:
+    """What to type after a training."""
+    if f2 < _HARDLY_ANYTHING:
+        longer = f"boxwright train --data DATA --weights {shlex.quote(str(run))} --minutes 60"
+        return f"It finds hardly anything yet. To train on from here: {longer}"
+    return f"Next: boxwright archive {shlex.quote(str(run))}"

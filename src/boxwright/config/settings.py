@@ -20,8 +20,10 @@ __all__ = [
     "ALIASES",
     "AUTO",
     "CONFIG_FILE",
+    "HABITS",
     "TrainConfig",
     "data_of_run",
+    "is_setting",
     "load_config",
     "parse_assignment",
     "save_config",
@@ -44,6 +46,42 @@ ALIASES = {
     "gpus_num": "gpus",
 }
 """Our key by the reference demo's in ``config.yaml``; ``batch_size`` and ``fast_dev_run`` are the same."""
+
+HABITS = {
+    "batch": "batch_size",
+    "dataset_dir": "data",
+    "early_stopping_patience": "patience",
+    "imgsz": "image_size",
+    "img_size": "image_size",
+    "lr": "learning_rate",
+    "lr0": "learning_rate",
+    "output_dir": "out",
+    "project": "out",
+    "resolution": "image_size",
+}
+"""Our key by those of other trainers which mean the same (ultralytics, rfdetr)."""
+
+_ANSWERS = {
+    "amp": "It is precision here: auto, fp32 or bf16.",
+    "cos_lr": "The learning rate always rises, then falls along a cosine.",
+    "exist_ok": "A run is never overwritten; choose another name.",
+    "fliplr": "It is augmentation here: none, light, standard or strong.",
+    "freeze": "It is trainable_stages here: how many stages of the backbone are trained, counted from the last.",
+    "grad_accum_steps": "It is total_batch here: pictures per step, batch_size times the steps.",
+    "half": "It is precision here: auto, fp32 or bf16.",
+    "mosaic": "It is augmentation=strong here.",
+    "num_classes": "The classes are those of the data.",
+    "plots": "Every run has its report.html.",
+    "pretrained": "It is weights here: auto, none, imagenet, coco, a file or a run.",
+    "resume": "It is a verb's option here: boxwright train --resume RUN.",
+    "time": "It is minutes here.",
+    "use_ema": "It is ema here: a decay such as 0.998; 0 turns it off.",
+    "verbose": "What a run prints is in its metrics.jsonl, too.",
+}
+"""What to do here, by keys of other trainers which mean something else or do not exist."""
+
+_DEVICES: dict[object, str | int] = {"cpu": 0, "cuda": "auto", "gpu": "auto", "auto": "auto"}
+_NOT_A_DEVICE = "Use cpu or cuda; for several GPUs give their number with devices."
 
 _EXPECTED = {
     "batch_size": "give a whole number from 1, or auto",
@@ -249,7 +287,7 @@ class TrainConfig(BaseModel):
 
 
 def load_config(path: Path | None, overrides: Mapping[str, Any] | None = None) -> TrainConfig:
-    """Read settings from a YAML file, then apply ``overrides``; the reference demo's keys are understood.
+    """Read settings from a YAML file, then apply ``overrides``; keys of ``ALIASES`` and ``HABITS`` are understood.
 
     Args:
         path: the file; None for overrides alone.
@@ -283,7 +321,9 @@ def _read_yaml(path: Path) -> dict[str, Any]:
 def _own_keys(values: Mapping[str, Any], source: str) -> dict[str, Any]:
     own: dict[str, Any] = {}
     for key, value in values.items():
-        target = ALIASES.get(key, key)
+        if key == "device":
+            key, value = "gpus", _gpus_of(value, source)
+        target = ALIASES.get(key) or HABITS.get(key, key)
         if target not in TrainConfig.model_fields:
             raise ConfigError(f"{source}: unknown key {key!r}.", _nearest(str(key)))
         if target in own:
@@ -293,7 +333,23 @@ def _own_keys(values: Mapping[str, Any], source: str) -> dict[str, Any]:
     return own
 
 
+def _gpus_of(device: object, source: str) -> str | int:
+    """``gpus`` for another trainer's ``device``."""
+    if device in ("", None):
+        return "auto"
+    if device not in _DEVICES:
+        raise ConfigError(f"{source}: 'device' = {device!r} does not fit.", _NOT_A_DEVICE)
+    return _DEVICES[device]
+
+
+def is_setting(key: str) -> bool:
+    """Whether a key is a setting, or another trainer's word that ``load_config`` understands or has an answer to."""
+    return key in TrainConfig.model_fields or key in ALIASES or key in HABITS or key in _ANSWERS or key == "device"
+
+
 def _nearest(key: str) -> str:
+    if key in _ANSWERS:
+        return _ANSWERS[key]
     known = [*TrainConfig.model_fields, *ALIASES]
     close = difflib.get_close_matches(key, known, n=1)
     return f"Did you mean {close[0]!r}?" if close else f"Known keys: {', '.join(TrainConfig.model_fields)}."

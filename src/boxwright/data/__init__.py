@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from .checks import Inspection, check, inspect_folder, require_data_folder
 from .demo import draw_demo_data
-from .documents import ANNOTATIONS, SPLITS
+from .documents import ANNOTATIONS, SPLITS, split_named
 from .findings import CODES, Finding
 from .records import DataFolder, PictureRecord, Split, fingerprint, folder_of, read_folder, read_split
 from .repair import repair
@@ -36,6 +36,7 @@ __all__ = [
     "read_truth",
     "repair",
     "require_data_folder",
+    "split_named",
 ]
 
 

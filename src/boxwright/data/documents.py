@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeGuard
 
+from boxwright.runtime import DataError
 from boxwright.runtime.bundle import class_name_fault
 
 from .file_names import FolderNames, Found, NamesAsWritten, is_file_name
@@ -22,6 +23,7 @@ from .text import text_of
 __all__ = [
     "ANNOTATIONS",
     "LISTS",
+    "OTHER_NAMES",
     "ROUNDING",
     "SPLITS",
     "AnnotationEntry",
@@ -41,12 +43,16 @@ __all__ = [
     "number_of",
     "read_document",
     "side_of",
+    "split_named",
     "whole",
     "whole_id",
 ]
 
 ANNOTATIONS = "_annotations.coco.json"
 SPLITS = ("train", "valid", "test")
+OTHER_NAMES = {"train": ("training",), "valid": ("val", "validation"), "test": ("testing",)}
+"""What other tools call the splits."""
+
 LISTS = ("images", "annotations", "categories")
 ROUNDING = 1.0
 """Pixels over a picture's edge that count as rounding."""
@@ -62,6 +68,18 @@ _RESERVED = "score"  # a key of the endpoint's answer, beside the class names
 
 Entry = dict[str, Any]
 Box = tuple[float, float, float, float]
+
+
+def split_named(name: str) -> str:
+    """The split of a name; those of other tools are understood.
+
+    Raises:
+        DataError: there is no such split.
+    """
+    for split in SPLITS:
+        if name == split or name in OTHER_NAMES[split]:
+            return split
+    raise DataError(f"There is no split {name!r}.", f"Use {', '.join(SPLITS)}.")
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ from .checks import inspect_folder
 from .checks.annotations import check_annotations, check_category_ids
 from .checks.scan import Listing, SplitContents, scan_pictures
 from .contract import class_contract, require_classes
-from .documents import ANNOTATIONS, SPLITS, AnnotationEntry, Document, ImageEntry, is_number, read_document
+from .documents import ANNOTATIONS, AnnotationEntry, Document, ImageEntry, is_number, read_document, split_named
 from .file_names import FolderNames, NamesAsWritten
 from .findings import Finding
 from .records import PictureRecord, Split, records_of
@@ -67,14 +67,13 @@ def read_truth(data: Path, split: str = "valid", classes: Sequence[ClassEntry] |
         ContractError: a class of the data is not the model's.
         DataError: the data cannot be read; file and annotation id are named.
     """
+    split = split_named(split)
     if data.suffix.lower() == ".json" and not data.is_dir():
         return _of_file(data, split)
     return _of_folder(data, split, classes)
 
 
 def _of_folder(root: Path, name: str, classes: Sequence[ClassEntry] | None) -> Truth:
-    if name not in SPLITS:
-        raise DataError(f"There is no split {name!r}.", f"Use {', '.join(SPLITS)}.")
     inspection = inspect_folder(root, (name,), pixels=False)
     path = root / name / ANNOTATIONS
     document = inspection.documents.get(name)

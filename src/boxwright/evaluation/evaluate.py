@@ -10,13 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from boxwright.data import SPLITS, read_split, read_truth
+from boxwright.data import read_split, read_truth, split_named
 from boxwright.metrics import Figures
 from boxwright.metrics.bootstrap import Intervals, intervals
 from boxwright.metrics.figures import figures_of
 from boxwright.runtime import (
     ConfigError,
-    DataError,
     Detections,
     Execution,
     ModelSpec,
@@ -29,6 +28,7 @@ from boxwright.runtime.picture import LARGEST_PIXELS
 from .operating import best_point, interval_document
 from .results import SplitResults
 from .results_files import ResultsSpec, is_results_file, read_detections, require_reading
+from .run import data_for
 
 __all__ = ["Evaluation", "detect_split", "evaluate", "evaluate_file", "pictures_of_data"]
 
@@ -73,7 +73,7 @@ class Evaluation:
 
 def evaluate(
     source: str | Path,
-    data: str | Path,
+    data: str | Path | None = None,
     split: str = "valid",
     *,
     threshold: float | None = None,
@@ -88,7 +88,8 @@ def evaluate(
 
     Args:
         source: run folder, ``.mar``, or a results file (``.json``).
-        data: folder with the split; for a results file also a COCO annotation file, without its pictures.
+        data: folder with the split, by default the one that a run was trained on; for a results file also a COCO
+            annotation file, without its pictures.
         split: ``train``, ``valid`` or ``test`` of the folder.
         threshold: for F2; by default the operating point, and for a results file, which has none, the score
             with the highest F2 on these pictures.
@@ -107,10 +108,11 @@ def evaluate(
         DataError: the data or the results file cannot be read, or they do not belong together.
         MissingDependency: nothing that is installed can run the model.
     """
+    data = data_for(Path(source), data)
     if is_results_file(source):
         if device != "cpu":
             raise ConfigError(f"Device {device} does not go with {source}: no model is run.", "Leave it out.")
-        return evaluate_file(Path(source), Path(data), split, threshold=threshold, boxes=boxes)
+        return evaluate_file(Path(source), data, split, threshold=threshold, boxes=boxes)
     if boxes is not None:
         raise ConfigError(f"Boxes {boxes!r} are asked for, but {source} is no results file.", "Leave it out.")
     given = None if threshold is None else OperatingPoint(threshold, objective="given")
@@ -157,9 +159,8 @@ def detect_split(
     source: str | Path, data: str | Path, split: str, *, device: str = "cpu", progress: Progress | None = None
 ) -> tuple[SplitResults, ModelSpec]:
     """All detections of a model on a split; see ``evaluate``."""
+    split = split_named(split)
     predictor = PicturePredictor(open_bundle(source), Execution(device=device))
-    if split not in SPLITS:
-        raise DataError(f"There is no split {split!r}.", f"Use {', '.join(SPLITS)}.")
     records = read_split(Path(data), split, predictor.spec.classes)
     detections: list[Detections] = []
     for number, record in enumerate(records.pictures, start=1):

@@ -18,7 +18,30 @@ from boxwright.runtime.bundle import RUN_SPEC
 
 from .results import RESULTS, SplitResults
 
-__all__ = ["RESULTS", "find_data", "read_run"]
+__all__ = ["RESULTS", "data_for", "find_data", "read_run"]
+
+
+def data_for(source: Path, data: str | Path | None) -> Path:
+    """The data to measure on: what was given, else what a run was trained on.
+
+    Args:
+        source: run folder, ``.mar``, or results file.
+        data: the folder or file that was given.
+
+    Raises:
+        DataError: none was given, and the source does not say where it is, or it has moved.
+    """
+    if data is not None:
+        return Path(data)
+    remedy = "Give the folder with train/ and valid/: --data FOLDER"
+    if not (source / CONFIG_FILE).is_file():
+        kind = "an archive" if source.suffix == ".mar" else "this"
+        raise DataError(f"{source}: {kind} does not say where its data lies.", remedy)
+    folder = data_of_run(source)
+    if folder is None or not folder.is_dir():
+        where = f"its data was at {folder}, which is gone" if folder else "its settings do not say where its data lies"
+        raise DataError(f"{source}: {where}.", remedy)
+    return folder
 
 
 def read_run(run: Path) -> tuple[SplitResults, ModelSpec]:

@@ -16,7 +16,7 @@ from boxwright.runtime.backends.openvino import OpenVinoBackend, load_core
 
 from .exports import Progress, graph_files
 
-__all__ = ["export"]
+__all__ = ["default_file", "export"]
 
 _FORMATS = {
     "state-dict": ("torch", (".pth", ".pt"), ("fp32",)),
@@ -24,6 +24,16 @@ _FORMATS = {
     "openvino": ("openvino", (".xml",), ("fp32", "int8")),
 }
 """Backend, suffixes and precisions of each."""
+
+
+def default_file(run: str | Path, to: str, precision: str = "fp32") -> Path:
+    """Where an export goes if nobody says it: ``exports/NAME.onnx``, or ``exports/NAME-int8.onnx``.
+
+    Raises:
+        ConfigError: an unknown format.
+    """
+    _, suffixes, _ = _format(to)
+    return Path("exports", Path(run).resolve().name + f"-{precision}" * (precision != "fp32") + suffixes[0])
 
 
 def export(
@@ -72,10 +82,19 @@ def export(
     return proof
 
 
-def _execution(to: str, out: Path, precision: str) -> Execution:
+def _format(to: str) -> tuple[str, tuple[str, ...], tuple[str, ...]]:
+    """Backend, suffixes and precisions.
+
+    Raises:
+        ConfigError: an unknown format.
+    """
     if to not in _FORMATS:
         raise ConfigError(f"Format {to!r} is unknown.", f"Use {', '.join(_FORMATS)}.")
-    backend, suffixes, precisions = _FORMATS[to]
+    return _FORMATS[to]
+
+
+def _execution(to: str, out: Path, precision: str) -> Execution:
+    backend, suffixes, precisions = _format(to)
     if precision not in precisions:
         raise ConfigError(
             f"A file of {to} is not written in {precision!r}.",

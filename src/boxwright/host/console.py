@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress
 
-__all__ = ["make_console", "progress", "stages"]
+__all__ = ["make_console", "progress", "spoken", "stages"]
 
 _PIPE_WIDTH = 140  # tables into files and pipes are not folded to a terminal's 80 columns
 
@@ -60,6 +60,14 @@ def stages(console: Console) -> Iterator[Callable[[str, int, int], None]]:
     with _bar(console) as bar:
         task = bar.add_task("", total=None)
         yield lambda text, done, total: bar.update(task, description=text, completed=done, total=total)
+
+
+def spoken(seconds: float) -> str:
+    """A duration as people say it: ``45 s``, ``12 min``, ``3 h 20 min``."""
+    if seconds < 90:
+        return f"{max(seconds, 0):.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
 def _bar(console: Console) -> Progress:

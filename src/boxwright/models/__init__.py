@@ -2,5 +2,14 @@
 
 from .catalogue import CATALOGUE, find_architecture, find_family, require_family
 from .family import Architecture, Family
+from .weights_named import require_weights_exist
 
-__all__ = ["CATALOGUE", "Architecture", "Family", "find_architecture", "find_family", "require_family"]
+__all__ = [
+    "CATALOGUE",
+    "Architecture",
+    "Family",
+    "find_architecture",
+    "find_family",
+    "require_family",
+    "require_weights_exist",
+]

@@ -19,6 +19,7 @@ from boxwright.runtime import ArchiveError, ModelError, ModelSpec, open_bundle
 from boxwright.runtime.bundle import RUN_SPEC
 
 from .tensor_names import prefers
+from .weights_named import weights_file_missing
 
 __all__ = ["CHECKPOINT_KEY", "StateDict", "WeightsFile", "maker_of", "read_state", "read_weights", "spec_of"]
 
@@ -93,7 +94,7 @@ def read_weights(path: Path) -> WeightsFile:
         bundle = open_bundle(path)
         return WeightsFile(read_state(bundle.weights, source), bundle.spec)
     if not path.is_file():
-        raise ModelError(f"{source}: the file does not exist.", "Give none, imagenet, coco, or the path of a file.")
+        raise weights_file_missing(path)
     try:
         _require_weights(path, source)
         document, code = (_safetensors(path, source), ()) if path.suffix == ".safetensors" else _torch(path, source)

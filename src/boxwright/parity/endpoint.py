@@ -9,16 +9,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from boxwright.data import SPLITS, read_split
+from boxwright.data import read_split, split_named
 from boxwright.evaluation.operating import reported_figures
 from boxwright.evaluation.results import RESULTS, SplitResults
 from boxwright.evaluation.results_files import is_results_file
-from boxwright.evaluation.run import read_run
+from boxwright.evaluation.run import data_for, read_run
 from boxwright.runtime import (
     Bundle,
     ConfigError,
     ContractError,
-    DataError,
     Detections,
     Execution,
     ModelSpec,
@@ -116,7 +115,7 @@ class EndpointEvaluation(Agreement):
 
 def evaluate_endpoint(
     source: str | Path,
-    data: str | Path,
+    data: str | Path | None = None,
     split: str = "valid",
     *,
     url: str,
@@ -131,7 +130,7 @@ def evaluate_endpoint(
 
     Args:
         source: run folder or ``.mar``.
-        data: folder with the split.
+        data: folder with the split; by default the one that a run was trained on.
         split: ``train``, ``valid`` or ``test``.
         url: of the endpoint; see ``clients.FORMS``.
         tolerance: largest accepted difference of mAP and F2; that of the archive's least precise export by default.
@@ -147,12 +146,11 @@ def evaluate_endpoint(
     """
     if is_results_file(source):
         raise ConfigError(f"{source}: a results file cannot be held against an endpoint.", "Give a run or an archive.")
-    bundle, folder = open_bundle(source), Path(data) / split
+    data, split = data_for(Path(source), data), split_named(split)
+    bundle, folder = open_bundle(source), data / split
     spec = bundle.spec
-    if split not in SPLITS:
-        raise DataError(f"There is no split {split!r}.", f"Use {', '.join(SPLITS)}.")
     with open_client(url, spec.name, spec.class_names) as client:
-        records = read_split(Path(data), split, spec.classes)
+        records = read_split(data, split, spec.classes)
         empty = SplitResults.of(records, folder, spec.class_names, [Detections.empty()] * len(records.pictures))
         answered, evaluation = post_pictures(client, spec, empty, folder, progress)
     expected, origin = _expected(Path(source), bundle, answered, folder, device)

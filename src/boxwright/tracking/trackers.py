@@ -9,28 +9,17 @@ from pathlib import Path
 from lightning.pytorch.loggers import Logger
 
 from boxwright.config import TrainConfig
-from boxwright.host.dependencies import require_packages
 
 from .loggers import GuardedLogger, LocalLogger, Tracker
 from .metrics_file import next_step
 from .mlflow import MlflowTracker
+from .needs import require_trackers
 from .tensorboard import TensorBoardTracker
 from .wandb import WandbTracker, wandb_sync_command
 
-__all__ = ["require_trackers", "tracking"]
+__all__ = ["tracking"]
 
 Say = Callable[[str], object]
-
-
-def require_trackers(config: TrainConfig) -> None:
-    """Raise unless the trackers that the settings ask for are installed; called before anything starts.
-
-    Raises:
-        MissingDependency: a tracker is not installed.
-    """
-    wanted = {"tensorboard": config.tensorboard, "mlflow": config.mlflow is not None}
-    for package in (name for name, asked in wanted.items() if asked):
-        require_packages([package], f"boxwright[{package}]")
 
 
 @contextmanager

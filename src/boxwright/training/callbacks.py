@@ -14,13 +14,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import Tensor
 
 from boxwright.data import Split
+from boxwright.host.console import spoken
 from boxwright.metrics import Figures
 from boxwright.runtime import Detections, PictureError, decode
 from boxwright.runtime.picture import LARGEST_PIXELS
 from boxwright.tracking.loggers import GuardedLogger
 from boxwright.tracking.media import Gallery, TrackedPicture, choose_pictures, shown_after
-
-from .pace import spoken
 
 __all__ = ["EpochTable", "Patience", "TrackPictures"]
 
@@ -134,8 +133,10 @@ class EpochTable(Callback):
         self._console.print(f"{trainer.current_epoch + 1:>7}{cells}{seconds:>7.0f}s{star}")
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
-        """Remove the bar."""
+        """Remove the bar; after Ctrl-C say that the end takes a moment."""
         self._hide()
+        if isinstance(exception, KeyboardInterrupt):
+            self._console.print("Stopping; what was reached is being written.")
 
     def state_dict(self) -> dict[str, Any]:
         """The best so far, so that a resumed run compares with it."""

@@ -18,6 +18,8 @@ from boxwright.host.files import replacing
 from boxwright.models.weights_files import CHECKPOINT_KEY
 from boxwright.runtime import ArchiveError, ConfigError
 
+from .folders import CHECKPOINTS
+
 __all__ = [
     "BEST",
     "LAST",
@@ -29,8 +31,8 @@ __all__ = [
     "save",
 ]
 
-BEST = "checkpoints/best.ckpt"
-LAST = "checkpoints/last.ckpt"
+BEST = f"{CHECKPOINTS}/best.ckpt"
+LAST = f"{CHECKPOINTS}/last.ckpt"
 
 SO_FAR = "so_far"
 """Among our entries of a checkpoint, if it was saved within an epoch: what of it is done."""

@@ -15,6 +15,7 @@ from boxwright.config import AUTO, TrainConfig
 from boxwright.data import PictureRecord, Split
 from boxwright.models import find_architecture
 from boxwright.models.weights_files import spec_of
+from boxwright.models.weights_named import WORDS
 from boxwright.runtime import InputSpec, ModelSpec
 from boxwright.runtime.preprocess import placement
 from boxwright.runtime.spec import MIN_TILE
@@ -90,7 +91,7 @@ def _choices(config: TrainConfig, train: Split, device: str) -> Iterator[Choice]
 def _of_weights(weights: str) -> ModelSpec | None:
     """What a file of weights or a run was trained as; None if it does not say, or if it is no file."""
     path = Path(weights)
-    return spec_of(path) if path.exists() and weights not in ("auto", "none", "imagenet", "coco") else None
+    return spec_of(path) if path.exists() and weights not in WORDS else None
 
 
 def _length(config: TrainConfig, steps: int, device: str) -> Iterator[Choice]:

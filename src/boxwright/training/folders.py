@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 from collections.abc import Iterator
@@ -13,9 +14,10 @@ from filelock import FileLock, Timeout
 from boxwright.config import TrainConfig
 from boxwright.runtime import ConfigError
 
-from .checkpoints import LAST
+__all__ = ["CHECKPOINTS", "RunTaken", "claimed", "free_name", "make_folders", "require_writable", "run_folder"]
 
-__all__ = ["RunTaken", "claimed", "free_name", "make_folders", "run_folder"]
+CHECKPOINTS = "checkpoints"
+"""The folder of a run that its checkpoints lie in; where it is, a run has begun."""
 
 _CLAIM = ".claim"
 
@@ -41,7 +43,7 @@ def run_folder(config: TrainConfig) -> Path:
     """
     assert config.name is not None, "resolved settings have a name"
     run = config.out / config.name
-    if (run / LAST).parent.exists():
+    if (run / CHECKPOINTS).exists():
         raise RunTaken(
             f"{run} exists.", f"Choose another --name, or continue it with --resume {shlex.quote(str(run))}."
         )
@@ -77,6 +79,19 @@ def claimed(run: Path) -> Iterator[None]:
             run.rmdir()
             if new_parent:
                 run.parent.rmdir()
+
+
+def require_writable(folder: Path) -> None:
+    """Raise unless a folder can be written to, or made; nothing is made.
+
+    Raises:
+        ConfigError: it cannot.
+    """
+    there = next(one for one in (folder, *folder.absolute().parents) if one.exists())
+    if not there.is_dir():
+        raise ConfigError(f"{there} is a file.", "Choose another folder.")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise ConfigError(f"{there}: cannot be written to.", "Make it writable, or choose another folder.")
 
 
 def make_folders(run: Path, config: TrainConfig) -> None:

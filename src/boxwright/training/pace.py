@@ -13,12 +13,13 @@ import torch
 from lightning.pytorch.callbacks import Callback
 
 from boxwright.data.dataset import Batch
+from boxwright.host.console import spoken
 from boxwright.models.detector import Detector
 from boxwright.runtime import ConfigError
 
 from .data_module import EpochSampler
 
-__all__ = ["MOST_EPOCHS", "Deadline", "Pace", "Plan", "measure_pace", "plan_for", "spoken", "undone"]
+__all__ = ["MOST_EPOCHS", "Deadline", "Pace", "Plan", "measure_pace", "plan_for", "undone"]
 
 _STEPS = 3  # timed, after one that is not
 _LONG_ENOUGH = 8.0  # seconds of timed steps
@@ -139,14 +140,6 @@ def plan_for(minutes: float, pace: Pace, train: int, valid: int, batch_size: int
             "Give more, or choose a smaller model or canvas.",
         )
     return Plan(epochs, min(steps * batch_size, train))
-
-
-def spoken(seconds: float) -> str:
-    """A duration as people say it: ``45 s``, ``12 min``, ``3 h 20 min``."""
-    if seconds < 90:
-        return f"{max(seconds, 0):.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
 class Deadline(Callback):

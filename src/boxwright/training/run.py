@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import shlex
+import shutil
 import signal
 import time
 import warnings
@@ -22,7 +23,7 @@ from boxwright.config import CONFIG_FILE, TrainConfig, save_config
 from boxwright.data import DataFolder, fingerprint, read_folder
 from boxwright.data.findings import by_kind
 from boxwright.evaluation import ground_truth_of
-from boxwright.host.console import make_console, progress
+from boxwright.host.console import make_console, progress, spoken
 from boxwright.host.files import remove_parts
 from boxwright.host.processes import start_server
 from boxwright.metrics.objective import Objective
@@ -33,7 +34,8 @@ from boxwright.reporting.run_report import report_run
 from boxwright.runtime import BoxwrightError, ConfigError, ContractError, DataError, ModelSpec, PictureError
 from boxwright.runtime.bundle import RUN_SPEC
 from boxwright.tracking.loggers import GuardedLogger
-from boxwright.tracking.trackers import require_trackers, tracking
+from boxwright.tracking.needs import require_trackers
+from boxwright.tracking.trackers import tracking
 
 from .averaging import MovingAverage
 from .best import best_model, copy_best, require_detections, write_best
@@ -55,7 +57,7 @@ from .fitting import Need, measure_need, memory_warning, naming_what_fits
 from .folders import RunTaken, claimed, free_name, make_folders, run_folder
 from .module import DetectionModule
 from .optimization import Optimization
-from .pace import MOST_EPOCHS, Deadline, Pace, measure_pace, plan_for, spoken
+from .pace import MOST_EPOCHS, Deadline, Pace, measure_pace, plan_for
 from .preparation import prepare, require_company, with_settings
 from .settings import resolve_devices, resolve_settings, usable_gpus
 from .verbs import MakeTrainer, RunResult
@@ -163,6 +165,8 @@ class TrainingRun:
             self.config, self.folder = self._world.same((self.config, self.folder))
             if not self._is_new:
                 self._go_on()
+            if self.config.fast_dev_run and _is_first_process():
+                claim.callback(_remove_new, self.folder, set(self.folder.iterdir()))
             return self._train()
 
     def _claim(self, claim: ExitStack) -> None:
@@ -382,6 +386,15 @@ class TrainingRun:
             command = f"boxwright report {shlex.quote(str(self.folder))}"
             self.console.print(f"Warning: there is no report: {error}. To write it: {command}")
             return []
+
+
+def _remove_new(folder: Path, before: set[Path]) -> None:
+    """Remove what is in a folder now and was not there before."""
+    for one in set(folder.iterdir()) - before:
+        if one.is_dir():
+            shutil.rmtree(one)
+        else:
+            one.unlink()
 
 
 def _strategy() -> DDPStrategy:

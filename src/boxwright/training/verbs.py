@@ -11,9 +11,13 @@ from typing import TYPE_CHECKING, Any
 from boxwright.config import AUTO, CONFIG_FILE, TrainConfig, load_config
 from boxwright.data import require_data_folder
 from boxwright.host.dependencies import require_train_extra
-from boxwright.models import require_family
+from boxwright.metrics.objective import Objective
+from boxwright.models import find_architecture, require_family, require_weights_exist
 from boxwright.runtime import ArchiveError, ConfigError, DataError, ModelSpec
 from boxwright.runtime.bundle import RUN_SPEC
+from boxwright.tracking.needs import require_trackers
+
+from .folders import require_writable, run_folder
 
 if TYPE_CHECKING:
     import lightning as L
@@ -60,7 +64,7 @@ def train(
     The data is checked and the weights are loaded before the run folder is made.
 
     Args:
-        config: settings, or the YAML file that holds them.
+        config: settings, the YAML file that holds them, or the folder of the data.
         console: for progress; standard output by default, and if ``devices`` asks for several processes.
         make_trainer: makes the Trainer from our keyword options (``accelerator``, ``devices``, ``strategy``,
             ``callbacks``, ``plugins`` with the checkpoint storage, ``logger`` and others); it may change and add
@@ -81,16 +85,54 @@ def train(
     if isinstance(config, TrainConfig):
         resolved = load_config(None, {**config.model_dump(exclude_unset=True), **settings})
     else:
-        resolved = load_config(Path(config) if config else None, settings)
+        resolved = load_config(*_with_data(config, settings))
     require_train_extra()
-    require_data_folder(resolved.data)
-    if resolved.model != AUTO:
-        require_family(resolved.model)
+    _require_possible(resolved)
     if launch is not None:
         return _in_processes("train", _portable(resolved), _processes_elsewhere(resolved, make_trainer), launch)
     if (processes := _processes_to_start(resolved, make_trainer)) > 1:
         return _in_processes("train", resolved.model_dump(mode="json", exclude_unset=True), processes)
     return _train_here(resolved, console, make_trainer)
+
+
+def _with_data(config: str | Path | None, settings: dict[str, Any]) -> tuple[Path | None, dict[str, Any]]:
+    """The file of settings and single ones; a folder in the place of the file is the data's.
+
+    Raises:
+        ConfigError: the data is given twice.
+    """
+    path = Path(config) if config else None
+    if path is None or not path.is_dir():
+        return path, settings
+    if settings.get("data") is not None:
+        raise ConfigError(f"{path} and data = {settings['data']}: two folders.", "Give one of them.")
+    return None, {**settings, "data": path}
+
+
+def _require_possible(config: TrainConfig) -> None:
+    """Raise for what can be known before PyTorch is loaded and any picture is opened.
+
+    Raises:
+        ConfigError: a run of that name exists, the folder of runs cannot be written to, or the canvas or the
+            objective does not fit.
+        DataError: not a data folder.
+        MissingDependency: what a model or a tracker needs is not installed.
+        ModelError: unknown model, or a file of weights that is not there.
+    """
+    require_data_folder(config.data)
+    if config.name is not None:
+        run_folder(config)
+    require_writable(config.out)
+    Objective.parse(config.objective)
+    require_trackers(config)
+    require_weights_exist(config.weights)
+    if config.model == AUTO:
+        return
+    require_family(config.model)
+    if config.image_size is not None:
+        size = (config.image_size,) * 2 if isinstance(config.image_size, int) else config.image_size
+        architecture = find_architecture(config.model)
+        architecture.canvas(*size, config.resize or architecture.resize)
 
 
 def _train_here(

@@ -23,6 +23,7 @@ from .store import MAX_SESSIONS, Stored, best_run, write_entry
 
 __all__ = ["MOST_PICTURES", "Bench", "Pictures", "bench", "made_up_pictures", "read_pictures", "splits"]
 
+_START_SECONDS = 3.0  # of a process, about
 _TIMEOUT_SECONDS = 1800  # torch.compile alone takes minutes
 
 MOST_PICTURES = 32
@@ -100,6 +101,7 @@ def bench(
     rounds: int = 3,
     device: str = "cpu",
     advance: Callable[[int, int], object] | None = None,
+    begin: Callable[[int, float], object] | None = None,
 ) -> Bench:
     """Measure an archive in every way that it can run here, and keep the figures for ``serve``.
 
@@ -107,7 +109,7 @@ def bench(
     busy; the rounds of all executions alternate, so that whatever else the machine does hits all alike.
 
     Args:
-        archive: a ``.mar``.
+        archive: a ``.mar``, or a run folder, whose figures are not kept.
         data: folder of pictures; made-up ones by default.
         backend: one of ``BACKENDS``; ``auto`` takes all that were proved and are installed.
         precision: one of ``PRECISIONS``, or ``auto``, with the same meaning.
@@ -116,10 +118,11 @@ def bench(
         rounds: how many times each is measured.
         device: a torch device.
         advance: called with (processes done, processes in all).
+        begin: called once, with (processes in all, seconds that it will take, roughly).
 
     Raises:
         ArchiveError: the archive cannot be used.
-        ConfigError: a folder instead of an archive, no usable pictures, an unknown backend or precision, an
+        ConfigError: no usable pictures, an unknown backend or precision, an
             impossible number.
         MissingDependency: nothing here can run the model.
     """
@@ -135,6 +138,8 @@ def bench(
     canvas = bundle.spec.input
     pictures = made_up_pictures(canvas) if data is None else read_pictures(Path(data), canvas)
     sizes = tuple(sorted(set(batches)))
+    if begin:
+        begin(rounds * len(executions), len(executions) * (seconds * len(sizes) + rounds * _START_SECONDS))
     with tempfile.TemporaryDirectory(prefix="boxwright-bench-") as folder:
         canvases = Path(folder) / "canvases.npy"
         np.save(canvases, pictures.canvases)
@@ -146,14 +151,13 @@ def bench(
         answers = _measure(executions, measured, rounds, advance)
     runs, failed = _summary(answers)
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    stored = write_entry(archive, bundle, machine, runs, now, failed) if runs else Stored()
+    kept = runs and archive.is_file()  # a run may change
+    stored = write_entry(archive, bundle, machine, runs, now, failed) if kept else Stored()
     best = best_run(stored.runs, usable_executions(bundle, device))
     return Bench(machine, pictures, tuple(runs), tuple(failed), stored, best, seconds, rounds)
 
 
 def _require_sensible(archive: Path, batches: Sequence[int], seconds: float, rounds: int) -> None:
-    if archive.is_dir():
-        raise ConfigError(f"{archive} is a folder.", "Give an archive; boxwright archive makes one of a run.")
     if not batches or min(batches) < 1:
         raise ConfigError(f"Batches {list(batches)} do not fit.", "Give numbers of pictures, from 1 on.")
     if not 0 < seconds < float("inf") or rounds < 1:

@@ -17,7 +17,7 @@ from boxwright.runtime.execution import AUTO
 
 from .faster import note_on_openvino
 from .store import best_run, execution_of, read_entry
-from .warmup import WarmUp, warm_up
+from .warmup import WarmUp, recalled, warm_up
 
 __all__ = ["Choice", "choose_execution", "stored_execution"]
 
@@ -77,7 +77,10 @@ def _chosen(archive: Path, bundle: Bundle, asked: Execution) -> Choice:
 
 
 def stored_execution(archive: Path, bundle: Bundle, asked: Execution) -> Execution | None:
-    """The best execution that ``boxwright bench`` stored of what was asked for, without a warm-up.
+    """The best execution of what was asked for, by what ``boxwright bench`` or a server's warm-up measured here before.
+
+    Nothing is timed. If PyTorch was not asked for by name and ``bench`` did not find it best, it is not taken: to
+    load it costs more than it saves on a few pictures.
 
     Args:
         archive: path of the archive; its measurements lie beside it.
@@ -85,10 +88,20 @@ def stored_execution(archive: Path, bundle: Bundle, asked: Execution) -> Executi
         asked: what is settled already. Ask for ``sessions=1`` where one picture runs at a time.
 
     Returns:
-        None where nothing that fits was stored for this machine, or nothing was left open.
+        None where nothing that fits was measured on this machine, or nothing was left open.
     """
     best, _ = _stored_best(archive, bundle, asked)
-    return None if best is None else execution_of(best, asked.device)
+    if best is not None:
+        return execution_of(best, asked.device)
+    if asked.settled or asked.device != "cpu":
+        return None
+    usable = {one.variant for one in usable_executions(bundle)}
+    known = {
+        one: took
+        for one, took in recalled(archive, bundle, describe_machine()).items()
+        if asked.admits(one) and one.variant in usable and issubclass(BACKENDS[one.backend], GraphBackend)
+    }
+    return min(known, key=known.__getitem__) if known else None
 
 
 def _stored_best(archive: Path, bundle: Bundle, asked: Execution) -> tuple[Mapping[str, Any] | None, tuple[str, ...]]:

@@ -20,7 +20,7 @@ from boxwright.runtime import BACKENDS, PRECISIONS, Bundle, Execution
 from .asking import ask
 from .store import archive_digest
 
-__all__ = ["WarmUp", "warm_up"]
+__all__ = ["WarmUp", "recalled", "warm_up"]
 
 FORMAT = 1
 
@@ -61,8 +61,7 @@ def warm_up(archive: Path, bundle: Bundle, executions: Sequence[Execution], mach
         OSError: the system starts no process.
     """
     digest = archive_digest(bundle)
-    folder = cache_folder()
-    path = None if folder is None else folder / f"{archive.stem}-{digest[:16]}.warmup.json"
+    path = _place(archive, digest)
     machines, notes = _read(path, digest)
     records = machines.get(machine.fingerprint, {}).get("timings", [])
     known = {_execution_of(record, executions[0].device): record for record in records}
@@ -81,6 +80,25 @@ def warm_up(archive: Path, bundle: Bundle, executions: Sequence[Execution], mach
     if problem is not None:
         return WarmUp(milliseconds, failed, (*notes, problem))
     return WarmUp(milliseconds, failed, notes, path=path)
+
+
+def recalled(archive: Path, bundle: Bundle, machine: Machine) -> dict[Execution, float]:
+    """Milliseconds per picture of what was timed of this archive on this machine; nothing is timed now.
+
+    Args:
+        archive: path of the archive.
+        bundle: the archive, opened.
+        machine: this one; its device is the processor.
+    """
+    digest = archive_digest(bundle)
+    machines, _ = _read(_place(archive, digest), digest)
+    records = machines.get(machine.fingerprint, {}).get("timings", [])
+    return _sorted_out({_execution_of(record, "cpu"): record for record in records})[0]
+
+
+def _place(archive: Path, digest: str) -> Path | None:
+    folder = cache_folder()
+    return None if folder is None else folder / f"{archive.stem}-{digest[:16]}.warmup.json"
 
 
 def _time(archive: Path, execution: Execution) -> dict[str, Any]:

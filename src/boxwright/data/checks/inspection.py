@@ -14,7 +14,7 @@ from typing import Any
 from zipfile import is_zipfile
 
 from boxwright.data.contract import class_contract
-from boxwright.data.documents import ANNOTATIONS, SPLITS, Document, read_document
+from boxwright.data.documents import ANNOTATIONS, OTHER_NAMES, SPLITS, Document, read_document
 from boxwright.data.findings import CODES, LEVELS, Finding, Level, by_kind
 from boxwright.runtime import ClassEntry, DataError
 from boxwright.runtime.picture import DATA_PIXELS
@@ -58,7 +58,6 @@ _MOST_KINDS = 5  # in one sentence
 _ORDER = {code: position for position, code in enumerate(CODES)}
 _REQUIRED = ("train", "valid")
 _FORMATS = {"yolo": "a YOLO export", "voc": "Pascal VOC", "coco": "COCO in another layout"}
-_OTHER_NAMES = {"train": ("training",), "valid": ("val", "validation"), "test": ()}
 
 
 @dataclass(frozen=True, eq=False)
@@ -204,12 +203,24 @@ def _splits_of(root: Path, splits: Sequence[str] | None) -> list[str]:
     if not root.is_dir():
         if is_zipfile(root):
             raise DataError(f"{root}: is a ZIP archive.", f"Unzip it: unzip {root} -d FOLDER, then give that folder.")
-        problem = "is a file" if root.is_file() else "no such folder"
-        raise DataError(f"{root}: {problem}.", "Give the folder that holds train/ and valid/.")
+        if root.is_file():
+            raise DataError(f"{root}: is a file.", _instead_of_file(root))
+        raise DataError(f"{root}: no such folder.", "Give the folder that holds train/ and valid/.")
     chosen = list(splits or (name for name in SPLITS if name in _REQUIRED or (root / name).is_dir()))
     if not any((root / name / ANNOTATIONS).is_file() for name in chosen):
         raise _not_a_data_set(root, chosen[0])
     return chosen
+
+
+def _instead_of_file(path: Path) -> str:
+    """What to give in the place of a file that other trainers take."""
+    above = path.absolute().parent
+    root = next((one for one in (above, above.parent) if (one / "train" / ANNOTATIONS).is_file()), None)
+    if root is not None:
+        return f"Give the folder that holds train/ and valid/: {root}"
+    if path.suffix.lower() in (".yaml", ".yml"):
+        return f"If it describes a data set of YOLO, convert that: boxwright convert {above} OUT, then give OUT."
+    return "Give the folder that holds train/ and valid/."
 
 
 def _not_a_data_set(root: Path, split: str) -> DataError:
@@ -257,6 +268,6 @@ def _read(root: Path, names: Sequence[str], findings: list[Finding]) -> dict[str
 def _missing(root: Path, split: str) -> str:
     if (root / split).is_dir():
         return f"{root / split} holds no {ANNOTATIONS}"
-    others = [name for name in _OTHER_NAMES[split] if (root / name).is_dir()]
+    others = [name for name in OTHER_NAMES[split] if (root / name).is_dir()]
     hint = f"; is it {others[0]!r}? Then rename that folder" if others else ""
     return f"{root} has no folder {split!r}{hint}"

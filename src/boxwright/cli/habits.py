@@ -1,0 +1,159 @@
+"""Answers to the words of other tools: verbs, options and ``key=value``."""
+
+from __future__ import annotations
+
+import difflib
+import shlex
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from typer.core import TyperCommand
+
+__all__ = ["Verb", "VerbWithSettings", "verb_instead"]
+
+_VERBS = {
+    "benchmark": "bench",
+    "deploy": "serve",
+    "detect": "predict",
+    "fit": "train",
+    "hpo": "tune",
+    "infer": "predict",
+    "info": "archive MAR --inspect",
+    "inspect": "archive MAR --inspect",
+    "lint": "check",
+    "list": "models",
+    "pack": "archive",
+    "package": "archive",
+    "search": "tune",
+    "sweep": "tune",
+    "test": "evaluate RUN --split test",
+    "val": "evaluate",
+    "validate": "evaluate",
+    "version": "--version",
+}
+"""What to type instead of another tool's verb."""
+
+_OPTIONS = {
+    "batch": "Pictures of a training step: boxwright train --set batch_size=N; of one call: boxwright bench --batch N.",
+    "conf": "It is --threshold here.",
+    "epochs": "boxwright train takes it.",
+    "imgsz": "The canvas is the model's, as it was trained: boxwright train --set image_size=N.",
+    "iou": "Boxes that overlap are removed as in training; the figures are of COCO's IoU thresholds.",
+    "model": "Give the run or archive without an option.",
+    "name": "--out names what is written.",
+    "output": "It is --out here.",
+    "project": "It is --out here.",
+    "save": "It is --out FOLDER here.",
+    "save-dir": "It is --out here.",
+    "save-json": "It is --json FILE here.",
+    "source": "Give pictures, folders and videos without an option, after the model.",
+    "task": "boxwright does one: detection.",
+    "weights": "Give the run or archive without an option.",
+}
+"""What to do instead, by another tool's option; only asked where a verb has no such option."""
+
+
+class Verb(TyperCommand):
+    """A verb that answers options of other tools."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse; an unknown option gets an answer of ours."""
+        for option in self._unknown(args):
+            from boxwright.runtime.errors import ConfigError
+
+            raise ConfigError(f"boxwright {self.name} has no option {option}.", self._answer(option))
+        return super().parse_args(ctx, args)
+
+    def _unknown(self, args: Sequence[str]) -> Iterator[str]:
+        """Long options that the verb does not have; what follows ``--`` and values of options are none."""
+        known = self._takes_value()
+        value = False
+        for word in args:
+            if value:
+                value = False
+            elif word == "--":
+                return
+            elif word.startswith("--"):
+                option, equals, _ = word.partition("=")
+                if option not in known:
+                    yield option
+                value = not equals and known.get(option, False)
+
+    def _takes_value(self) -> dict[str, bool]:
+        """Whether an option is followed by a value, by option."""
+        options = {"--help": False}
+        for one in self.params:
+            if getattr(one, "param_type_name", "") == "option":
+                flag = bool(getattr(one, "is_flag", False) or getattr(one, "count", False))
+                options |= dict.fromkeys((*one.opts, *one.secondary_opts), not flag)
+        return options
+
+    def _answer(self, option: str) -> str:
+        known = list(self._takes_value())
+        close = difflib.get_close_matches(option, known, n=1)
+        name = option.removeprefix("--").replace("_", "-")
+        if f"--{name}" in known:
+            return f"Did you mean --{name}?"
+        if name in _OPTIONS:
+            return _OPTIONS[name]
+        see = f"All options: boxwright {self.name} --help"
+        return f"Did you mean {close[0]}? {see}" if close else see
+
+
+class VerbWithSettings(Verb):
+    """A verb with ``--set``; any setting is also understood as an option of its own, and as ``key=value``."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse ``--image-size 320`` and ``image_size=320`` as ``--set image_size=320``."""
+        return super().parse_args(ctx, list(self._with_settings(args)))
+
+    def _with_settings(self, args: Sequence[str]) -> Iterator[str]:
+        from boxwright.config import is_setting
+        from boxwright.runtime.errors import ConfigError
+
+        known = self._takes_value()
+        words = iter(args)
+        for word in words:
+            option, equals, value = word.partition("=")
+            key = option.removeprefix("--").replace("-", "_")
+            if option in known:
+                yield word
+                if known[option] and not equals:
+                    yield from _next(words)
+            elif equals and not option.startswith("-") and is_setting(option):
+                yield from self._setting(option, value)
+            elif option.startswith("--") and is_setting(key):
+                given = value if equals else next(words, "")
+                if not given or given.startswith("--"):
+                    raise ConfigError(f"{option} needs a value.", f"As in {option}=VALUE.")
+                yield from self._setting(key, given)
+            else:
+                yield word
+
+    def _setting(self, key: str, value: str) -> tuple[str, ...]:
+        """The verb's own option, if it has one; else ``--set``."""
+        from boxwright.config import HABITS
+
+        own = f"--{HABITS.get(key, key)}"
+        return (own, value) if own in self._takes_value() else ("--set", f"{key}={value}")
+
+
+def _next(words: Iterator[str]) -> Iterator[str]:
+    for word in words:
+        yield word
+        return
+
+
+def verb_instead(args: Sequence[str], verbs: Sequence[str]) -> str:
+    """What to type instead of a verb that there is not.
+
+    Args:
+        args: the command line from the verb on.
+        verbs: ours.
+    """
+    verb, rest = args[0], [shlex.quote(word) for word in args[1:]]
+    if verb in _VERBS:
+        ours = _VERBS[verb].split()
+        return f"Type: boxwright {' '.join([*ours, *(rest if len(ours) == 1 else ())])}"
+    close = difflib.get_close_matches(verb, verbs, n=1)
+    return f"Did you mean {close[0]!r}? All: boxwright --help" if close else "All of them: boxwright --help"

@@ -1,0 +1,148 @@
+"""Data sets as they are downloaded: a ZIP archive is unpacked once, into the cache, and never beyond it."""
+
+from __future__ import annotations
+
+import hashlib
+import shlex
+import shutil
+import stat
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path, PurePosixPath
+
+from boxwright.host.files import cache_folder, new_folder
+from boxwright.runtime import ConfigError, DataError
+
+__all__ = ["is_zip", "unzipped"]
+
+_MARGIN = 2**28  # bytes that are left on the disk
+_SMALL = 2**27  # bytes up to which a ratio says nothing
+_MOST_RATIO = 50  # times its packed size that a data set may be: pictures hardly shrink, annotations do by ten or so
+_MOST_MEMBERS = 2_000_000
+_CHUNK = 2**20
+_ENCRYPTED = 0x1
+_UNSAFE = set('<>:"|?*') | {chr(code) for code in range(32)}  # not in a file name of some system
+
+
+def is_zip(path: Path) -> bool:
+    """Whether a path is a ZIP archive, whatever it is called."""
+    return path.is_file() and zipfile.is_zipfile(path)
+
+
+def unzipped(path: Path, advance: Callable[[int, int], object] | None = None) -> Path:
+    """The folder of the data set in a ZIP archive, unpacked into the cache if it is not there yet.
+
+    Where everything lies in one folder of the archive, it is that folder. The same archive is unpacked once, wherever
+    it lies.
+
+    Args:
+        path: of the archive.
+        advance: called with (bytes unpacked, bytes in all).
+
+    Raises:
+        DataError: it cannot be read, is encrypted, or holds what must not be unpacked: names that lead elsewhere,
+            links, two files of one name, or far more bytes than a data set would.
+        ConfigError: there is no cache folder, or no room in it.
+    """
+    cache = cache_folder()
+    if cache is None:
+        raise ConfigError(
+            f"{path}: there is no home folder to unpack it to.", f"{_by_hand(path)}, or name one in XDG_CACHE_HOME."
+        )
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = list(_sound(archive, path))
+            place = cache / "zips" / f"{path.stem}-{_digest(members)[:16]}"
+            if not place.is_dir():
+                _require_room(members, cache, path)
+                place.parent.mkdir(parents=True, exist_ok=True)
+                _unpack(archive, members, place, advance)
+    except (zipfile.BadZipFile, zlib.error, NotImplementedError, EOFError) as error:
+        raise DataError(f"{path}: cannot be unpacked: {error}.", "Download it again.") from error
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror or error}.", "Check the path.") from error
+    return _root(place)
+
+
+def _by_hand(path: Path) -> str:
+    return f"Unpack it yourself: unzip {shlex.quote(str(path))} -d FOLDER"
+
+
+def _sound(archive: zipfile.ZipFile, path: Path) -> Iterator[zipfile.ZipInfo]:
+    """The files of an archive; raise for what must not be unpacked, before anything is."""
+    infos = archive.infolist()
+    if len(infos) > _MOST_MEMBERS:
+        raise DataError(f"{path}: lists {len(infos):,} files.", _by_hand(path))
+    seen: set[str] = set()
+    for info in infos:
+        if fault := _fault(info):
+            raise DataError(f"{path}: member {info.filename!r} {fault}.", "It is not a data set as Roboflow packs it.")
+        if info.is_dir():
+            continue
+        if info.filename.casefold() in seen:
+            raise DataError(f"{path}: member {info.filename!r} is there twice.", "Names must differ, capitals aside.")
+        seen.add(info.filename.casefold())
+        yield info
+    size, packed = sum(info.file_size for info in infos), sum(info.compress_size for info in infos)
+    if packed > path.stat().st_size:
+        raise DataError(f"{path}: its members overlap.", "Download it again.")
+    if size > max(_SMALL, _MOST_RATIO * packed):
+        raise DataError(f"{path}: {packed:,} bytes would become {size:,}.", f"If you trust it: {_by_hand(path)}")
+
+
+def _fault(info: zipfile.ZipInfo) -> str | None:
+    """Why a member must not be unpacked, or None."""
+    name, mode = info.filename, info.external_attr >> 16
+    parts = PurePosixPath(name).parts
+    if not parts or name.startswith("/") or "\\" in name or ".." in parts or _UNSAFE & set(name):
+        return "has a name that leads elsewhere, or that not every system can write"
+    if any(len(part.encode("utf-8", "surrogateescape")) > 255 for part in parts):
+        return "has a name that is too long"
+    if mode and stat.S_IFMT(mode) not in (0, stat.S_IFREG, stat.S_IFDIR):
+        return "is a link or a device"
+    return "is encrypted" if info.flag_bits & _ENCRYPTED else None
+
+
+def _digest(members: list[zipfile.ZipInfo]) -> str:
+    """SHA-256 (hex) of names, sizes and checksums: the same for the same content, however it was packed."""
+    lines = sorted(f"{info.CRC:08x} {info.file_size} {info.filename}\n" for info in members)
+    return hashlib.sha256("".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def _require_room(members: list[zipfile.ZipInfo], cache: Path, path: Path) -> None:
+    there = next(one for one in (cache, *cache.absolute().parents) if one.exists())
+    needed, free = sum(info.file_size for info in members), shutil.disk_usage(there).free
+    if needed + _MARGIN > free:
+        raise ConfigError(
+            f"{path}: unpacked it takes {needed:,} bytes, and the disk of {cache} has {free:,} left.",
+            "Make room, or name another folder in XDG_CACHE_HOME.",
+        )
+
+
+def _unpack(
+    archive: zipfile.ZipFile,
+    members: list[zipfile.ZipInfo],
+    place: Path,
+    advance: Callable[[int, int], object] | None,
+) -> None:
+    """Write all files, or none."""
+    done, total = 0, sum(info.file_size for info in members)
+    with new_folder(place) as folder:
+        for info in members:
+            target = folder.joinpath(*PurePosixPath(info.filename).parts)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with archive.open(info) as packed, target.open("xb") as file:
+                while piece := packed.read(_CHUNK):
+                    file.write(piece)
+                    done += len(piece)
+                    if advance:
+                        advance(done, total)
+
+
+def _root(place: Path) -> Path:
+    """The data set's own folder: the archive's, or the only one in it, as far as that has one that could be it."""
+    if any((place / name).is_dir() for name in ("train", "valid", "test")):
+        return place
+    inside = [one for one in place.iterdir() if (one / "train").is_dir()]
+    return inside[0] if len(inside) == 1 else place

@@ -1,0 +1,148 @@
+"""What stopped people in their first quarter of an hour."""
+
+import json
+import shutil
+import socket
+from dataclasses import replace
+
+import pytest
+
+import boxwright as package
+from boxwright.runtime import ConfigError, DataError, ModelError, ModelSpec, PictureError
+from support.command_line import boxwright
+
+
+@pytest.fixture
+def picture(demo_data):
+    return next((demo_data / "test").glob("*.jpg"))
+
+
+@pytest.fixture
+def nothing_slow(monkeypatch):
+    """No picture may be opened and no network built before a mistake is told."""
+
+    def too_late(*args, **kwargs):
+        raise AssertionError("something slow began")
+
+    monkeypatch.setattr("boxwright.data.checks.inspection.scan_pictures", too_late)
+    monkeypatch.setattr("boxwright.runtime.bundle._open_archive", too_late)
+
+
+@pytest.mark.parametrize(
+    ("settings", "error", "words"),
+    [
+        ({"model": "fasterrcn_tiny"}, ModelError, "Did you mean"),
+        ({"name": "taken"}, ConfigError, "taken exists"),
+        ({"model": "fasterrcnn_tiny_fpn", "image_size": 300}, ConfigError, "multiple of 32"),
+        ({"weights": "nowhere.pth"}, ModelError, "does not exist"),
+        ({"objective": "beauty"}, ConfigError, "beauty"),
+        ({"out": "a-file/runs"}, ConfigError, "is a file"),
+        ({"data": "nowhere"}, DataError, "no such folder"),
+    ],
+)
+def test_cheap_mistakes_come_before_the_data_is_checked(
+    settings, error, words, demo_data, tmp_path, nothing_slow, monkeypatch
+):
+    (tmp_path / "runs" / "taken" / "checkpoints").mkdir(parents=True)
+    (tmp_path / "a-file").touch()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(error, match=words):
+        package.train(**{"data": demo_data, "wandb": "off", **settings})
+
+
+def test_a_folder_in_the_place_of_the_settings_is_the_data(demo_data, nothing_slow):
+    with pytest.raises(ModelError, match="Did you mean"):
+        package.train(demo_data, model="fasterrcn_tiny")
+    with pytest.raises(ConfigError, match="two folders"):
+        package.train(demo_data, data=demo_data)
+
+
+@pytest.mark.parametrize("name", ["data.yaml", "train/_annotations.coco.json"])
+def test_a_file_in_the_data_folder_leads_to_the_folder(name, demo_data, tmp_path):
+    folder = shutil.copytree(demo_data, tmp_path / "data", copy_function=shutil.copyfile)
+    (folder / "data.yaml").write_text("train: train/images\n")
+    with pytest.raises(DataError, match=f"Give the folder that holds train/ and valid/: {folder}$"):
+        package.train(data=folder / name)
+
+
+def test_a_file_of_yolo_leads_to_convert(tmp_path):
+    (tmp_path / "data.yaml").write_text("train: images/train\n")
+    with pytest.raises(DataError, match=f"boxwright convert {tmp_path} OUT"):
+        package.train(data=tmp_path / "data.yaml")
+
+
+def test_predict_says_that_nothing_is_there_before_it_opens_a_model(tmp_path, monkeypatch, nothing_slow):
+    from boxwright.cli.predict import predict
+
+    with pytest.raises(PictureError, match=r"'nope\.jpg' cannot be read: No such file"):
+        predict(tmp_path / "no.mar", ["nope.jpg", "neither.jpg"])
+
+
+def test_predict_says_from_which_score_on_nothing_was_found(mar, picture):
+    done = boxwright("predict", mar, picture, "--threshold", 1.0)
+    assert done.stdout == f"{picture}: 0 found from score 1.000 on\n"
+
+
+def test_predict_names_what_it_wrote(mar, picture, tmp_path):
+    done = boxwright("predict", mar, picture, "--out", tmp_path / "drawn", "--json", tmp_path / "f.json")
+    assert f"Drawn: {tmp_path / 'drawn'}\nJSON: {tmp_path / 'f.json'}\n" in done.stderr
+
+
+def test_a_run_knows_its_data(run, demo_data, tmp_path):
+    done = boxwright("evaluate", run, "--split", "val", "--json", tmp_path / "e.json", "--html", tmp_path / "e.html")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(f"Data: {demo_data.resolve()}\nvalid: 16 pictures")
+    assert f"JSON: {tmp_path / 'e.json'}\nPage: {tmp_path / 'e.html'}\n" in done.stdout
+    with_folder = boxwright("evaluate", run, "--data", demo_data, "--json", tmp_path / "f.json")
+    assert "Data:" not in with_folder.stdout
+    first, second = (json.loads((tmp_path / name).read_text()) for name in ("e.json", "f.json"))
+    assert {**first, "seconds": 0} == {**second, "seconds": 0}
+
+
+def test_what_does_not_know_its_data_is_told_so(mar, tmp_path):
+    with pytest.raises(DataError, match="an archive does not say where its data lies"):
+        package.evaluate(mar)
+    (tmp_path / "config.yaml").write_text("data: gone\n")
+    with pytest.raises(DataError, match="its data was at gone, which is gone"):
+        package.evaluate(tmp_path)
+
+
+def test_an_export_has_a_name_of_its_own(run, tmp_path):
+    done = boxwright("export", run, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.endswith("Export: exports/tiny.onnx\n")
+    assert (tmp_path / "exports" / "tiny.onnx").stat().st_size > 10_000
+    assert "Format 'onx' is unknown" in boxwright("export", run, "--to", "onx", cwd=tmp_path).stderr
+
+
+def test_a_run_can_be_measured_and_is_not_kept(run, tmp_path):
+    beside = sorted(run.parent.iterdir())
+    done = boxwright("bench", run, "--seconds", 0.2, "--rounds", 1, "--batch", 1, "--backend", "torch")
+    assert done.returncode == 0, done.stderr
+    assert " measurements, about " in done.stdout
+    assert "Not stored" in done.stdout
+    assert sorted(run.parent.iterdir()) == beside
+
+
+def test_an_unfinished_run_is_packed_with_a_word(run, tmp_path):
+    unfinished = shutil.copytree(run, tmp_path / "unfinished")
+    spec = ModelSpec.load(unfinished / "spec.json")
+    early = replace(spec, provenance={**spec.provenance, "finished": False})
+    (unfinished / "spec.json").write_text(early.to_json())
+    done = boxwright("archive", unfinished, "--no-export", "--store", tmp_path)
+    assert done.returncode == 0, done.stderr
+    best = spec.provenance["best_epoch"] + 1
+    assert f"Note: the run ended early; this is its best epoch so far, epoch {best} of 4." in done.stdout
+    assert f"boxwright train --resume {unfinished}" in done.stdout
+    assert done.stdout.endswith(f"Archive: {tmp_path / 'tiny.mar'}\nNext: boxwright serve {tmp_path / 'tiny.mar'}\n")
+    finished = boxwright("archive", run, "--no-export", "--store", tmp_path)
+    assert "ended early" not in finished.stdout
+
+
+def test_a_taken_port_is_told_before_a_model_is_opened(tmp_path):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        done = boxwright("serve", tmp_path / "no.mar", "--port", taken.getsockname()[1])
+    assert done.returncode == 2
+    assert "Choose another --port" in done.stderr

@@ -1,0 +1,115 @@
+"""What people type who know other tools."""
+
+import pytest
+import typer
+
+from boxwright.cli import app
+from boxwright.cli.verbs import VERBS
+from boxwright.config import HABITS, TrainConfig, load_config
+from boxwright.runtime import ConfigError
+
+
+def parsed(verb, *arguments):
+    """Parameters of a verb, as the command line reads them."""
+    group = typer.main.get_command(app)
+    return group.get_command(None, verb).make_context(verb, list(arguments)).params
+
+
+def refused(*arguments):
+    with pytest.raises(ConfigError) as error:
+        asked(*arguments)
+    return str(error.value)
+
+
+def asked(*arguments):
+    name, command, rest = typer.main.get_command(app).resolve_command(None, list(arguments))
+    command.make_context(name, rest)
+
+
+def test_settings_are_options_too():
+    given = parsed(
+        "train", "--imgsz", "320", "--batch=8", "--gradient-clip", "5", "lr0=.01", "data=folder", "--seed", "3"
+    )
+    assert given["assignments"] == ["imgsz=320", "batch=8", "gradient_clip=5", "lr0=.01", "seed=3"]
+    assert str(given["data"]) == "folder"  # train has an option of its own for it
+
+
+def test_a_setting_that_is_an_option_of_the_verb_stays_one():
+    given = parsed("train", "--project", "mine", "--epochs", "3", "--set", "seed=2", "folder")
+    assert (str(given["out"]), given["epochs"], given["assignments"]) == ("mine", 3, ["seed=2"])
+    assert str(given["config"]) == "folder"
+
+
+def test_a_value_that_looks_like_an_assignment_stays_a_value():
+    assert parsed("train", "--name", "lr=3")["name"] == "lr=3"
+    assert parsed("predict", "m.mar", "--out=a", "seed=1")["pictures"] == ["seed=1"]
+
+
+def test_a_setting_without_a_value_is_refused():
+    assert "--seed needs a value" in refused("train", "--seed")
+    assert "--seed needs a value" in refused("train", "--seed", "--epochs", "3")
+
+
+@pytest.mark.parametrize(("theirs", "ours"), HABITS.items())
+def test_keys_of_other_trainers_are_understood(theirs, ours):
+    value = {"image_size": 320, "batch_size": 2, "patience": 3, "learning_rate": 0.01}.get(ours, "folder")
+    config = load_config(None, {"data": "folder", theirs: value} if ours != "data" else {theirs: value})
+    assert getattr(config, ours) == type(getattr(config, ours))(value)
+
+
+def test_a_device_is_a_number_of_gpus():
+    assert load_config(None, {"data": "a", "device": "cpu"}).gpus == 0
+    assert load_config(None, {"data": "a", "device": "cuda"}).gpus == "auto"
+    with pytest.raises(ConfigError, match="number with devices"):
+        load_config(None, {"data": "a", "device": "0,1"})
+
+
+@pytest.mark.parametrize(
+    ("key", "answer"), [("grad_accum_steps", "total_batch"), ("amp", "precision"), ("num_classes", "those of the data")]
+)
+def test_keys_that_mean_something_else_are_answered(key, answer):
+    assert key not in TrainConfig.model_fields
+    with pytest.raises(ConfigError, match=answer):
+        load_config(None, {"data": "a", key: 1})
+    assert parsed("train", f"--{key.replace('_', '-')}", "1")["assignments"] == [f"{key}=1"]
+
+
+@pytest.mark.parametrize(
+    ("typed", "answer"),
+    [
+        (["val", "runs/a", "--split", "test"], "Type: boxwright evaluate runs/a --split test"),
+        (["detect", "a.mar", "my picture.jpg"], "Type: boxwright predict a.mar 'my picture.jpg'"),
+        (["info", "a.mar"], "Type: boxwright archive MAR --inspect"),
+        (["trian"], "Did you mean 'train'?"),
+        (["xyzzy"], "boxwright --help"),
+    ],
+)
+def test_verbs_of_other_tools_are_answered_with_ours(typed, answer):
+    assert answer in refused(*typed)
+
+
+@pytest.mark.parametrize(
+    ("typed", "answer"),
+    [
+        (["predict", "--conf", ".3", "a.mar", "b.jpg"], "--threshold"),
+        (["predict", "--source=b.jpg", "a.mar"], "without an option"),
+        (["evaluate", "runs/a", "--spilt", "test"], "Did you mean --split?"),
+        (["evaluate", "runs/a", "--json_file", "a"], "boxwright evaluate --help"),
+        (["archive", "runs/a", "--no_export"], "Did you mean --no-export?"),
+    ],
+)
+def test_options_of_other_tools_are_answered(typed, answer):
+    assert answer in refused(*typed)
+
+
+def test_what_follows_two_dashes_is_no_option():
+    assert parsed("predict", "a.mar", "--", "--conf")["pictures"] == ["--conf"]
+
+
+def test_every_verb_is_loaded_by_its_name():
+    group = typer.main.get_command(app)
+    assert group.list_commands(None) == list(VERBS)
+    for verb in VERBS:
+        command = group.get_command(None, verb)
+        assert command.name == verb
+        assert command.help

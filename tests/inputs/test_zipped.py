@@ -1,0 +1,170 @@
+"""Data sets in ZIP archives: unpacked once, whole, and never beyond the cache."""
+
+import os
+import stat
+import struct
+import zipfile
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from boxwright.data import check
+from boxwright.inputs import zipped
+from boxwright.inputs.zipped import is_zip, unzipped
+from boxwright.runtime import BoxwrightError, ConfigError, DataError
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    """A cache of the test's own."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "boxwright" / "zips"
+
+
+def pack(path, members, method=zipfile.ZIP_DEFLATED):
+    """An archive of members by name; a ZipInfo may stand for a name."""
+    with zipfile.ZipFile(path, "w", method) as archive:
+        for name, content in members.items() if isinstance(members, dict) else members:
+            archive.writestr(name, content)
+    return path
+
+
+def pack_folder(path, folder, below=""):
+    files = [one for one in sorted(Path(folder).rglob("*")) if one.is_file()]
+    return pack(path, {f"{below}{one.relative_to(folder).as_posix()}": one.read_bytes() for one in files})
+
+
+def link(name):
+    info = zipfile.ZipInfo(name)
+    info.external_attr = (stat.S_IFLNK | 0o777) << 16
+    return info
+
+
+@pytest.mark.parametrize("below", ["", "aquarium.v2/"])
+def test_a_data_set_in_an_archive_is_the_one_in_the_folder(tmp_path, demo_data, below):
+    archive = pack_folder(tmp_path / "roboflow.zip", demo_data, below)
+    assert is_zip(archive)
+    folder = unzipped(archive)
+    assert {one.relative_to(folder) for one in folder.rglob("*")} == {
+        one.relative_to(demo_data) for one in demo_data.rglob("*")
+    }
+    ours, theirs = check(folder), check(demo_data)
+    assert [str(one) for one in ours.findings] == [str(one) for one in theirs.findings]
+    assert ours.classes == theirs.classes
+
+
+def test_it_is_unpacked_once_wherever_it_lies(tmp_path, cache):
+    members = {"train/a.txt": b"a", "train/b/c.txt": b"c" * 10}
+    told = []
+    first = unzipped(pack(tmp_path / "set.zip", members), lambda done, total: told.append((done, total)))
+    assert told[-1] == (11, 11)
+    (first / "train" / "a.txt").write_text("mine")
+    (tmp_path / "moved").mkdir()
+    again = unzipped((tmp_path / "set.zip").rename(tmp_path / "moved" / "set.zip"), told.append)
+    assert again == first
+    assert (first / "train" / "a.txt").read_text() == "mine"
+    other = unzipped(pack(tmp_path / "set.zip", {"train/a.txt": b"b"}))
+    assert other != first
+    assert sorted(cache.iterdir()) == sorted([first, other])
+
+
+BAD_NAMES = ["../a", "a/../../b", "/etc/passwd", "a\\..\\b", "C:/a", "\x00b", "train/a\nb", f"{'n' * 300}.txt"]
+
+
+@pytest.mark.parametrize("name", BAD_NAMES)
+def test_a_name_that_leads_elsewhere_is_refused(tmp_path, cache, name):
+    archive = tmp_path / "bad.zip"
+    marker = b"placeholder.name.of.a.member".ljust(len(name.encode()), b"x")[: len(name.encode())]
+    pack(archive, {"train/fine.txt": b"fine", marker.decode(): b"bad"}, zipfile.ZIP_STORED)
+    archive.write_bytes(archive.read_bytes().replace(marker, name.encode()))  # as zipfile would not write it
+    with pytest.raises(DataError):
+        unzipped(archive)
+    assert not any(cache.rglob("*")) if cache.exists() else True
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    names=st.lists(
+        st.text(alphabet="./\\ab:\x00\x1f ü", min_size=1, max_size=12),
+        min_size=1,
+        max_size=4,
+        unique_by=lambda name: name.split("\x00")[0],
+    )
+)
+def test_nothing_is_ever_written_outside(tmp_path_factory, names):
+    place = tmp_path_factory.mktemp("any")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(place / "cache"))
+        archive = pack(place / "any.zip", [(zipfile.ZipInfo(name), b"x") for name in names])
+        try:
+            folder = unzipped(archive)
+        except BoxwrightError:
+            folder = None
+    found = [one for one in place.rglob("*") if one.is_file() and one != archive]
+    assert all(one.is_relative_to(place / "cache" / "boxwright" / "zips") for one in found)
+    assert folder is not None or not found
+
+
+def test_links_are_refused(tmp_path):
+    with pytest.raises(DataError, match="a link or a device"):
+        unzipped(pack(tmp_path / "a.zip", [("train/a.txt", b""), (link("train/b"), b"/etc/passwd")]))
+
+
+def test_two_files_of_one_name_are_refused(tmp_path):
+    with pytest.raises(DataError, match="there twice"):
+        unzipped(pack(tmp_path / "a.zip", {"train/a.txt": b"1", "train/A.txt": b"2"}))
+
+
+def test_a_bomb_is_refused_before_anything_is_written(tmp_path, cache, monkeypatch):
+    monkeypatch.setattr(zipped, "_SMALL", 2**16)
+    with pytest.raises(DataError, match="would become"):
+        unzipped(pack(tmp_path / "a.zip", {"train/a.jpg": bytes(2**20)}))
+    assert not cache.exists()
+
+
+def test_members_that_overlap_are_refused(tmp_path):
+    archive = pack(tmp_path / "a.zip", {"train/a": b"x" * 100, "train/b": b"x" * 100}, zipfile.ZIP_STORED)
+    content = bytearray(archive.read_bytes())
+    second = content.rindex(b"PK\x01\x02")
+    content[second + 42 : second + 46] = struct.pack("<I", 0)  # its offset: that of the first
+    content[second + 20 : second + 28] = struct.pack("<II", 10**6, 10**6)  # its sizes
+    archive.write_bytes(content)
+    with pytest.raises(DataError):
+        unzipped(archive)
+
+
+def test_an_encrypted_archive_is_refused(tmp_path):
+    archive = pack(tmp_path / "a.zip", {"train/a": b"secret"})
+    content = bytearray(archive.read_bytes())
+    for mark, at in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        content[content.index(mark) + at] |= 1
+    archive.write_bytes(content)
+    with pytest.raises(DataError, match="encrypted"):
+        unzipped(archive)
+
+
+def test_a_damaged_archive_leaves_nothing(tmp_path, cache):
+    archive = pack(tmp_path / "a.zip", {"train/a": os.urandom(5000), "train/b": os.urandom(5000)})
+    content = bytearray(archive.read_bytes())
+    content[6000] ^= 0xFF
+    archive.write_bytes(content)
+    with pytest.raises(DataError, match="cannot be unpacked"):
+        unzipped(archive)
+    assert list(cache.iterdir()) == []
+
+
+def test_without_room_it_says_how_much_is_missing(tmp_path, monkeypatch):
+    monkeypatch.setattr(zipped, "_MARGIN", 2**60)
+    with pytest.raises(ConfigError, match="and the disk of"):
+        unzipped(pack(tmp_path / "a.zip", {"train/a": b"x"}))
+
+
+def test_what_is_no_archive_is_none(tmp_path):
+    (tmp_path / "a.zip").write_text("not a zip")
+    assert not is_zip(tmp_path / "a.zip")
+    assert not is_zip(tmp_path)
+    assert not is_zip(tmp_path / "nothing")
+    with pytest.raises(DataError, match="cannot be unpacked"):
+        unzipped(tmp_path / "a.zip")
