@@ -13,14 +13,12 @@ import anyio
 import httpx
 import jsonschema
 import pytest
-import typer.main
 
-from boxwright.cli import app
 from boxwright.runtime import Execution
 from boxwright.serving.app import create_app
 from boxwright.serving.engine import Engine, load_models
 from support.dockerfile import only, stages
-from support.manifests import DEPLOY, KUBERNETES, REPOSITORY, documents, everything, require_valid, the
+from support.manifests import DEPLOY, KUBERNETES, REPOSITORY, documents, everything, options, require_valid, the
 
 UNIT = DEPLOY / "systemd" / "boxwright.service"
 IMAGE = stages(REPOSITORY / "docker" / "Dockerfile")[-1]
@@ -91,14 +89,6 @@ COMMANDS = {
     "deployment": [*ENTRYPOINT, *CONTAINER["args"]],
     "runtime": [*ENTRYPOINT, *SERVED["args"]],
 }
-
-
-def options(command):
-    """What the command line makes of it; it raises for what it does not know."""
-    verbs = typer.main.get_command(app)
-    program, verb, *arguments = command
-    assert Path(program).name == "boxwright"
-    return verbs.commands[verb].make_context(verb, arguments).params
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -10,8 +10,11 @@ from pathlib import Path
 
 import jsonschema
 import kubernetes_validate
+import typer.main
 import yaml
 from referencing import Registry, Resource
+
+from boxwright.cli import app
 
 REPOSITORY = Path(__file__).parents[2]
 DEPLOY = REPOSITORY / "deploy"
@@ -222,3 +225,11 @@ def _require_known_to_kubeflow(document):
     known = TrainerV1alpha1TrainJob.from_dict(document).to_dict()
     if known != document:
         raise ValueError(f"unknown to Kubeflow: {json.dumps(document, sort_keys=True)} became {json.dumps(known)}")
+
+
+def options(command):
+    """What the command line makes of it; it raises for what it does not know."""
+    verbs = typer.main.get_command(app)
+    program, verb, *arguments = command
+    assert Path(program).name == "boxwright"
+    return verbs.commands[verb].make_context(verb, arguments).params
