@@ -229,7 +229,8 @@ def _require_known_to_kubeflow(document):
 
 def options(command):
     """What the command line makes of it; it raises for what it does not know."""
-    verbs = typer.main.get_command(app)
     program, verb, *arguments = command
     assert Path(program).name == "boxwright"
-    return verbs.commands[verb].make_context(verb, arguments).params
+    verbs = typer.main.get_command(app)
+    _, found, _ = verbs.resolve_command(verbs.make_context("boxwright", [verb]), [verb])
+    return found.make_context(verb, arguments).params
