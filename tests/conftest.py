@@ -25,6 +25,7 @@ LONGEST_FIRST = (
     "cli/test_commands.py",
     "runtime/test_backends.py",
     "training/test_tracking.py",
+    "training/test_started_by_others.py",
     "tracking/test_loggers.py",
     "archiving/test_adoption.py",
     "integration/test_torchserve.py",

@@ -1,8 +1,4 @@
-"""The files of deploy/ fit the systems that read them, the command line and each other.
-
-Kubernetes' own kinds are checked against its published schemas, in which no unknown field passes. KServe publishes no
-schema in a package: its two kinds are written down here as far as they are used, and so is Compose.
-"""
+"""The files of deploy/ fit the systems that read them, the command line and each other."""
 
 import copy
 import json
@@ -16,41 +12,19 @@ from pathlib import Path
 import anyio
 import httpx
 import jsonschema
-import kubernetes_validate
 import pytest
-import typer.main
-import yaml
-from referencing import Registry, Resource
 
-from boxwright.cli import app
 from boxwright.runtime import Execution
 from boxwright.serving.app import create_app
 from boxwright.serving.engine import Engine, load_models
 from support.dockerfile import only, stages
+from support.manifests import DEPLOY, KUBERNETES, REPOSITORY, documents, everything, options, require_valid, the
 
-REPOSITORY = Path(__file__).parents[1]
-DEPLOY = REPOSITORY / "deploy"
 UNIT = DEPLOY / "systemd" / "boxwright.service"
 IMAGE = stages(REPOSITORY / "docker" / "Dockerfile")[-1]
 ENTRYPOINT = json.loads(only(IMAGE, "ENTRYPOINT"))
-KUBERNETES = ("1.30", "1.37")
-"""Oldest and newest that is checked."""
-
 SECONDS_TO_END = 10
 """What is left after --grace for the server to end."""
-
-
-def documents(path):
-    return [one for one in yaml.safe_load_all(path.read_text()) if one is not None]
-
-
-def everything():
-    return [(path, one) for path in sorted(DEPLOY.rglob("*.yaml")) for one in documents(path)]
-
-
-def the(kind):
-    (found,) = [one for _, one in everything() if one.get("kind") == kind]
-    return found
 
 
 COMPOSE = documents(DEPLOY / "compose.yaml")[0]["services"]["boxwright"]
@@ -61,120 +35,6 @@ RUNTIME = the("ClusterServingRuntime")["spec"]
 
 
 # schemas
-
-
-def closed(required=(), **properties):
-    return {
-        "type": "object",
-        "properties": properties,
-        "required": list(required),
-        "additionalProperties": False,
-    }
-
-
-def texts(of=None):
-    return {"type": "array", "items": of or {"type": "string"}, "minItems": 1}
-
-
-TEXT, BOOLEAN = {"type": "string"}, {"type": "boolean"}
-LABELS = {"type": "object", "additionalProperties": TEXT}
-META = closed(("name",), name={"type": "string", "pattern": r"^[a-z]([-a-z0-9]*[a-z0-9])?$"}, annotations=LABELS)
-VERSION = {"type": "string", "pattern": r"^\d+(\.\d+){0,2}$"}
-PROTOCOL = {"enum": ["v1", "v2", "grpc-v1", "grpc-v2"]}
-
-
-def core(name):
-    return {"$ref": f"_definitions.json#/$defs/io.k8s.api.core.v1.{name}"}
-
-
-SERVING_RUNTIME = closed(
-    ("apiVersion", "kind", "metadata", "spec"),
-    apiVersion={"const": "serving.kserve.io/v1alpha1"},
-    kind={"const": "ClusterServingRuntime"},
-    metadata=META,
-    spec=closed(
-        ("containers",),
-        annotations=LABELS,
-        supportedModelFormats=texts(
-            closed(
-                ("name",),
-                name=TEXT,
-                version=VERSION,
-                autoSelect=BOOLEAN,
-                priority={"type": "integer", "minimum": 1},
-            )
-        ),
-        protocolVersions=texts(PROTOCOL),
-        containers={**texts(core("Container")), "contains": {"properties": {"name": {"const": "kserve-container"}}}},
-        volumes=texts(core("Volume")),
-    ),
-)
-INFERENCE_SERVICE = closed(
-    ("apiVersion", "kind", "metadata", "spec"),
-    apiVersion={"const": "serving.kserve.io/v1beta1"},
-    kind={"const": "InferenceService"},
-    metadata=META,
-    spec=closed(
-        ("predictor",),
-        predictor=closed(
-            ("model",),
-            minReplicas={"type": "integer", "minimum": 0},
-            maxReplicas={"type": "integer", "minimum": 0},
-            model=closed(
-                ("modelFormat", "storageUri"),
-                modelFormat=closed(("name",), name=TEXT, version=VERSION),
-                runtime=TEXT,
-                protocolVersion=PROTOCOL,
-                storageUri={"type": "string", "pattern": "^(pvc|s3|gs|hdfs|https?|oci)://"},
-                args=texts(),
-                resources=core("ResourceRequirements"),
-            ),
-        ),
-    ),
-)
-DURATION = {"type": "string", "pattern": r"^(\d+h)?(\d+m)?(\d+s)?$"}
-BYTES = {"type": "string", "pattern": r"^\d+[bkmg]$"}
-PROJECT = closed(
-    ("services",),
-    name={"type": "string", "pattern": r"^[a-z0-9][a-z0-9_-]*$"},
-    services={
-        "type": "object",
-        "additionalProperties": closed(
-            ("image",),
-            image=TEXT,
-            build=closed(("context",), context=TEXT, dockerfile=TEXT),
-            command=texts(),
-            environment=LABELS,
-            ports=texts({"type": "string", "pattern": r"^127\.0\.0\.1:\d+:\d+$"}),
-            volumes=texts(
-                closed(
-                    ("type", "source", "target"), type={"const": "bind"}, source=TEXT, target=TEXT, read_only=BOOLEAN
-                )
-            ),
-            read_only=BOOLEAN,
-            tmpfs=texts(),
-            cap_drop=texts(),
-            security_opt=texts(),
-            cpus={"type": "number", "exclusiveMinimum": 0},
-            mem_limit=BYTES,
-            stop_grace_period=DURATION,
-            restart={"enum": ["no", "always", "on-failure", "unless-stopped"]},
-        ),
-    },
-)
-KSERVE = {"ClusterServingRuntime": SERVING_RUNTIME, "InferenceService": INFERENCE_SERVICE}
-
-
-def require_valid(document, version):
-    """Raise a ValidationError of jsonschema unless a document is what its reader takes."""
-    kind = document.get("kind")
-    if kind is not None and kind not in KSERVE:
-        kubernetes_validate.validate(document, version, strict=True)
-        return
-    folder = Path(kubernetes_validate.__file__).parent / "kubernetes-json-schema" / f"v{version}.0-local-strict"
-    definitions = Resource.from_contents(json.loads((folder / "_definitions.json").read_text()))
-    registry = Registry().with_resource("_definitions.json", definitions)
-    jsonschema.Draft202012Validator(KSERVE.get(kind, PROJECT), registry=registry).validate(document)
 
 
 @pytest.mark.parametrize("version", KUBERNETES)
@@ -190,8 +50,13 @@ def broken():
     for kind, mistake in {
         "Deployment": lambda one: one["spec"]["template"]["spec"].update(terminationGraceSeconds=80),
         "Service": lambda one: one["spec"]["ports"][0].update(port="http"),
+        "PodDisruptionBudget": lambda one: one["spec"].update(maxMissing=1),
+        "HorizontalPodAutoscaler": lambda one: one["spec"].update(targetCPUUtilizationPercentage=80),
         "ClusterServingRuntime": lambda one: one["spec"]["containers"][0].update(arguments=[]),
-        "InferenceService": lambda one: one["spec"]["predictor"]["model"].update(protocolVersion="v3"),
+        "InferenceService": lambda one: one["spec"]["predictor"].update(trafficPercent=10),
+        "RayJob": lambda one: one["spec"]["rayClusterSpec"]["headGroupSpec"]["template"].update(containers=[]),
+        "RayService": lambda one: one["spec"].update(serveConfig=""),
+        "TrainJob": lambda one: one["spec"]["trainer"].update(nodes=2),
         None: lambda one: one["services"]["boxwright"].update(readonly=True),
     }.items():
         document = copy.deepcopy(next(one for _, one in everything() if one.get("kind") == kind))
@@ -201,7 +66,7 @@ def broken():
 
 @pytest.mark.parametrize("document", [*broken()])
 def test_a_mistake_does_not_pass(document):
-    with pytest.raises(jsonschema.ValidationError):
+    with pytest.raises((jsonschema.ValidationError, ValueError)):
         require_valid(document, KUBERNETES[-1])
 
 
@@ -226,14 +91,6 @@ COMMANDS = {
 }
 
 
-def options(command):
-    """What the command line makes of it; it raises for what it does not know."""
-    verbs = typer.main.get_command(app)
-    program, verb, *arguments = command
-    assert Path(program).name == "boxwright"
-    return verbs.get_command(None, verb).make_context(verb, arguments).params
-
-
 @pytest.mark.parametrize("name", COMMANDS)
 def test_the_command_line_has_every_option(name):
     given = options(COMMANDS[name])
@@ -243,7 +100,7 @@ def test_the_command_line_has_every_option(name):
 
 
 def test_an_option_that_does_not_exist_does_not_pass():
-    with pytest.raises(Exception, match="boxwright serve has no option --model-store"):
+    with pytest.raises(Exception, match="--model-store"):  # typer keeps its click to itself
         options([*ENTRYPOINT, "--model-store", "/models"])
 
 
@@ -315,7 +172,7 @@ def test_archives_lie_where_the_server_looks():
 
 def test_the_server_answers_every_path_that_is_asked_for(mar):
     engine = Engine(load_models([mar], Execution("onnxruntime")))
-    probes = [container[probe] for container in (CONTAINER, SERVED) for probe in ("livenessProbe", "readinessProbe")]
+    probes = [container[probe] for container in (CONTAINER, SERVED) for probe in container if "Probe" in probe]
     paths = {
         *(probe["httpGet"]["path"] for probe in probes),
         RUNTIME["annotations"]["prometheus.kserve.io/path"],
@@ -332,6 +189,32 @@ def test_the_server_answers_every_path_that_is_asked_for(mar):
         assert anyio.run(statuses) == dict.fromkeys(paths, 200)
     finally:
         engine.close(10)
+
+
+def test_the_budget_and_the_autoscaler_are_the_deployments():
+    deployment, budget, scaler = (
+        the("Deployment"),
+        the("PodDisruptionBudget")["spec"],
+        the("HorizontalPodAutoscaler")["spec"],
+    )
+    target = {"apiVersion": deployment["apiVersion"], "kind": "Deployment", "name": deployment["metadata"]["name"]}
+    assert budget["selector"] == deployment["spec"]["selector"]
+    assert scaler["scaleTargetRef"] == target
+    assert "replicas" not in deployment["spec"]  # applying it again must not undo what the autoscaler did
+    assert budget["maxUnavailable"] < scaler["minReplicas"] <= scaler["maxReplicas"]
+    assert {one["resource"]["name"] for one in scaler["metrics"]} <= CONTAINER["resources"]["requests"].keys()
+
+
+def test_the_canary_is_the_service_with_another_archive():
+    (path,) = DEPLOY.rglob("canary.yaml")
+    (canary,) = documents(path)
+    service = next(
+        one for one in documents(path.with_name("inferenceservice.yaml")) if one["metadata"] == canary["metadata"]
+    )
+    assert 0 < canary["spec"]["predictor"].pop("canaryTrafficPercent") < 100
+    uris = [one["spec"]["predictor"]["model"].pop("storageUri") for one in (service, canary)]
+    assert len({*uris}) == 2  # only another storage makes another revision
+    assert canary == service
 
 
 def test_services_take_a_runtime_that_has_their_format_and_protocol():

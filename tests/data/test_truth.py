@@ -93,8 +93,14 @@ def test_a_models_classes_must_be_those_of_the_folder(tmp_path):
     data = write_data(tmp_path, train=document(), valid=document())
     with pytest.raises(ContractError, match="category 2 is 'ray'; in the model it is 'cat'"):
         read_truth(data, "valid", (CLASSES[0], ClassEntry(2, "cat")))
-    with pytest.raises(DataError, match="There is no split 'val'"):
-        read_truth(data, "val")
+    with pytest.raises(DataError, match="There is no split 'trial'"):
+        read_truth(data, "trial")
+
+
+def test_other_tools_names_of_splits_are_understood(tmp_path):
+    data = write_data(tmp_path, train=document(), valid=document())
+    assert read_truth(data, "val").path == read_truth(data, "validation").path == read_truth(data, "valid").path
+    assert read_truth(data, "training").folder == data / "train"
 
 
 def test_a_folder_that_trains_is_checked_as_for_training(tmp_path):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -71,8 +71,14 @@ def train(
 
 
 def _print_result(result: RunResult) -> None:
+    from lightning.pytorch.utilities import rank_zero_only
+
     spec, folder = result.spec, result.folder
     again = f"boxwright train --resume {shlex.quote(str(folder))}"
+    if cast(Any, rank_zero_only).rank:  # torchrun or Slurm started several, and the first one speaks
+        if result.interrupted:
+            raise typer.Exit(_INTERRUPTED)
+        return
     if spec is not None:
         from boxwright.reporting.words import measured_at
 
