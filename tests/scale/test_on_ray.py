@@ -3,6 +3,7 @@
 One file, so that one cluster serves all, and one process of the tests starts it.
 """
 
+import asyncio
 import json
 import os
 import re
@@ -15,19 +16,23 @@ import time
 import urllib.error
 import urllib.request
 from collections import Counter
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
 import pytest
 import torch
 import yaml
+from prometheus_client.parser import text_string_to_metric_families
 from rich.console import Console
+from starlette.testclient import TestClient
 
 import boxwright
 from boxwright.data import draw_demo_data
 from boxwright.runtime import ConfigError, Execution, ModelSpec, PictureError
 from boxwright.scale.prediction import JOB, predict_on
+from boxwright.scale.relay import Asked, Group, Told, make_relay
+from boxwright.scale.serving import Replicas, _asking
 from boxwright.scale.training import launcher
 from boxwright.tracking.metrics_file import read_metrics
 
@@ -55,6 +60,14 @@ class Cluster:
     @property
     def address(self):
         return self.emulated.address
+
+    def at_work(self, name):
+        """The number of a node that runs a process of this name."""
+        for number, node in enumerate(self.nodes):
+            raylet = psutil.Process(node.all_processes["raylet"][0].process.pid)
+            if any(name in " ".join(one.cmdline()) for one in raylet.children(recursive=True)):
+                return number
+        return None
 
     def lose(self, number):
         self.emulated.remove_node(self.nodes[number], allow_graceful=False)
@@ -145,9 +158,8 @@ def until(condition, seconds=120):
     return found
 
 
-@pytest.mark.parametrize("form", ["jsonl", "parquet"])
-def test_each_picture_is_a_row_with_the_bits_of_one_machine(cluster, mar, many, wanted, tmp_path, form):
-    out = tmp_path / f"answers.{form}"
+def test_each_picture_is_a_row_with_the_bits_of_one_machine(cluster, mar, many, wanted, tmp_path):
+    out = tmp_path / "answers.jsonl"
     done = predict_on(mar, [str(many)], str(out), on=cluster.address, execution=PINNED)
     assert (done.pictures, done.before, done.failed) == (61, 0, 1)
     same(rows_of(out), wanted)
@@ -238,21 +250,17 @@ def test_training_on_a_cluster_is_that_of_processes_without_it(cluster, small, t
 
 
 def test_a_node_that_is_lost_costs_the_steps_since_the_last_checkpoint(cluster, small, tmp_path):
-    settings = {**TINY, "data": small, "epochs": 6, "devices": 2, "out": tmp_path, "name": "lost"}
+    settings = {**TINY, "data": small, "epochs": 4, "devices": 2, "out": tmp_path, "name": "lost"}
     done = []
     job = threading.Thread(target=lambda: done.append(boxwright.train(launch=launcher(cluster.address), **settings)))
     job.start()
-    until(lambda: (tmp_path / "lost" / "metrics.jsonl").is_file() and len(losses(tmp_path / "lost")) >= 2)
-    cluster.lose(0)
-    with suppress(AssertionError):  # no process of the training was there
-        until(lambda: list(tmp_path.glob(".ray-*/run.txt")), 20)
-    if not list(tmp_path.glob(".ray-*/run.txt")):
-        cluster.lose(1)
-        until(lambda: list(tmp_path.glob(".ray-*/run.txt")))
+    until(lambda: (tmp_path / "lost" / "metrics.jsonl").is_file() and len(losses(tmp_path / "lost")) >= 2, 240)
+    cluster.lose(cluster.at_work("RayTrainWorker"))
+    until(lambda: list(tmp_path.glob(".ray-*/run.txt")))
     job.join(240)
     assert done, "the training did not end"
     epochs = [line["epoch"] for line in read_metrics(done[0].folder) if "train/loss" in line]
-    assert sorted(set(epochs)) == list(range(6))
+    assert sorted(set(epochs)) == list(range(4))
     assert done[0].spec.provenance["finished"]
 
 
@@ -312,6 +320,12 @@ class Served:
         except urllib.error.HTTPError as error:
             return error.code, json.loads(error.read() or b"null")
 
+    def sum_of(self, name):
+        """Of all samples of a metric, as ``/metrics`` has it."""
+        with urllib.request.urlopen(f"{self.url}/metrics?name[]={name}", timeout=60) as answer:
+            families = list(text_string_to_metric_families(answer.read().decode()))
+        return sum(one.value for family in families for one in family.samples)
+
     def end(self):
         self.process.send_signal(signal.SIGTERM)
         code = self.process.wait(60)
@@ -362,21 +376,32 @@ def test_a_replica_that_is_killed_and_new_archives_cost_no_request(cluster, mar,
     archive.write_bytes(Path(mar).read_bytes())
     picture = next((demo_data / "test").glob("*.jpg")).read_bytes()
     served = Served(cluster, archive, "--replicas", "2")
+    counted = []
+
+    def pictures():
+        counted.append(served.sum_of("boxwright_pictures_total"))
+        return counted[-1]
+
     try:
         expected = served.ask("/predictions/tiny", picture)
         assert expected[0] == 200
         with load(served, "/predictions/tiny", picture) as statuses:
             before = {one.pid for one in until(lambda: len(replicas()) == 2 and replicas())}
             until(lambda: len(statuses) > 40)
+        sent = 1 + len(statuses)
+        until(lambda: pictures() == sent)  # of both replicas, a second late
+        assert served.sum_of("boxwright_workers") == 2
+        with load(served, "/predictions/tiny", picture) as statuses:
             os.kill(min(before), signal.SIGKILL)
-            until(lambda: len(replicas()) == 2 and {one.pid for one in replicas()} != before)
+            until(lambda: pictures() and len(replicas()) == 2 and {one.pid for one in replicas()} != before)
             sent = len(statuses)
             until(lambda: len(statuses) > sent + 40)
             before = {one.pid for one in replicas()}
             os.utime(archive)
             served.process.send_signal(signal.SIGHUP)
-            until(lambda: len(replicas()) == 2 and not {one.pid for one in replicas()} & before)
+            until(lambda: pictures() and len(replicas()) == 2 and not {one.pid for one in replicas()} & before)
         assert set(statuses) == {200}
+        assert counted == sorted(counted)  # though one replica is gone, and then both
         assert served.ask("/predictions/tiny", picture) == expected
         assert served.ask("/predictions/none", picture)[0] == 404
     finally:
@@ -442,3 +467,63 @@ def free_port():
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))
         return one.getsockname()[1]
+
+
+class Handler:
+    """In place of a replica: it takes its time, and one picture ends it."""
+
+    async def ask(self, asked):
+        if asked.body == b"poison":
+            os._exit(1)
+        await asyncio.sleep(0.2)
+        return Told(200, (), b"answer")
+
+
+@pytest.fixture(scope="module")
+def deployed(whole_cluster):
+    """Ray Serve, in this process; deploys a ``Handler`` and returns its handle."""
+    from ray import serve
+
+    from boxwright.scale import connected
+
+    whole_cluster.restore()
+    with connected(whole_cluster.address):
+        serve.start(proxy_location="Disabled")
+        kind = serve.deployment(Handler, ray_actor_options={"num_cpus": 0}, health_check_period_s=5)
+        yield lambda name, **options: serve.run(kind.options(**options).bind(), name=name, route_prefix=None)
+        serve.shutdown()
+
+
+def running(name):
+    """How many replicas answer."""
+    from ray import serve
+
+    (deployment,) = serve.status().applications[name].deployments.values()
+    return deployment.replica_states.get("RUNNING", 0)
+
+
+def test_a_picture_that_ends_each_replica_gets_two_of_them(deployed):
+    with TestClient(make_relay([Group(_asking(deployed("fragile", num_replicas=3)))])) as client:
+        before = {one.pid for one in until(lambda: len(replicas()) == 3 and replicas())}
+        answer = client.post("/predictions/tiny", content=b"poison")
+        assert len(before & {one.pid for one in replicas()}) == 1
+        assert answer.status_code == 503
+        assert answer.json()["message"] == "2 replicas were lost with this request; it gets no other."
+        assert client.post("/predictions/tiny", content=b"picture").text == "answer"
+
+
+def test_replicas_come_with_what_waits_and_go_without(deployed):
+    settings = Replicas(1, 2, waiting=2).settings()
+    quick = {"upscale_delay_s": 0, "downscale_delay_s": 1, "metrics_interval_s": 0.2, "look_back_period_s": 1}
+    settings["autoscaling_config"] |= quick  # Ray Serve's own pace is half a minute, and ten to give one back
+    ask = _asking(deployed("scaled", **settings))
+    assert running("scaled") == 1
+
+    async def busy():
+        request = Asked("POST", "/predictions/tiny", b"/predictions/tiny", b"", (), b"picture")
+        async with asyncio.timeout(120):
+            while await asyncio.to_thread(running, "scaled") < 2:
+                await asyncio.gather(*(ask(request) for _ in range(8)))
+
+    asyncio.run(busy())
+    until(lambda: running("scaled") == 1)
