@@ -4,6 +4,7 @@ One file, so that one cluster serves all, and one process of the tests starts it
 """
 
 import asyncio
+import importlib
 import json
 import os
 import re
@@ -16,7 +17,7 @@ import time
 import urllib.error
 import urllib.request
 from collections import Counter
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -81,18 +82,13 @@ class Cluster:
 @pytest.fixture(scope="module")
 def whole_cluster():
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    before = {one.pid for one in psutil.process_iter()}
     cluster = Cluster()
     yield cluster
     import ray
 
+    left = called("ray")
     ray.shutdown()
     cluster.emulated.shutdown()
-    left = [
-        one
-        for one in psutil.process_iter(["cmdline"])
-        if one.pid not in before and "ray" in " ".join(one.info["cmdline"] or ())
-    ]
     _, alive = psutil.wait_procs(left, timeout=20)
     assert not alive
 
@@ -146,8 +142,18 @@ def same(rows, wanted):
         assert told == [(one["category_id"], one["bbox"], one["score"]) for one in expected or ()]
 
 
+def called(name):
+    """Processes of the cluster, which this one has started; others on this machine may use Ray, too."""
+    found = []
+    for one in psutil.Process().children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            if name in " ".join(one.cmdline()):
+                found.append(one)
+    return found
+
+
 def actors():
-    return [one for one in psutil.process_iter(["cmdline"]) if "_Actor" in " ".join(one.info["cmdline"] or ())]
+    return called("_Actor")
 
 
 def until(condition, seconds=120):
@@ -301,6 +307,24 @@ def test_more_processes_than_the_cluster_has_are_refused(cluster, small, tmp_pat
         boxwright.train(data=small, out=tmp_path, devices=9, launch=launcher(cluster.address), **TINY)
 
 
+def ask(url, path, body=None):
+    """Status and JSON of an answer."""
+    request = urllib.request.Request(url + path, data=body, method="POST" if body else "GET")
+    request.add_header("Content-Type", "application/octet-stream")
+    try:
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            return answer.status, json.load(answer)
+    except urllib.error.HTTPError as error:
+        return error.code, json.loads(error.read() or b"null")
+
+
+def sum_of(url, name):
+    """Of all samples of a metric, as ``/metrics`` has it."""
+    with urllib.request.urlopen(f"{url}/metrics?name[]={name}", timeout=60) as answer:
+        families = list(text_string_to_metric_families(answer.read().decode()))
+    return sum(one.value for family in families for one in family.samples)
+
+
 class Served:
     """``boxwright serve --on`` as a process of its own."""
 
@@ -312,19 +336,7 @@ class Served:
         self.url = next(found[0] for line in lines if (found := re.search(r"http://[\d.:]+", line)))
 
     def ask(self, path, body=None):
-        request = urllib.request.Request(self.url + path, data=body, method="POST" if body else "GET")
-        request.add_header("Content-Type", "application/octet-stream")
-        try:
-            with urllib.request.urlopen(request, timeout=60) as answer:
-                return answer.status, json.load(answer)
-        except urllib.error.HTTPError as error:
-            return error.code, json.loads(error.read() or b"null")
-
-    def sum_of(self, name):
-        """Of all samples of a metric, as ``/metrics`` has it."""
-        with urllib.request.urlopen(f"{self.url}/metrics?name[]={name}", timeout=60) as answer:
-            families = list(text_string_to_metric_families(answer.read().decode()))
-        return sum(one.value for family in families for one in family.samples)
+        return ask(self.url, path, body)
 
     def end(self):
         self.process.send_signal(signal.SIGTERM)
@@ -354,7 +366,7 @@ def load(served, path, picture, clients=4):
 
 
 def replicas():
-    return [one for one in psutil.process_iter(["cmdline"]) if "Replica:" in " ".join(one.info["cmdline"] or ())]
+    return called("Replica:")
 
 
 @pytest.fixture(scope="module")
@@ -379,7 +391,7 @@ def test_a_replica_that_is_killed_and_new_archives_cost_no_request(cluster, mar,
     counted = []
 
     def pictures():
-        counted.append(served.sum_of("boxwright_pictures_total"))
+        counted.append(sum_of(served.url, "boxwright_pictures_total"))
         return counted[-1]
 
     try:
@@ -390,7 +402,7 @@ def test_a_replica_that_is_killed_and_new_archives_cost_no_request(cluster, mar,
             until(lambda: len(statuses) > 40)
         sent = 1 + len(statuses)
         until(lambda: pictures() == sent)  # of both replicas, a second late
-        assert served.sum_of("boxwright_workers") == 2
+        assert sum_of(served.url, "boxwright_workers") == 2
         with load(served, "/predictions/tiny", picture) as statuses:
             os.kill(min(before), signal.SIGKILL)
             until(lambda: pictures() and len(replicas()) == 2 and {one.pid for one in replicas()} != before)
@@ -426,49 +438,6 @@ def test_a_canary_gets_its_share_and_the_endpoint_answers_as_in_training(cluster
         assert served.end() == 0
 
 
-def test_a_configuration_for_ray_serves_own_command(cluster, mar, other, tmp_path, demo_data):
-    config = tmp_path / "serve.yaml"
-    command = [sys.executable, "-m", "boxwright", "serve", mar, "--on", "ray", "--replicas", "1-3"]
-    command += ["--canary", f"{other}=10%", "--write-config", config, "--port", "0"]
-    done = subprocess.run(list(map(str, command)), capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    from ray.serve.schema import ServeDeploySchema
-
-    document = yaml.safe_load(config.read_text())
-    ServeDeploySchema.model_validate(document)
-    (deployed,) = document["applications"]
-    scaling = deployed["deployments"][1]["autoscaling_config"]
-    assert (scaling["min_replicas"], scaling["max_replicas"]) == (1, 3)
-    code = (
-        "import importlib, json, sys, yaml, ray; from ray import serve\n"
-        "config = yaml.safe_load(open(sys.argv[1]))['applications'][0]\n"
-        "ray.init(address=sys.argv[2], logging_level='ERROR', log_to_driver=False)\n"
-        "serve.start(http_options={'host': '127.0.0.1', 'port': int(sys.argv[3])})\n"
-        "module, name = config['import_path'].split(':')\n"
-        "serve.run(getattr(importlib.import_module(module), name)(config['args']))\n"
-        "import urllib.request\n"
-        "url = f'http://127.0.0.1:{sys.argv[3]}/predictions/tiny'\n"
-        "request = urllib.request.Request(url, data=open(sys.argv[4], 'rb').read())\n"
-        "print('answer', json.dumps(json.load(urllib.request.urlopen(request, timeout=60))))\n"
-        "serve.shutdown()\n"
-    )
-    picture = next((demo_data / "test").glob("*.jpg"))
-    arguments = [config, cluster.address, free_port(), picture]
-    answer = subprocess.run(
-        [sys.executable, "-c", code, *map(str, arguments)], capture_output=True, text=True, timeout=180
-    )
-    assert answer.returncode == 0, answer.stderr
-    (line,) = (one for one in answer.stdout.splitlines() if one.startswith("answer "))
-    predictor = boxwright.Predictor(mar, backend="onnxruntime", threads=1)
-    assert json.loads(line.removeprefix("answer ")) == predictor(picture).to_answer(predictor.spec.class_names)
-
-
-def free_port():
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return one.getsockname()[1]
-
-
 class Handler:
     """In place of a replica: it takes its time, and one picture ends it."""
 
@@ -480,18 +449,37 @@ class Handler:
 
 
 @pytest.fixture(scope="module")
-def deployed(whole_cluster):
-    """Ray Serve, in this process; deploys a ``Handler`` and returns its handle."""
+def serving(whole_cluster):
+    """Ray Serve, asked from this process; the URL of its proxy."""
     from ray import serve
 
     from boxwright.scale import connected
 
     whole_cluster.restore()
     with connected(whole_cluster.address):
-        serve.start(proxy_location="Disabled")
-        kind = serve.deployment(Handler, ray_actor_options={"num_cpus": 0}, health_check_period_s=5)
-        yield lambda name, **options: serve.run(kind.options(**options).bind(), name=name, route_prefix=None)
+        with socket.socket() as one:
+            one.bind(("127.0.0.1", 0))
+            port = one.getsockname()[1]
+        serve.start(proxy_location="HeadOnly", http_options={"host": "127.0.0.1", "port": port})
+        yield f"http://127.0.0.1:{port}"
         serve.shutdown()
+
+
+@pytest.fixture
+def deployed(serving):
+    """Deploys a ``Handler`` for the time of the test, and returns its handle."""
+    from ray import serve
+
+    names = []
+
+    def deploy(name, **options):
+        names.append(name)
+        kind = serve.deployment(Handler, ray_actor_options={"num_cpus": 0}, health_check_period_s=5)
+        return serve.run(kind.options(**options).bind(), name=name, route_prefix=None)
+
+    yield deploy
+    for name in names:
+        serve.delete(name)
 
 
 def running(name):
@@ -527,3 +515,29 @@ def test_replicas_come_with_what_waits_and_go_without(deployed):
 
     asyncio.run(busy())
     until(lambda: running("scaled") == 1)
+
+
+def test_a_configuration_for_ray_serves_own_command(serving, mar, other, tmp_path, demo_data):
+    config = tmp_path / "serve.yaml"
+    command = [sys.executable, "-m", "boxwright", "serve", mar, "--on", "ray", "--replicas", "1-3"]
+    command += ["--canary", f"{other}=10%", "--write-config", config, "--port", "0"]
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    from ray import serve
+    from ray.serve.schema import ServeDeploySchema
+
+    document = yaml.safe_load(config.read_text())
+    ServeDeploySchema.model_validate(document)
+    (application,) = document["applications"]
+    scaling = application["deployments"][1]["autoscaling_config"]
+    assert (scaling["min_replicas"], scaling["max_replicas"]) == (1, 3)
+    module, name = application["import_path"].split(":")
+    target = getattr(importlib.import_module(module), name)(application["args"])
+    serve.run(target, name=application["name"], route_prefix=application["route_prefix"])
+    picture = next((demo_data / "test").glob("*.jpg"))
+    predictor = boxwright.Predictor(mar, backend="onnxruntime", threads=1)
+    for _ in range(3):
+        told = ask(serving, "/predictions/tiny", picture.read_bytes())
+        assert told == (200, predictor(picture).to_answer(predictor.spec.class_names))
+    until(lambda: sum_of(serving, "boxwright_pictures_total") == 3)
+    assert sum_of(serving, "boxwright_workers") == 2  # one of them the canary's
