@@ -144,7 +144,7 @@ def _asked(
         assert _exchange(connection, requests[0]) == 200
     row = {"first answer, s": time.perf_counter() - started}
     for clients in CLIENTS:
-        took, elapsed = _load(host, port, requests, clients, seconds)
+        took, elapsed = load(host, port, requests, clients, seconds)
         name = f"{clients} client{'s'[: clients > 1]}"
         row[f"{name}, answers/s"] = len(took) / elapsed
         row[f"{name}, p50 ms"] = 1000 * statistics.median(took)
@@ -152,7 +152,7 @@ def _asked(
     return row
 
 
-def _load(host: str, port: int, requests: Sequence[bytes], clients: int, seconds: float) -> tuple[list[float], float]:
+def load(host: str, port: int, requests: Sequence[bytes], clients: int, seconds: float) -> tuple[list[float], float]:
     """Seconds of each answer, each client asking anew as soon as it is answered; and how long it went on."""
     took: list[float] = []
     end = time.perf_counter() + seconds
@@ -226,7 +226,7 @@ def _slow_senders(mar: Path, pictures: Sequence[bytes], seconds: float) -> None:
                     for number in range(count):
                         connection = stack.enter_context(server.connect())
                         connection.sendall(requests[number % len(requests)][:-100])
-                    took, _ = _load(server.host, server.port, requests, 1, seconds / 2)
+                    took, _ = load(server.host, server.port, requests, 1, seconds / 2)
                 late[name].append(1000 * statistics.quantiles(took, n=100)[98])
     print(f"\n{SLOW_SENDERS} slow senders: p99 of one client, ms")
     for name, values in late.items():
@@ -237,7 +237,7 @@ def _soak(mar: Path, pictures: Sequence[bytes], minutes: int) -> None:
     requests = [post(f"/predictions/{mar.stem}", picture) for picture in pictures]
     with served(mar) as server:
         for minute in range(1, minutes + 1):
-            took, elapsed = _load(server.host, server.port, requests, 4, 60)
+            took, elapsed = load(server.host, server.port, requests, 4, 60)
             late = 1000 * statistics.quantiles(took, n=100)[98]
             print(f"{minute}: {len(took) / elapsed:.1f} answers/s, p99 {late:.0f} ms, {_memory():.1f} MiB", flush=True)
 

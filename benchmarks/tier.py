@@ -1,11 +1,14 @@
-"""A serving tier as events: arrivals, queues, replicas that are lost and added. Its p99 beside that of a real server.
+"""A serving tier as events: arrivals, queues, batches, replicas that are lost and added; beside a real server.
 
-    python benchmarks/tier.py --mar model-store/NAME.mar --picture PICTURE... [--seconds 20]
+    python benchmarks/tier.py --mar model-store/NAME.mar --picture PICTURE... [--seconds 12]
     python benchmarks/tier.py --plan MILLISECONDS [--rate 10000]
 
-The first form asks a real server one picture at a time, which gives the service times, then at random moments with
-.3, .6 and .8 of what it can do, and prints the latencies beside those of the simulation with the same rates. The second
-form simulates a whole tier: so many requests per second on replicas with that service time, of which some are lost.
+The first form measures a real server, each time before it is compared: one picture at a time gives the latencies, four
+at a time the requests per second it can do. What of a latency is not in the latter, the connection and what goes on
+beside the network, delays a request without holding up the next one. Then it is asked at random moments with .3, .6 and
+.8 of what it can do, and the latencies are printed beside those of the simulation with the same rates: two and a half
+minutes. The second form simulates a whole tier: so many requests per second on replicas with that service time, of
+which some are lost.
 """
 
 from __future__ import annotations
@@ -21,12 +24,14 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
 sys.path.append(str(Path(__file__).parents[1] / "tests"))
 
 LOADS = (0.3, 0.6, 0.8)
+AT_ONCE = 4  # requests that are always there, to find what a server can do
 WARM_UP = 0.1  # of the simulated time, not counted
 
 
@@ -38,6 +43,8 @@ class Tier:
         rate: requests per second, at random moments.
         service: draws how long a picture takes, alone on a replica.
         replicas: at the beginning.
+        batch: most pictures per call of the network. A call takes what waits, and waits for none.
+        further: what each picture of a call after the first one takes, as a share of the first; 1: nothing is gained.
         hop: on the network and in front, per request, both ways.
         deadline: a request that would wait longer is refused.
         life: mean time until a replica is lost; infinite if none ever is.
@@ -51,6 +58,8 @@ class Tier:
     rate: float
     service: Callable[[random.Random], float]
     replicas: int = 1
+    batch: int = 1
+    further: float = 1.0
     hop: float = 0.0
     deadline: float = math.inf
     life: float = math.inf
@@ -79,12 +88,12 @@ class Outcome:
 @dataclass(eq=False)
 class _Replica:
     waiting: deque[float] = field(default_factory=deque)  # moments of arrival
-    computed: float | None = None  # arrival of the request that is computed
+    computed: list[float] = field(default_factory=list)  # arrivals of the requests that are computed
     there: bool = True
 
     @property
     def load(self) -> int:
-        return len(self.waiting) + (self.computed is not None)
+        return len(self.waiting) + len(self.computed)
 
 
 def simulate(tier: Tier, seconds: float, seed: int = 0) -> Outcome:
@@ -97,6 +106,7 @@ def simulate(tier: Tier, seconds: float, seed: int = 0) -> Outcome:
     coming = 0
     enough_since = 0.0
     mean = statistics.mean(tier.service(draw) for _ in range(1000))
+    each = mean * (1 + (tier.batch - 1) * tier.further) / tier.batch
 
     def at(moment: float, event: Callable[[float], None]) -> None:
         heapq.heappush(events, (moment, next(numbers), event))
@@ -111,24 +121,26 @@ def simulate(tier: Tier, seconds: float, seed: int = 0) -> Outcome:
             outcome.refused += 1
             return
         replica = min(draw.choices(replicas, k=2), key=lambda one: one.load)
-        if replica.load * mean > tier.deadline:
+        if replica.load * each > tier.deadline:
             outcome.refused += 1
             return
         replica.waiting.append(arrived)
         begin(replica, now)
 
     def begin(replica: _Replica, now: float) -> None:
-        if replica.computed is None and replica.waiting and replica.there:
-            replica.computed = replica.waiting.popleft()
-            at(now + tier.service(draw), lambda then: end(replica, then))
+        if replica.computed or not replica.waiting:
+            return
+        count = min(tier.batch, len(replica.waiting))
+        replica.computed = [replica.waiting.popleft() for _ in range(count)]
+        takes = tier.service(draw) * (1 + (count - 1) * tier.further)
+        at(now + takes, lambda then: end(replica, then))
 
     def end(replica: _Replica, now: float) -> None:
         if not replica.there:
             return  # what it had was given to others
-        assert replica.computed is not None, "it was begun"
         if now > WARM_UP * seconds:
-            outcome.latencies.append(now - replica.computed + tier.hop)
-        replica.computed = None
+            outcome.latencies.extend(now - arrived + tier.hop for arrived in replica.computed)
+        replica.computed = []
         begin(replica, now)
 
     def lose(now: float) -> None:
@@ -140,7 +152,7 @@ def simulate(tier: Tier, seconds: float, seed: int = 0) -> Outcome:
         nonlocal coming
         coming += 1
         at(now + tier.start, add)
-        had = [*([lost.computed] if lost.computed is not None else []), *lost.waiting]
+        had = [*lost.computed, *lost.waiting]
         outcome.repeated += len(had)
         for arrived in had:
             give(arrived, now)
@@ -182,7 +194,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--mar", type=lambda text: Path(text).resolve())
     parser.add_argument("--picture", type=Path, nargs="+")
-    parser.add_argument("--seconds", type=float, default=20)
+    parser.add_argument("--seconds", type=float, default=12)
     parser.add_argument("--plan", type=float, metavar="MILLISECONDS")
     parser.add_argument("--rate", type=float, default=10_000)
     options = parser.parse_args()
@@ -212,6 +224,13 @@ def _compare(mar: Path, pictures: Sequence[bytes], seconds: float) -> None:
             took.append(ask(server, len(took)))
         return took
 
+    def most(server: Served) -> float:
+        """Requests per second, if some are always there."""
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            began = time.perf_counter()
+            answered = sum(map(len, pool.map(one_by_one, [server] * AT_ONCE)))
+            return answered / (time.perf_counter() - began)
+
     def at_random(server: Served, rate: float) -> list[float]:
         draw, took, threads = random.Random(1), [], []
         due = time.perf_counter()
@@ -225,17 +244,29 @@ def _compare(mar: Path, pictures: Sequence[bytes], seconds: float) -> None:
         return took
 
     with served(mar) as server:
-        one_by_one(server)
-        print("| of what it can do | requests/s | p50 ms, real | simulated | p99 ms, real | simulated |")
-        print("| --- | --- | --- | --- | --- | --- |")
+        one_by_one(server)  # warm
+        print("| of what it can do | requests/s | p50 ms, real | simulated | p99 ms, real | simulated | p99, ratio |")
+        print("| --- | --- | --- | --- | --- | --- | --- |")
         for load in LOADS:
-            times = one_by_one(server)  # beside each, as machines change their speed
-            rate = load / statistics.mean(times)
+            alone, rate = one_by_one(server), load * most(server)  # anew, as machines change their speed
             real = Outcome(at_random(server, rate))
-            tier = Tier(rate, lambda draw, times=times: draw.choice(times))
-            model = simulate(tier, max(20_000 / rate, 100))
+            model = simulate(calibrated(alone, rate / load, rate), max(20_000 / rate, 100))
             cells = [f"{1000 * one.quantile(share):.1f}" for share in (0.5, 0.99) for one in (real, model)]
-            print(f"| {load} | {rate:.1f} | {' | '.join(cells)} |", flush=True)
+            ratio = model.quantile(0.99) / real.quantile(0.99)
+            print(f"| {load} | {rate:.1f} | {' | '.join(cells)} | {ratio:.2f} |", flush=True)
+
+
+def calibrated(alone: Sequence[float], most: float, rate: float) -> Tier:
+    """The tier of one server that was measured.
+
+    Args:
+        alone: latencies of requests one at a time, seconds.
+        most: requests per second that it can do.
+        rate: requests per second that it is asked.
+    """
+    mean = statistics.mean(alone)
+    share = min(1.0, 1 / (most * mean))  # of a latency that holds up the next request
+    return Tier(rate, lambda draw: share * draw.choice(alone), hop=(1 - share) * mean)
 
 
 def _plan(service: float, rate: float) -> None:

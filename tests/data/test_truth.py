@@ -99,7 +99,7 @@ def test_a_models_classes_must_be_those_of_the_folder(tmp_path):
 
 def test_other_tools_names_of_splits_are_understood(tmp_path):
     data = write_data(tmp_path, train=document(), valid=document())
-    assert read_truth(data, "val").path == read_truth(data, "validation").path == read_truth(data, "valid").path
+    assert read_truth(data, "val").source == read_truth(data, "validation").source == data / "valid" / ANNOTATIONS
     assert read_truth(data, "training").folder == data / "train"
 
 

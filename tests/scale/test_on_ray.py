@@ -3,6 +3,8 @@
 One file, so that one cluster serves all, and one process of the tests starts it.
 """
 
+import asyncio
+import importlib
 import json
 import os
 import re
@@ -22,12 +24,16 @@ import psutil
 import pytest
 import torch
 import yaml
+from prometheus_client.parser import text_string_to_metric_families
 from rich.console import Console
+from starlette.testclient import TestClient
 
 import boxwright
 from boxwright.data import draw_demo_data
 from boxwright.runtime import ConfigError, Execution, ModelSpec, PictureError
 from boxwright.scale.prediction import JOB, predict_on
+from boxwright.scale.relay import Asked, Group, Told, make_relay
+from boxwright.scale.serving import Replicas, _asking
 from boxwright.scale.training import launcher
 from boxwright.tracking.metrics_file import read_metrics
 
@@ -56,6 +62,14 @@ class Cluster:
     def address(self):
         return self.emulated.address
 
+    def at_work(self, name):
+        """The number of a node that runs a process of this name."""
+        for number, node in enumerate(self.nodes):
+            raylet = psutil.Process(node.all_processes["raylet"][0].process.pid)
+            if any(name in " ".join(one.cmdline()) for one in raylet.children(recursive=True)):
+                return number
+        return None
+
     def lose(self, number):
         self.emulated.remove_node(self.nodes[number], allow_graceful=False)
         self.nodes[number] = None
@@ -68,18 +82,13 @@ class Cluster:
 @pytest.fixture(scope="module")
 def whole_cluster():
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    before = {one.pid for one in psutil.process_iter()}
     cluster = Cluster()
     yield cluster
     import ray
 
+    left = called("ray")
     ray.shutdown()
     cluster.emulated.shutdown()
-    left = [
-        one
-        for one in psutil.process_iter(["cmdline"])
-        if one.pid not in before and "ray" in " ".join(one.info["cmdline"] or ())
-    ]
     _, alive = psutil.wait_procs(left, timeout=20)
     assert not alive
 
@@ -133,8 +142,18 @@ def same(rows, wanted):
         assert told == [(one["category_id"], one["bbox"], one["score"]) for one in expected or ()]
 
 
+def called(name):
+    """Processes of the cluster, which this one has started; others on this machine may use Ray, too."""
+    found = []
+    for one in psutil.Process().children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            if name in " ".join(one.cmdline()):
+                found.append(one)
+    return found
+
+
 def actors():
-    return [one for one in psutil.process_iter(["cmdline"]) if "_Actor" in " ".join(one.info["cmdline"] or ())]
+    return called("_Actor")
 
 
 def until(condition, seconds=120):
@@ -145,9 +164,8 @@ def until(condition, seconds=120):
     return found
 
 
-@pytest.mark.parametrize("form", ["jsonl", "parquet"])
-def test_each_picture_is_a_row_with_the_bits_of_one_machine(cluster, mar, many, wanted, tmp_path, form):
-    out = tmp_path / f"answers.{form}"
+def test_each_picture_is_a_row_with_the_bits_of_one_machine(cluster, mar, many, wanted, tmp_path):
+    out = tmp_path / "answers.jsonl"
     done = predict_on(mar, [str(many)], str(out), on=cluster.address, execution=PINNED)
     assert (done.pictures, done.before, done.failed) == (61, 0, 1)
     same(rows_of(out), wanted)
@@ -238,21 +256,17 @@ def test_training_on_a_cluster_is_that_of_processes_without_it(cluster, small, t
 
 
 def test_a_node_that_is_lost_costs_the_steps_since_the_last_checkpoint(cluster, small, tmp_path):
-    settings = {**TINY, "data": small, "epochs": 6, "devices": 2, "out": tmp_path, "name": "lost"}
+    settings = {**TINY, "data": small, "epochs": 4, "devices": 2, "out": tmp_path, "name": "lost"}
     done = []
     job = threading.Thread(target=lambda: done.append(boxwright.train(launch=launcher(cluster.address), **settings)))
     job.start()
-    until(lambda: (tmp_path / "lost" / "metrics.jsonl").is_file() and len(losses(tmp_path / "lost")) >= 2)
-    cluster.lose(0)
-    with suppress(AssertionError):  # no process of the training was there
-        until(lambda: list(tmp_path.glob(".ray-*/run.txt")), 20)
-    if not list(tmp_path.glob(".ray-*/run.txt")):
-        cluster.lose(1)
-        until(lambda: list(tmp_path.glob(".ray-*/run.txt")))
+    until(lambda: (tmp_path / "lost" / "metrics.jsonl").is_file() and len(losses(tmp_path / "lost")) >= 2, 240)
+    cluster.lose(cluster.at_work("RayTrainWorker"))
+    until(lambda: list(tmp_path.glob(".ray-*/run.txt")))
     job.join(240)
     assert done, "the training did not end"
     epochs = [line["epoch"] for line in read_metrics(done[0].folder) if "train/loss" in line]
-    assert sorted(set(epochs)) == list(range(6))
+    assert sorted(set(epochs)) == list(range(4))
     assert done[0].spec.provenance["finished"]
 
 
@@ -293,6 +307,24 @@ def test_more_processes_than_the_cluster_has_are_refused(cluster, small, tmp_pat
         boxwright.train(data=small, out=tmp_path, devices=9, launch=launcher(cluster.address), **TINY)
 
 
+def ask(url, path, body=None):
+    """Status and JSON of an answer."""
+    request = urllib.request.Request(url + path, data=body, method="POST" if body else "GET")
+    request.add_header("Content-Type", "application/octet-stream")
+    try:
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            return answer.status, json.load(answer)
+    except urllib.error.HTTPError as error:
+        return error.code, json.loads(error.read() or b"null")
+
+
+def sum_of(url, name):
+    """Of all samples of a metric, as ``/metrics`` has it."""
+    with urllib.request.urlopen(f"{url}/metrics?name[]={name}", timeout=60) as answer:
+        families = list(text_string_to_metric_families(answer.read().decode()))
+    return sum(one.value for family in families for one in family.samples)
+
+
 class Served:
     """``boxwright serve --on`` as a process of its own."""
 
@@ -304,13 +336,7 @@ class Served:
         self.url = next(found[0] for line in lines if (found := re.search(r"http://[\d.:]+", line)))
 
     def ask(self, path, body=None):
-        request = urllib.request.Request(self.url + path, data=body, method="POST" if body else "GET")
-        request.add_header("Content-Type", "application/octet-stream")
-        try:
-            with urllib.request.urlopen(request, timeout=60) as answer:
-                return answer.status, json.load(answer)
-        except urllib.error.HTTPError as error:
-            return error.code, json.loads(error.read() or b"null")
+        return ask(self.url, path, body)
 
     def end(self):
         self.process.send_signal(signal.SIGTERM)
@@ -340,7 +366,7 @@ def load(served, path, picture, clients=4):
 
 
 def replicas():
-    return [one for one in psutil.process_iter(["cmdline"]) if "Replica:" in " ".join(one.info["cmdline"] or ())]
+    return called("Replica:")
 
 
 @pytest.fixture(scope="module")
@@ -362,21 +388,32 @@ def test_a_replica_that_is_killed_and_new_archives_cost_no_request(cluster, mar,
     archive.write_bytes(Path(mar).read_bytes())
     picture = next((demo_data / "test").glob("*.jpg")).read_bytes()
     served = Served(cluster, archive, "--replicas", "2")
+    counted = []
+
+    def pictures():
+        counted.append(sum_of(served.url, "boxwright_pictures_total"))
+        return counted[-1]
+
     try:
         expected = served.ask("/predictions/tiny", picture)
         assert expected[0] == 200
         with load(served, "/predictions/tiny", picture) as statuses:
             before = {one.pid for one in until(lambda: len(replicas()) == 2 and replicas())}
             until(lambda: len(statuses) > 40)
+        sent = 1 + len(statuses)
+        until(lambda: pictures() == sent)  # of both replicas, a second late
+        assert sum_of(served.url, "boxwright_workers") == 2
+        with load(served, "/predictions/tiny", picture) as statuses:
             os.kill(min(before), signal.SIGKILL)
-            until(lambda: len(replicas()) == 2 and {one.pid for one in replicas()} != before)
+            until(lambda: pictures() and len(replicas()) == 2 and {one.pid for one in replicas()} != before)
             sent = len(statuses)
             until(lambda: len(statuses) > sent + 40)
             before = {one.pid for one in replicas()}
             os.utime(archive)
             served.process.send_signal(signal.SIGHUP)
-            until(lambda: len(replicas()) == 2 and not {one.pid for one in replicas()} & before)
+            until(lambda: pictures() and len(replicas()) == 2 and not {one.pid for one in replicas()} & before)
         assert set(statuses) == {200}
+        assert counted == sorted(counted)  # though one replica is gone, and then both
         assert served.ask("/predictions/tiny", picture) == expected
         assert served.ask("/predictions/none", picture)[0] == 404
     finally:
@@ -401,44 +438,101 @@ def test_a_canary_gets_its_share_and_the_endpoint_answers_as_in_training(cluster
         assert served.end() == 0
 
 
-def test_a_configuration_for_ray_serves_own_command(cluster, mar, other, tmp_path, demo_data):
+class Handler:
+    """In place of a replica: it takes its time, and one picture ends it."""
+
+    async def ask(self, asked):
+        if asked.body == b"poison":
+            os._exit(1)
+        await asyncio.sleep(0.2)
+        return Told(200, (), b"answer")
+
+
+@pytest.fixture(scope="module")
+def serving(whole_cluster):
+    """Ray Serve, asked from this process; the URL of its proxy."""
+    from ray import serve
+
+    from boxwright.scale import connected
+
+    whole_cluster.restore()
+    with connected(whole_cluster.address):
+        with socket.socket() as one:
+            one.bind(("127.0.0.1", 0))
+            port = one.getsockname()[1]
+        serve.start(proxy_location="HeadOnly", http_options={"host": "127.0.0.1", "port": port})
+        yield f"http://127.0.0.1:{port}"
+        serve.shutdown()
+
+
+@pytest.fixture
+def deployed(serving):
+    """Deploys a ``Handler`` and returns its handle; it goes with Ray Serve."""
+    from ray import serve
+
+    def deploy(name, **options):
+        kind = serve.deployment(Handler, ray_actor_options={"num_cpus": 0}, health_check_period_s=5)
+        return serve.run(kind.options(**options).bind(), name=name, route_prefix=None)
+
+    return deploy
+
+
+def running(name):
+    """How many replicas answer."""
+    from ray import serve
+
+    (deployment,) = serve.status().applications[name].deployments.values()
+    return deployment.replica_states.get("RUNNING", 0)
+
+
+def test_a_picture_that_ends_each_replica_gets_two_of_them(deployed):
+    with TestClient(make_relay([Group(_asking(deployed("fragile", num_replicas=3)))])) as client:
+        before = {one.pid for one in until(lambda: len(replicas()) == 3 and replicas())}
+        answer = client.post("/predictions/tiny", content=b"poison")
+        assert len(before & {one.pid for one in replicas()}) == 1
+        assert answer.status_code == 503
+        assert answer.json()["message"] == "2 replicas were lost with this request; it gets no other."
+        assert client.post("/predictions/tiny", content=b"picture").text == "answer"
+
+
+def test_replicas_come_with_what_waits_and_go_without(deployed):
+    settings = Replicas(1, 2, waiting=2).settings()
+    quick = {"upscale_delay_s": 0, "downscale_delay_s": 1, "metrics_interval_s": 0.2, "look_back_period_s": 1}
+    settings["autoscaling_config"] |= quick  # Ray Serve's own pace is half a minute, and ten to give one back
+    ask = _asking(deployed("scaled", **settings))
+    assert running("scaled") == 1
+
+    async def busy():
+        request = Asked("POST", "/predictions/tiny", b"/predictions/tiny", b"", (), b"picture")
+        async with asyncio.timeout(120):
+            while await asyncio.to_thread(running, "scaled") < 2:
+                await asyncio.gather(*(ask(request) for _ in range(8)))
+
+    asyncio.run(busy())
+    until(lambda: running("scaled") == 1)
+
+
+def test_a_configuration_for_ray_serves_own_command(serving, mar, other, tmp_path, demo_data):
     config = tmp_path / "serve.yaml"
     command = [sys.executable, "-m", "boxwright", "serve", mar, "--on", "ray", "--replicas", "1-3"]
     command += ["--canary", f"{other}=10%", "--write-config", config, "--port", "0"]
     done = subprocess.run(list(map(str, command)), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+    from ray import serve
     from ray.serve.schema import ServeDeploySchema
 
     document = yaml.safe_load(config.read_text())
     ServeDeploySchema.model_validate(document)
-    (deployed,) = document["applications"]
-    scaling = deployed["deployments"][1]["autoscaling_config"]
+    (application,) = document["applications"]
+    scaling = application["deployments"][1]["autoscaling_config"]
     assert (scaling["min_replicas"], scaling["max_replicas"]) == (1, 3)
-    code = (
-        "import importlib, json, sys, yaml, ray; from ray import serve\n"
-        "config = yaml.safe_load(open(sys.argv[1]))['applications'][0]\n"
-        "ray.init(address=sys.argv[2], logging_level='ERROR', log_to_driver=False)\n"
-        "serve.start(http_options={'host': '127.0.0.1', 'port': int(sys.argv[3])})\n"
-        "module, name = config['import_path'].split(':')\n"
-        "serve.run(getattr(importlib.import_module(module), name)(config['args']))\n"
-        "import urllib.request\n"
-        "url = f'http://127.0.0.1:{sys.argv[3]}/predictions/tiny'\n"
-        "request = urllib.request.Request(url, data=open(sys.argv[4], 'rb').read())\n"
-        "print('answer', json.dumps(json.load(urllib.request.urlopen(request, timeout=60))))\n"
-        "serve.shutdown()\n"
-    )
+    module, name = application["import_path"].split(":")
+    target = getattr(importlib.import_module(module), name)(application["args"])
+    serve.run(target, name=application["name"], route_prefix=application["route_prefix"])
     picture = next((demo_data / "test").glob("*.jpg"))
-    arguments = [config, cluster.address, free_port(), picture]
-    answer = subprocess.run(
-        [sys.executable, "-c", code, *map(str, arguments)], capture_output=True, text=True, timeout=180
-    )
-    assert answer.returncode == 0, answer.stderr
-    (line,) = (one for one in answer.stdout.splitlines() if one.startswith("answer "))
     predictor = boxwright.Predictor(mar, backend="onnxruntime", threads=1)
-    assert json.loads(line.removeprefix("answer ")) == predictor(picture).to_answer(predictor.spec.class_names)
-
-
-def free_port():
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return one.getsockname()[1]
+    for _ in range(3):
+        told = ask(serving, "/predictions/tiny", picture.read_bytes())
+        assert told == (200, predictor(picture).to_answer(predictor.spec.class_names))
+    until(lambda: sum_of(serving, "boxwright_pictures_total") == 3)
+    assert sum_of(serving, "boxwright_workers") == 2  # one of them the canary's

@@ -9,21 +9,23 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 from starlette.testclient import TestClient
 
+from boxwright.scale.figures import Figures
 from boxwright.scale.relay import Asked, Group, Lost, Told, answer_of, make_relay
+from boxwright.serving.metrics import CONTENT_TYPE
 from boxwright.serving.settings import Limits, ServerSettings
 
 
 class Replicas:
-    """Answers with its name, and is lost as often as it is told."""
+    """Answers with its name, and is lost as often as it is told: of some replicas, one after the other."""
 
-    def __init__(self, name, losses=0):
-        self.name, self.losses, self.asked = name, losses, []
+    def __init__(self, name, losses=0, of=1000):
+        self.name, self.losses, self.of, self.asked = name, losses, of, []
 
     async def ask(self, asked):
         self.asked.append(asked)
         if self.losses:
             self.losses -= 1
-            raise Lost
+            raise Lost(f"{self.name}-{self.losses % self.of}")
         return Told(200, ((b"content-type", b"application/json"),), json.dumps({"by": self.name}).encode())
 
 
@@ -55,17 +57,53 @@ def test_chunks_are_one_body():
 
 
 def test_what_a_lost_replica_had_is_asked_again():
-    stable = Replicas("stable", losses=2)
+    stable = Replicas("stable", losses=1)
     assert client(Group(stable.ask)).post("/predictions/tiny", content=b"picture").status_code == 200
-    assert [asked.body for asked in stable.asked] == [b"picture"] * 3
+    assert [asked.body for asked in stable.asked] == [b"picture"] * 2
 
 
-def test_if_all_are_lost_it_says_when_to_come_back():
-    stable = Replicas("stable", losses=99)
-    answer = client(Group(stable.ask)).post("/predictions/tiny", content=b"picture")
+def test_a_replica_that_is_chosen_again_after_its_end_is_lost_once():
+    stable = Replicas("stable", losses=3, of=1)
+    assert client(Group(stable.ask)).post("/predictions/tiny", content=b"picture").status_code == 200
+    assert len(stable.asked) == 4
+
+
+@pytest.mark.parametrize("drawn", [0.0, 0.99])
+def test_a_request_that_two_replicas_were_lost_with_gets_no_third(drawn):
+    stable, canary = Replicas("stable", losses=99), Replicas("canary", losses=99)
+    answer = client(Group(stable.ask), Group(canary.ask, share=0.1), drawn=drawn).post("/predictions/a", content=b"x")
     assert (answer.status_code, answer.json()["type"]) == (503, "ServiceUnavailableException")
+    assert answer.json()["message"] == "2 replicas were lost with this request; it gets no other."
+    assert "retry-after" not in answer.headers
+    assert len(stable.asked) + len(canary.asked) == 2
+
+
+def test_if_none_answers_it_says_when_to_come_back():
+    stable = Replicas("stable", losses=99, of=1)
+    answer = client(Group(stable.ask)).post("/predictions/tiny", content=b"picture")
+    assert (answer.status_code, answer.json()["message"]) == (503, "No replica answers.")
     assert answer.headers["retry-after"] == "5"
     assert len(stable.asked) == 4
+
+
+def test_metrics_are_of_all_replicas_and_requests_count_once():
+    figures, stable = Figures(), Replicas("stable", losses=1)
+    figures.tell("a", "# TYPE boxwright_pictures_total counter\nboxwright_pictures_total 7\n")
+
+    async def page(front, names):
+        return figures.page(front, names)
+
+    asked = TestClient(make_relay([Group(stable.ask)], ServerSettings(limits=Limits(max_body=10)), page=page))
+    for body in (b"picture", b"picture", b"0" * 11):
+        asked.post("/predictions/tiny", content=body)
+    told = asked.get("/metrics")
+    assert told.headers["content-type"] == CONTENT_TYPE
+    assert "boxwright_pictures_total 7.0\n" in told.text
+    assert 'boxwright_requests_total{method="POST",status="200"} 2.0\n' in told.text
+    assert 'boxwright_requests_total{method="POST",status="413"} 1.0\n' in told.text
+    assert 'boxwright_refused_requests_total{kind="' in told.text
+    assert asked.get("/metrics?name[]=boxwright_pictures").text.count("\n") == 3
+    assert len(stable.asked) == 3
 
 
 @pytest.mark.parametrize(("drawn", "by"), [(0.0, "canary"), (0.0999, "canary"), (0.1, "stable"), (0.99, "stable")])

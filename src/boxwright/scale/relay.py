@@ -16,14 +16,17 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from boxwright.serving.app import encoded
+from boxwright.serving.engine import Engine
 from boxwright.serving.front import Front
 from boxwright.serving.intake import Gone, Intake
+from boxwright.serving.metrics import CONTENT_TYPE, Metrics
 from boxwright.serving.refusals import Refusal
 from boxwright.serving.settings import ServerSettings
 
 __all__ = ["Asked", "Group", "Lost", "Told", "answer_of", "make_relay"]
 
-_ATTEMPTS = 4
+_ATTEMPTS = 4  # of a group, for a request that one and the same replica did not take
+_MOST_LOST = 2  # replicas that may end with a request in them: what ends each one must not get a third
 _BUSY = "ServiceUnavailableException"
 _LONGER = 30.0  # seconds beyond the deadline of a replica, which says itself what is too late
 _PAUSE = 0.2  # seconds before the third attempt; then twice as long
@@ -31,7 +34,15 @@ _VERSION = re.compile(r"^/(?:predictions/([^/]+)/([^/]+)|v2/models/([^/]+)/versi
 
 
 class Lost(Exception):
-    """The replica that had the request has ended, or cannot be reached."""
+    """The replica that had the request has ended, or cannot be reached.
+
+    Args:
+        replica: a name of it, the same each time; empty if it is not known, which is as if it were another one.
+    """
+
+    def __init__(self, replica: str = "") -> None:
+        super().__init__(replica)
+        self.replica = replica
 
 
 @dataclass(frozen=True)
@@ -79,8 +90,14 @@ class Group:
     share: float = 1.0
 
 
+_Page = Callable[[str, Sequence[str]], Awaitable[str]]
+
+
 def make_relay(
-    groups: Sequence[Group], settings: ServerSettings = ServerSettings(), draw: Callable[[], float] = random.random
+    groups: Sequence[Group],
+    settings: ServerSettings = ServerSettings(),
+    draw: Callable[[], float] = random.random,
+    page: _Page | None = None,
 ) -> Any:
     """The ASGI application in front.
 
@@ -88,8 +105,17 @@ def make_relay(
         groups: the first one takes what no other one takes by its share, or by a version that only it has.
         settings: their limits hold for what comes in.
         draw: a number in [0, 1), for the shares.
+        page: makes what ``/metrics`` tells of the relay's own page and the names that are asked for, see ``Figures``;
+            raises ``Refusal``. By default the replica that happens to answer tells its own.
     """
     intake = Intake(settings.limits)
+    metrics = Metrics(Engine(), intake)  # of requests and of this process; the models are behind
+
+    async def answered(request: Request) -> Response:
+        if page is not None and request.scope["path"] == "/metrics" and request.method in ("GET", "HEAD"):
+            text = await page(metrics.text(), request.query_params.getlist("name[]"))
+            return Response(text, headers={"Content-Type": CONTENT_TYPE})
+        return await _relayed(request, intake, groups, settings.models.timeout, draw())
 
     async def relay(scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] == "lifespan":  # Ray Serve asks for it
@@ -97,14 +123,15 @@ def make_relay(
             return
         request = Request(scope, receive)
         try:
-            response = await _relayed(request, intake, groups, settings.models.timeout, draw())
+            response = await answered(request)
         except Refusal as refusal:
+            request.state.refused = refusal.kind
             response = encoded(scope["path"], refusal)
         except Gone:
             return
         await response(scope, receive, send)
 
-    return Front(relay, settings.security.origins)
+    return metrics.around(Front(relay, settings.security.origins))
 
 
 async def _live(receive: Any, send: Any) -> None:
@@ -156,18 +183,26 @@ def _order(groups: Sequence[Group], path: str, drawn: float) -> list[Group]:
 
 
 async def _answered(groups: Sequence[Group], asked: Asked) -> Told:
-    """The answer of the first group; of the next one if its replicas are lost again and again.
+    """The answer of the first group; of the next one if its replicas are lost.
 
     Raises:
-        Refusal: 503, all are.
+        Refusal: 503, none answers, or two replicas have ended with this request in them.
     """
+    lost: list[str] = []
     for group in groups:
         for attempt in range(_ATTEMPTS):
             try:
                 return await group.ask(asked)
-            except Lost:
-                if 0 < attempt < _ATTEMPTS - 1:
-                    await asyncio.sleep(_PAUSE * 2 ** (attempt - 1))
+            except Lost as error:
+                if not error.replica or error.replica not in lost:
+                    lost.append(error.replica)
+            if len(lost) >= _MOST_LOST:
+                # no Retry-After: many clients would send it again by themselves
+                raise Refusal(503, f"{_MOST_LOST} replicas were lost with this request; it gets no other.", _BUSY)
+            if group is not groups[-1]:
+                break
+            if 0 < attempt < _ATTEMPTS - 1:
+                await asyncio.sleep(_PAUSE * 2 ** (attempt - 1))
     raise Refusal(503, "No replica answers.", _BUSY, {"Retry-After": "5"})
 
 

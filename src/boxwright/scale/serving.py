@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import re
 import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from boxwright.serving.server import serve_app
 from boxwright.serving.settings import Limits, Security, ServerSettings
 
 from .cluster import LOCAL, connected, require_ray
+from .figures import SECONDS_BETWEEN, Figures
 from .relay import Asked, Group, Lost, Told, answer_of, make_relay
 
 __all__ = ["Canary", "Replicas", "application", "serve_on", "write_config"]
@@ -34,6 +36,8 @@ STABLE, CANARY, FRONT = "boxwright-stable", "boxwright-canary", "boxwright-front
 _QUEUED = 200  # requests that wait for a replica
 _ONGOING = 32  # requests of one replica at once: those that wait are in its own queue, with its deadlines
 _REPLICAS = re.compile(r"(\d{1,4})(?:-(\d{1,4}))?")
+_NAMESPACE = "boxwright"  # of the actor that has the figures of all replicas
+_SECONDS_FOR_FIGURES = 10.0
 
 
 @dataclass(frozen=True)
@@ -114,6 +118,7 @@ class Replica:
         limits: fields of ``Limits``.
         models: fields of ``ModelOptions``.
         stamp: of the archives' files: Ray Serve replaces replicas if what they are given has changed.
+        box: name of the actor that its figures are told to; that of the application by default.
     """
 
     def __init__(
@@ -122,10 +127,13 @@ class Replica:
         limits: Mapping[str, Any],
         models: Mapping[str, Any],
         stamp: str = "",
+        box: str = "",
     ) -> None:
         from boxwright.host.memory import keep_freed_memory
-        from boxwright.serving.app import create_app
+        from boxwright.serving.app import predictions_app
+        from boxwright.serving.calls import Service
         from boxwright.serving.engine import Engine, load_models
+        from boxwright.serving.metrics import Metrics
 
         keep_freed_memory()
         settings = _settings(limits, models)
@@ -133,7 +141,11 @@ class Replica:
         for path, execution in archives:
             loaded |= load_models([path], Execution(**execution), settings.models)
         self.engine = Engine(loaded)
-        self.app = create_app(self.engine, settings)
+        service = Service(self.engine, settings)
+        metrics = Metrics(self.engine, service.intake)
+        self.app = predictions_app(service, metrics)
+        self._over = threading.Event()
+        self._telling = _telling(metrics.text, box, self._over)
 
     async def ask(self, asked: Asked) -> Told:
         """Answer a request."""
@@ -143,6 +155,79 @@ class Replica:
         """Ray Serve replaces a replica for which this raises."""
         if not all(len(model.workers) >= model.least for model in self.engine.models.values()):
             raise RuntimeError("a worker is gone")
+
+    def __del__(self) -> None:
+        """Ray Serve's call before a replica ends in order: the last figures are told."""
+        if hasattr(self, "_telling"):
+            self._over.set()
+            self._telling.join(_SECONDS_FOR_FIGURES)
+
+
+def _telling(page: Callable[[], str], box: str, over: threading.Event) -> threading.Thread:
+    """A thread that tells the figures of this replica until it is over, and then once more."""
+    import ray
+    from ray import serve
+    from ray.exceptions import RayError
+
+    context = serve.get_replica_context()
+
+    def tell() -> None:
+        going = True
+        while going:
+            going = not over.wait(SECONDS_BETWEEN)
+            # it is not there yet, or was lost with the part in front: there will be another
+            with suppress(ValueError, RayError):
+                actor = ray.get_actor(box or context.app_name, _NAMESPACE)
+                ray.get(actor.tell.remote(context.replica_id.unique_id, page()), timeout=_SECONDS_FOR_FIGURES)
+
+    thread = threading.Thread(target=tell, name="figures", daemon=True)
+    thread.start()
+    return thread
+
+
+class _Box:
+    """The actor that has the figures of all replicas. It lives beside the part in front, and as long.
+
+    Args:
+        name: that replicas find it by.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._actor = self._started()
+
+    def _started(self) -> Any:
+        import ray
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
+        kind: Any = ray.remote(Figures)
+        options = {"name": self._name, "namespace": _NAMESPACE, "get_if_exists": True, "scheduling_strategy": here}
+        return kind.options(num_cpus=0, max_restarts=-1, **options).remote()
+
+    async def page(self, front: str, names: Sequence[str]) -> str:
+        """See ``Figures``.
+
+        Raises:
+            Refusal: 503, it does not answer.
+        """
+        from ray.exceptions import RayActorError
+
+        try:
+            async with asyncio.timeout(_SECONDS_FOR_FIGURES):
+                text: str = await self._actor.page.remote(front, list(names))
+        except (RayActorError, TimeoutError) as error:
+            if isinstance(error, RayActorError):
+                self._actor = self._started()
+            message = "The replicas' figures cannot be had at the moment."
+            raise Refusal(503, message, "ServiceUnavailableException", {"Retry-After": "5"}) from error
+        return text
+
+    def close(self) -> None:
+        """End it."""
+        import ray
+
+        ray.kill(self._actor)
 
 
 def serve_on(
@@ -175,14 +260,17 @@ def serve_on(
         ServingError: the port is taken, two archives have the same name, or the replicas do not come up.
     """
     require_ray(on)
-    with connected(on), _deployed(lambda: _plan(archives, settings, execution, canary), replicas) as (groups, again):
+    with (
+        connected(on),
+        _deployed(lambda: _plan(archives, settings, execution, canary), replicas) as (groups, again, box),
+    ):
 
         def hang_up(*_: object) -> None:
             threading.Thread(target=again, name="deploy", daemon=True).start()
 
         before = signal.signal(signal.SIGHUP, hang_up) if hasattr(signal, "SIGHUP") else None
         try:
-            serve_app(make_relay(groups, settings), settings, on_ready)
+            serve_app(make_relay(groups, settings, page=box.page), settings, on_ready)
         finally:
             if before is not None:
                 signal.signal(signal.SIGHUP, before)
@@ -242,9 +330,11 @@ def application(args: Mapping[str, Any]) -> Any:
     class Front:
         def __init__(self, *handles: Any) -> None:
             self.groups = _groups(args, handles)
+            self.box = _Box(serve.get_replica_context().app_name)
 
         async def __serve_build_asgi_app__(self) -> Any:
-            return make_relay(self.groups, _settings(args["limits"], args["models"], args["origins"]))
+            settings = _settings(args["limits"], args["models"], args["origins"])
+            return make_relay(self.groups, settings, page=self.box.page)
 
     front: Any = serve.deployment(name=FRONT, max_ongoing_requests=1000)(serve.ingress()(Front))
     return front.bind(*(_deployment(name, part, Replicas(), args) for name, part in _parts(args).items()))
@@ -253,8 +343,8 @@ def application(args: Mapping[str, Any]) -> Any:
 @contextmanager
 def _deployed(
     plan: Callable[[], Mapping[str, Any]], replicas: Replicas
-) -> Iterator[tuple[list[Group], Callable[[], None]]]:
-    """The replicas, for the time of the block; and what has their archives read again, one replica after the other."""
+) -> Iterator[tuple[list[Group], Callable[[], None], _Box]]:
+    """The replicas, for the time of the block; what has their archives read again; and all their figures."""
     from ray import serve
 
     own = f"{os.getpid()}-{os.urandom(3).hex()}"  # others may serve on this cluster, too
@@ -267,7 +357,7 @@ def _deployed(
             current = plan()
             handles = []
             for name, part in _parts(current).items():
-                target = _deployment(name, part, replicas, current)
+                target = _deployment(name, part, replicas, current, own)
                 handles.append(serve.run(target, name=f"{name}-{own}", route_prefix=None, blocking=False))
                 names.append(f"{name}-{own}")
             groups[:] = _groups(current, handles)
@@ -281,20 +371,22 @@ def _deployed(
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
     alone = not serve.status().proxies and not serve.status().applications
     serve.start(proxy_location="Disabled", logging_config={"log_level": "WARNING"})
+    box = _Box(own)
     try:
         try:
             deploy()
         except RuntimeError as error:
             raise ServingError(f"The replicas do not come up: {error}", "See Ray's log of them.") from error
-        yield groups, again
+        yield groups, again, box
     finally:
+        box.close()
         for name in dict.fromkeys(names):
             serve.delete(name)
         if alone:
             serve.shutdown()
 
 
-def _deployment(name: str, part: Mapping[str, Any], replicas: Replicas, plan: Mapping[str, Any]) -> Any:
+def _deployment(name: str, part: Mapping[str, Any], replicas: Replicas, plan: Mapping[str, Any], box: str = "") -> Any:
     from ray import serve
 
     options = {
@@ -305,7 +397,7 @@ def _deployment(name: str, part: Mapping[str, Any], replicas: Replicas, plan: Ma
         **_place(plan),
     }
     kind = serve.deployment(Replica, name=name, **options)
-    return kind.bind(part["archives"], plan["limits"], plan["models"], part["stamp"])
+    return kind.bind(part["archives"], plan["limits"], plan["models"], part["stamp"], box)
 
 
 def _place(plan: Mapping[str, Any]) -> dict[str, Any]:
@@ -336,7 +428,7 @@ def _asking(handle: Any) -> Callable[[Asked], Any]:
                 503, "Too many requests wait.", "ServiceUnavailableException", {"Retry-After": "1"}
             ) from error
         except RayActorError as error:
-            raise Lost from error
+            raise Lost(error.actor_id or "") from error
         except RayError as error:
             _log.error("a replica failed", exc_info=error)
             raise Refusal(500, "Internal error; see the server's log.", "InternalServerException") from error

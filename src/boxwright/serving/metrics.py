@@ -34,11 +34,29 @@ from .torchserve import error_json
 from .torchserve_metrics import SystemFigures, Totals, torchserve_text
 from .workers import memory_of
 
-__all__ = ["CONTENT_TYPE", "STAGES", "Metrics", "create_metrics_app", "metrics_protocol"]
+__all__ = ["ADDITIVE", "CONTENT_TYPE", "PER_REQUEST", "STAGES", "Metrics", "create_metrics_app", "metrics_protocol"]
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 STAGES = ("receive", "decode", "queue", "network", "post")
 """A picture's way: body received, decoded, waited, computed, answer encoded."""
+
+ADDITIVE = frozenset(
+    {
+        "boxwright_bytes_in_flight",
+        "boxwright_bodies_receiving",
+        "boxwright_pictures_pending",
+        "boxwright_queue_pictures",
+        "boxwright_queue_limit",
+        "boxwright_workers",
+        "boxwright_workers_wanted",
+    }
+)
+"""Gauges that count: for several servers together, their sum. The sum of any other gauge says nothing."""
+
+PER_REQUEST = frozenset(
+    {"boxwright_requests", "boxwright_request_seconds", "Requests2XX", "Requests4XX", "Requests5XX"}
+)
+"""What is counted for every request over HTTP, by family: where requests pass two servers, one of them counts."""
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
