@@ -1,7 +1,7 @@
 """Builds the site of the documentation: ``python docs_site/build.py [OUT]``, or ``make docs``.
 
-All that is special to us happens before the generator starts: it gets a folder of Markdown and a ``mkdocs.yml``, and can
-be exchanged. Every warning ends the build. Nothing is fetched.
+All that is special to us happens before the generator starts: it gets a folder of Markdown and a ``mkdocs.yml``, and
+can be exchanged. Every warning ends the build. Nothing is fetched.
 """
 
 from __future__ import annotations

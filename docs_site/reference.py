@@ -1,7 +1,7 @@
 """Writes the reference from the code while the site is built: nothing of it is kept in the repository.
 
-The command line is typer's, the settings are those of ``TrainConfig``, HTTP is our OpenAPI document, the finding codes are
-``CODES``, and the Python page names what mkdocstrings shall read.
+The command line is typer's, the settings are those of ``TrainConfig``, HTTP is our OpenAPI document, the finding codes
+are ``CODES``, and the Python page names what mkdocstrings shall read.
 """
 
 from __future__ import annotations
@@ -23,6 +23,13 @@ from boxwright.serving.settings import ServerSettings
 
 _SETTINGS_TABLE = re.compile(r"^\| key \| default \| meaning \|\n(?:\|.*\n)+", re.MULTILINE)
 _MEANINGS = re.compile(r"^        (\w+): (.*?)(?=^        \w+: |\Z)", re.DOTALL | re.MULTILINE)
+_ABOUT_HTTP = """What `boxwright serve` answers, from the OpenAPI document that each server gives of itself at
+`/api-description`. As files: [predictions](openapi-predictions.json), [management](openapi-management.json). Beside these
+calls of TorchServe, the server speaks the [Open Inference Protocol](../open-inference.md). How to use it all:
+[Serving](../serving.md)."""
+_ABOUT_FINDINGS = """What `boxwright check` can report, with what to do about it. An error keeps training from starting, a
+warning should be looked at by a person, a note is good to know. *Repair* is what `boxwright check --fix OUT` does; where it
+is missing, a repair would be a guess. How the check works, and how it judges: [Checking a data set](../check.md)."""
 _NOTHING = (None, False, (), [])
 _PORTS: tuple[Port, ...] = ("predictions", "management")
 
@@ -50,8 +57,7 @@ def commands_page() -> str:
     root: Any = typer.main.get_command(app)
     parts = [
         "# Command line",
-        "`boxwright VERB --help` prints the same. Exit codes: 0 done, 1 the answer is no, 2 it could not be done, 130"
-        " interrupted.",
+        "`boxwright VERB --help` prints the same. Exit codes: 0 done, 1 the answer is no, 2 could not be done, 130 interrupted.",
     ]
     for name, verb in root.commands.items():
         context = verb.context_class(verb, info_name=f"boxwright {name}")
@@ -103,10 +109,7 @@ def http_page() -> str:
     """The calls of TorchServe's protocol, by port, from the document that a server gives of itself."""
     parts = [
         "# HTTP",
-        "What `boxwright serve` answers, from the OpenAPI document that each server gives of itself at"
-        " `/api-description`. As files: [predictions](openapi-predictions.json), [management](openapi-management.json)."
-        " Beside these calls of TorchServe, the server speaks the [Open Inference Protocol](../open-inference.md);"
-        " how to use it all: [Serving](../serving.md).",
+        _ABOUT_HTTP,
     ]
     for port in _PORTS:
         document = _described(port)
@@ -184,10 +187,7 @@ def findings_page() -> str:
     """Every finding code, with what to do."""
     parts = [
         "# Finding codes",
-        "What `boxwright check` can report, with what to do about it. An error keeps training from starting, a warning"
-        " should be looked at by a person, a note is good to know. *Repair* is what `boxwright check --fix OUT` does;"
-        " where it is missing, a repair would be a guess. How the check works, and how it judges:"
-        " [Checking a data set](../check.md).",
+        _ABOUT_FINDINGS,
     ]
     for level in LEVELS:
         parts.append(f"## {level.capitalize()}s")
@@ -229,4 +229,3 @@ def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
 
 def _page(parts: list[str]) -> str:
     return "\n\n".join(part for part in parts if part) + "\n"
-

@@ -1,4 +1,4 @@
-"""Gathers what the site is made of: the pages of ``docs/``, pages from the code, and files from elsewhere that are linked.
+"""Gathers what the site is made of: pages of ``docs/``, pages from the code, and what they link to outside ``docs/``.
 
 A link that works on the disk, as ``../benchmarks/RESULTS.md`` in ``docs/figures.md``, works on the site: the file is
 there, under its path in the repository. So pages keep one form of link, which editors and code hosts understand too.

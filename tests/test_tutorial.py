@@ -11,8 +11,12 @@ from support.walk import DOCS, Walk, blocks_of
 GUIDES = ("data", "thresholds", "comparing", "python", "offline")
 """Pages whose blocks need the tutorial's folder and runs."""
 
-SHORTER = {"--epochs 12": "--epochs 1 --set epoch_pictures=24", "epochs=2": "epochs=1, epoch_pictures=24"}
-"""How long trainings take is all that is changed."""
+SHORTER = {
+    "{'train': 120, 'valid': 24, 'test': 24}": "{'train': 24, 'valid': 8, 'test': 8}",
+    "--epochs 12": "--epochs 1",
+    "epochs=2": "epochs=1",
+}
+"""All that is changed of the pages: how many pictures there are and how long trainings take."""
 
 
 @pytest.fixture(scope="module")

@@ -90,9 +90,7 @@ class Walk:
         return printed
 
     def _run(self, command):
-        done = subprocess.run(
-            command, cwd=self.place, env=_environment(), capture_output=True, text=True, timeout=500
-        )
+        done = subprocess.run(command, cwd=self.place, env=_environment(), capture_output=True, text=True, timeout=500)
         assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
         return done.stdout
 
