@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import typer
@@ -23,14 +23,17 @@ from boxwright.serving.settings import ServerSettings
 
 _SETTINGS_TABLE = re.compile(r"^\| key \| default \| meaning \|\n(?:\|.*\n)+", re.MULTILINE)
 _MEANINGS = re.compile(r"^        (\w+): (.*?)(?=^        \w+: |\Z)", re.DOTALL | re.MULTILINE)
+_ABOUT_COMMANDS = """`boxwright VERB --help` prints the same. Exit codes: 0 done, 1 the answer is no, 2 it could not be
+done, 130 interrupted."""
 _ABOUT_HTTP = """What `boxwright serve` answers, from the OpenAPI document that each server gives of itself at
-`/api-description`. As files: [predictions](openapi-predictions.json), [management](openapi-management.json). Beside these
-calls of TorchServe, the server speaks the [Open Inference Protocol](../open-inference.md). How to use it all:
+`/api-description`. As files: [predictions](openapi-predictions.json), [management](openapi-management.json). Beside
+these calls of TorchServe, the server speaks the [Open Inference Protocol](../open-inference.md). How to use it all:
 [Serving](../serving.md)."""
-_ABOUT_FINDINGS = """What `boxwright check` can report, with what to do about it. An error keeps training from starting, a
-warning should be looked at by a person, a note is good to know. *Repair* is what `boxwright check --fix OUT` does; where it
-is missing, a repair would be a guess. How the check works, and how it judges: [Checking a data set](../check.md)."""
-_NOTHING = (None, False, (), [])
+_ABOUT_FINDINGS = """What `boxwright check` can report, with what to do about it. An error keeps training from starting,
+a warning should be looked at by a person, a note is good to know. *Repair* is what `boxwright check --fix OUT` does;
+where it is missing, a repair would be a guess. How the check works, and how it judges:
+[Checking a data set](../check.md)."""
+_NOTHING: tuple[Any, ...] = (None, False, (), [])
 _PORTS: tuple[Port, ...] = ("predictions", "management")
 
 
@@ -57,7 +60,7 @@ def commands_page() -> str:
     root: Any = typer.main.get_command(app)
     parts = [
         "# Command line",
-        "`boxwright VERB --help` prints the same. Exit codes: 0 done, 1 the answer is no, 2 could not be done, 130 interrupted.",
+        _ABOUT_COMMANDS,
     ]
     for name, verb in root.commands.items():
         context = verb.context_class(verb, info_name=f"boxwright {name}")
@@ -222,8 +225,8 @@ def python_page() -> str:
     return _page(parts)
 
 
-def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
-    lines = [head, ("---",) * len(head), *rows]
+def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
+    lines: list[tuple[str, ...]] = [head, ("---",) * len(head), *rows]
     return "\n".join(f"| {' | '.join(cell.replace('|', '&#124;') for cell in line)} |" for line in lines)
 
 
