@@ -17,7 +17,7 @@ _OPTIONAL_PLACES = ("decisions/", "benchmarks/")
 """What may be left out where space is short: llms.txt has a section of that name for it."""
 
 _OBJECT = re.compile(r'(?:<a id="[^"]*"></a>\s*)?^::: (\S+)\n(?:    .*\n?)*', re.MULTILINE)
-_PARAGRAPH = re.compile(r"(?<=\n\n)(?![#|!>`\-*<: ])(.+?)(?=\n\n|\Z)", re.DOTALL)
+_PARAGRAPH = re.compile(r"(?<=\n\n)(?![#|!>< ]|```|[-*] |:::)(.+?)(?=\n\n|\Z)", re.DOTALL)
 
 
 def write(site: Path, head: tuple[str, str], places: Iterable[tuple[str, str]], pages: Mapping[str, str]) -> None:
@@ -55,7 +55,7 @@ def _entry(page: str, text: str) -> str:
     title = re.search(r"^# (.+)$", text, re.MULTILINE)
     assert title, f"{page} has no heading of the first level."
     first = _PARAGRAPH.search(text)
-    words = " ".join(re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", first[1]).split()) if first else ""
+    words = " ".join(re.sub(r"\*\*|\[([^\]]*)\]\([^)]*\)", r"\1", first[1]).split()) if first else ""
     sentence = re.split(r"(?<=[.:?!]) ", words)[0].rstrip(":")
     return f"- [{title[1]}]({page}.md)" + (f": {sentence}" if sentence else "")
 

@@ -33,7 +33,6 @@ _ABOUT_FINDINGS = """What `boxwright check` can report, with what to do about it
 a warning should be looked at by a person, a note is good to know. *Repair* is what `boxwright check --fix OUT` does;
 where it is missing, a repair would be a guess. How the check works, and how it judges:
 [Checking a data set](../check.md)."""
-_NOTHING: tuple[Any, ...] = (None, False, (), [])
 _PORTS: tuple[Port, ...] = ("predictions", "management")
 
 
@@ -78,7 +77,8 @@ def _parameter(parameter: Any, context: Any) -> tuple[str, str, str]:
     else:
         names = ", ".join(f"`{name}`" for name in [*parameter.opts, *parameter.secondary_opts])
         names += "" if parameter.is_flag else f" `{shown}`"
-    usual = "required" if parameter.required else "" if parameter.default in _NOTHING else f"`{parameter.default}`"
+    unsaid = parameter.default is None or parameter.default is False or parameter.default in ((), [])
+    usual = "required" if parameter.required else "" if unsaid else f"`{parameter.default}`"
     several = " May be repeated." if parameter.multiple and "repeat" not in parameter.help else ""
     return names, usual, f"{parameter.help or ''}{several}"
 

@@ -112,6 +112,7 @@ def test_the_reference_has_all_that_the_code_has(site):
     options = [name for verb in verbs.values() for one in verb.params for name in one.opts if name.startswith("--")]
     assert len(options) > 80
     assert [name for name in options if f"<code>{name}</code>" not in commands] == []
+    assert "<td><code>--seed</code> <code>&lt;int range&gt;</code></td>\n<td><code>0</code></td>" in commands
     assert set(verbs) <= read(site / "reference" / "commands.html").places
     assert set(TrainConfig.model_fields) <= read(site / "settings.html").places
     assert set(CODES) <= read(site / "reference" / "findings.html").places

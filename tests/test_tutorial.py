@@ -6,7 +6,7 @@ import tomllib
 
 import pytest
 
-from support.walk import DOCS, Walk, blocks_of
+from support.walk import DOCS, Walk, blocks_of, free_port
 
 GUIDES = ("data", "thresholds", "comparing", "python", "offline")
 """Pages whose blocks need the tutorial's folder and runs."""
@@ -16,14 +16,14 @@ SHORTER = {
     "--epochs 12": "--epochs 1",
     "epochs=2": "epochs=1",
 }
-"""All that is changed of the pages: how many pictures there are and how long trainings take."""
+"""All that is changed of the pages: how many pictures there are, how long trainings take, and the port."""
 
 
 @pytest.fixture(scope="module")
 def walk(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("WANDB_MODE", "offline")
-        with Walk(tmp_path_factory.mktemp("tutorial"), SHORTER) as walk:
+        with Walk(tmp_path_factory.mktemp("tutorial"), SHORTER, free_port()) as walk:
             yield walk
 
 

@@ -17,6 +17,9 @@ from support.command_line import boxwright
 DOCS = Path(__file__).parents[2] / "docs"
 
 _BLOCK = re.compile(r"^```(bash|python)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+_PORT = 8080
+"""The server's, where nothing else is said."""
+
 _DONE_ALREADY = ("make ", ". .venv", "pip install ")
 """What whoever runs the tests has done before."""
 
@@ -24,6 +27,12 @@ _DONE_ALREADY = ("make ", ". .venv", "pip install ")
 def blocks_of(page):
     """Kind and text of the blocks that a reader is meant to run, in order."""
     return _BLOCK.findall(page.read_text(encoding="utf-8"))
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
 
 
 def lines_of(block):
@@ -36,17 +45,19 @@ class Walk:
     Args:
         place: the folder.
         shorter: what is written in place of parts of lines, so that trainings end soon.
+        port: of the server, in place of the one that the pages name.
     """
 
-    def __init__(self, place, shorter=None):
+    def __init__(self, place, shorter=None, port=_PORT):
         self.place = place
-        self._shorter = shorter or {}
+        self._shorter = {**(shorter or {}), f"127.0.0.1:{_PORT}": f"127.0.0.1:{port}"}
+        self._port = port
         self._servers = []
 
     def __enter__(self):
-        with socket.socket() as probe:  # the pages' port must be free, or another server would answer
+        with socket.socket() as probe:  # the port must be free, or another server would answer
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(("127.0.0.1", 8080))
+            probe.bind(("127.0.0.1", self._port))
         return self
 
     def __exit__(self, *_):
@@ -75,10 +86,9 @@ class Walk:
         if line.startswith(_DONE_ALREADY):
             return ""
         if line.startswith("boxwright serve"):
-            self._servers.append(
-                subprocess.Popen(shlex.split(line), cwd=self.place, env=_environment(), start_new_session=True)
-            )
-            _wait_for("http://127.0.0.1:8080/ping")
+            command = shlex.split(line) + ([] if self._port == _PORT else ["--port", str(self._port)])
+            self._servers.append(subprocess.Popen(command, cwd=self.place, env=_environment(), start_new_session=True))
+            _wait_for(f"http://127.0.0.1:{self._port}/ping")
             return ""
         if line.startswith("boxwright "):
             done = boxwright(*shlex.split(line)[1:], cwd=self.place)
