@@ -7,10 +7,14 @@ VENV := .venv
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 PIP := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test test-all lint browser
+.PHONY: demo docs test test-all lint browser
 
 demo: $(VENV)/.train
 	$(VENV)/bin/boxwright demo
+
+# The site of the documentation, into site/; tests/test_site.py builds it, too.
+docs: $(VENV)/.dev
+	$(VENV)/bin/python docs_site/build.py site
 
 # Under ten minutes on two cores: without the files that take long, which test-all has, too.
 test: lint browser
@@ -42,7 +46,7 @@ $(VENV)/.train: pyproject.toml constraints.txt | $(VENV)/bin/python
 	touch $@
 
 $(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/bin/python
-	$(PIP) --editable '.[train,hf,grpc,openvino,video,tensorboard,mlflow,tune,ray,torchserve,dev]'
+	$(PIP) --editable '.[train,hf,grpc,openvino,video,tensorboard,mlflow,tune,ray,torchserve,docs,dev]'
 	touch $@ $(VENV)/.train
 
 # KServe's own clients, as judges of our protocols, want other versions of pandas and protobuf than the rest.

@@ -21,6 +21,7 @@ LONGEST_FIRST = (
     "training/test_resume.py",
     "training/test_train.py",
     "test_readme.py",
+    "test_tutorial.py",
     "release/test_gate.py",
     "cli/test_commands.py",
     "runtime/test_backends.py",
