@@ -16,6 +16,7 @@ import typer
 
 import boxwright
 from boxwright.cli import app
+from boxwright.cli.verbs import VERBS
 from boxwright.config import TrainConfig
 from boxwright.data.findings import CODES, LEVELS
 from boxwright.serving.openapi import Port, describe
@@ -61,7 +62,8 @@ def commands_page() -> str:
         "# Command line",
         _ABOUT_COMMANDS,
     ]
-    for name, verb in root.commands.items():
+    for name in VERBS:
+        verb = root.get_command(None, name)
         context = verb.context_class(verb, info_name=f"boxwright {name}")
         usage = verb.get_usage(context).removeprefix("Usage: ")
         parts += [f"## {name}", verb.help, f"```text\n{usage}\n```"]

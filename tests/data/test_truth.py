@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from boxwright.data import read_split, read_truth
+from boxwright.data import ANNOTATIONS, read_split, read_truth
 from boxwright.runtime import ClassEntry, ContractError, DataError
 from support.broken import document, draw, write_data
 from support.results_files import truth_document, write
