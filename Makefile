@@ -42,7 +42,7 @@ $(VENV)/.train: pyproject.toml constraints.txt | $(VENV)/bin/python
 	touch $@
 
 $(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/bin/python
-	$(PIP) --editable '.[train,hf,grpc,openvino,video,tensorboard,mlflow,tune,ray,torchserve,dev]'
+	$(PIP) --editable '.[train,hf,grpc,openvino,video,tensorboard,mlflow,tune,ray,urls,torchserve,dev]'
 	touch $@ $(VENV)/.train
 
 # KServe's own clients, as judges of our protocols, want other versions of pandas and protobuf than the rest.

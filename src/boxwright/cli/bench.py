@@ -24,7 +24,7 @@ __all__ = ["bench"]
 def bench(
     archive: Annotated[Path, typer.Argument(metavar="MAR", help="Archive.")],
     data: Annotated[
-        Path | None, typer.Option("--data", help="Folder of pictures to measure on; made-up ones by default.")
+        str | None, typer.Option("--data", help="Folder or URL of pictures to measure on; made-up ones by default.")
     ] = None,
     backend: BackendOption = "auto",
     precision: PrecisionOption = "auto",

@@ -32,10 +32,10 @@ def compare(
         ),
     ],
     data: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
             "--data",
-            help="Measure on this folder, not by the kept validation detections; results alone also on a COCO file.",
+            help="Measure on this folder or URL, not by the kept validation detections; results also on a COCO file.",
         ),
     ] = None,
     split: Annotated[str | None, typer.Option(help="train, valid or test; valid by default; needs --data.")] = None,

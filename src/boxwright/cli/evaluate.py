@@ -56,13 +56,16 @@ def evaluate(
     ] = None,
 ) -> None:
     """Measure a run, an archive or the results of any tool on a split, with intervals; or an endpoint."""
+    from boxwright.data import local_data
+
     require_file_names(json=json_file, html=html)
     _require_fitting(endpoint, {"--threshold": threshold, "--boxes": boxes, "--html": html}, {"--tolerance": tolerance})
     console = make_console()
+    folder = local_data(data)
     if endpoint is not None:
         with progress(console, "post") as advance:
             answered = boxwright.evaluate_endpoint(
-                source, data, split, url=endpoint, tolerance=tolerance, device=device, progress=advance
+                source, folder, split, url=endpoint, tolerance=tolerance, device=device, progress=advance
             )
         if json_file:
             write_json(json_file, answered.to_document())
@@ -71,14 +74,14 @@ def evaluate(
         return
     with progress(console, "evaluate") as advance:
         evaluation = boxwright.evaluate(
-            source, data, split, threshold=threshold, boxes=boxes, device=device, progress=advance
+            source, folder, split, threshold=threshold, boxes=boxes, device=device, progress=advance
         )
     if json_file:
         write_json(json_file, evaluation.to_document())
     if html:
         from boxwright.reporting import report_evaluation
 
-        report_evaluation(evaluation, data, html, source)
+        report_evaluation(evaluation, folder, html, source)
     _print_evaluation(console, evaluation)
 
 

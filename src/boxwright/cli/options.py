@@ -35,13 +35,13 @@ AnySource = Annotated[
     typer.Argument(metavar="RUN_OR_MAR_OR_RESULTS", help="Run folder, .mar, or any tool's COCO results (.json)."),
 ]
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="Run folder.")]
-DataOption = Annotated[Path, typer.Option("--data", help="Folder with train/, valid/ and optionally test/.")]
+DataOption = Annotated[str, typer.Option("--data", help="Folder or URL with train/, valid/ and optionally test/.")]
 MeasuredDataOption = Annotated[
-    Path,
-    typer.Option("--data", help="Folder with train/, valid/ and optionally test/; of results also a COCO JSON file."),
+    str,
+    typer.Option("--data", help="Folder or URL with train/, valid/ and perhaps test/; of results also a COCO JSON."),
 ]
 MovedDataOption = Annotated[
-    Path | None, typer.Option("--data", help="Folder with the pictures, if it has moved since training.")
+    str | None, typer.Option("--data", help="Folder or URL with the pictures, if it has moved since training.")
 ]
 SplitOption = Annotated[str, typer.Option(help="train, valid or test.")]
 JsonOption = Annotated[Path | None, typer.Option("--json", help="Also write the answer to this file.")]

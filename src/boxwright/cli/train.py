@@ -22,7 +22,7 @@ _INTERRUPTED = 130
 
 def train(
     config: Annotated[Path | None, typer.Argument(metavar="[CONFIG.yaml]", help="Settings.")] = None,
-    data: Annotated[Path | None, typer.Option(help="Folder with train/, valid/ and optionally test/.")] = None,
+    data: Annotated[str | None, typer.Option(help="Folder or URL with train/, valid/ and optionally test/.")] = None,
     model: Annotated[str | None, typer.Option(help="Architecture; see 'boxwright models'. By default chosen.")] = None,
     weights: Annotated[str | None, typer.Option(help="auto, none, imagenet, coco, a file, or a run folder.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the training split.")] = None,

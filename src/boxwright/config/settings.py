@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from boxwright.host.files import write_text
+from boxwright.host.places import Place, place_of
 from boxwright.runtime import ConfigError
 from boxwright.runtime.bundle import NAME_PATTERN
 from boxwright.runtime.picture import DATA_PIXELS, LARGEST_PIXELS
@@ -63,7 +64,7 @@ class TrainConfig(BaseModel):
     """Settings of one training run.
 
     Attributes:
-        data: folder with ``train/``, ``valid/`` and optionally ``test/``.
+        data: folder with ``train/``, ``valid/`` and optionally ``test/``, or its URL, such as ``s3://bucket/folder``.
         check: before training, ``full`` decodes every picture once; ``headers`` reads their sizes only, and does
             not find broken pixels, copies and look-alikes.
         max_pixels: largest accepted width x height of a picture; a server accepts 50 million.
@@ -138,7 +139,7 @@ class TrainConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    data: Path
+    data: Annotated[Place, BeforeValidator(place_of)]
     check: Literal["full", "headers"] = "full"
     max_pixels: int = Field(default=DATA_PIXELS, ge=1, le=LARGEST_PIXELS)
     model: str = AUTO
@@ -331,8 +332,8 @@ def save_config(config: TrainConfig, path: Path) -> None:
     write_text(path, yaml.safe_dump(document, sort_keys=False, allow_unicode=True))
 
 
-def data_of_run(run: Path) -> Path | None:
-    """The folder that a run was trained on, as its settings say; None if they cannot be read."""
+def data_of_run(run: Path) -> Place | None:
+    """The folder, or its URL, that a run was trained on, as its settings say; None if they cannot be read."""
     try:
         return load_config(run / CONFIG_FILE).data
     except ConfigError:

@@ -10,7 +10,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from boxwright.data import read_truth
+from boxwright.data import local_data, read_truth
 from boxwright.metrics.comparison import Comparison
 from boxwright.metrics.comparison import compare as compare_matches
 from boxwright.runtime import ConfigError, ContractError, DataError, ModelSpec, OperatingPoint
@@ -59,8 +59,8 @@ def compare(
 
     Args:
         sources: two or more run folders; with ``data`` also archives and the results files of other tools.
-        data: folder to measure on; by default the validation detections that the runs keep are compared. Where all
-            sources are results files, also a COCO annotation file.
+        data: folder to measure on, or its URL; by default the validation detections that the runs keep are compared.
+            Where all sources are results files, also a COCO annotation file.
         split: of ``data``; ``valid`` by default.
         threshold: for F2 of the results files; the models then keep their own operating points.
         device: a torch device.
@@ -79,6 +79,7 @@ def compare(
     """
     paths = [Path(source) for source in sources]
     _require_fitting(paths, data, split, threshold)
+    data = None if data is None else local_data(data)
     models = [path for path in paths if not is_results_file(path)]
     measured: dict[Path, _Measured] = {
         path: read_run(path)

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from boxwright.data import SPLITS, read_split, read_truth
+from boxwright.data import SPLITS, local_data, read_split, read_truth
 from boxwright.metrics import Figures
 from boxwright.metrics.bootstrap import Intervals, intervals
 from boxwright.metrics.figures import figures_of
@@ -88,7 +88,7 @@ def evaluate(
 
     Args:
         source: run folder, ``.mar``, or a results file (``.json``).
-        data: folder with the split; for a results file also a COCO annotation file, without its pictures.
+        data: folder with the split, or its URL; for a results file also a COCO annotation file, without its pictures.
         split: ``train``, ``valid`` or ``test`` of the folder.
         threshold: for F2; by default the operating point, and for a results file, which has none, the score
             with the highest F2 on these pictures.
@@ -107,10 +107,11 @@ def evaluate(
         DataError: the data or the results file cannot be read, or they do not belong together.
         MissingDependency: nothing that is installed can run the model.
     """
+    data = local_data(data)
     if is_results_file(source):
         if device != "cpu":
             raise ConfigError(f"Device {device} does not go with {source}: no model is run.", "Leave it out.")
-        return evaluate_file(Path(source), Path(data), split, threshold=threshold, boxes=boxes)
+        return evaluate_file(Path(source), data, split, threshold=threshold, boxes=boxes)
     if boxes is not None:
         raise ConfigError(f"Boxes {boxes!r} are asked for, but {source} is no results file.", "Leave it out.")
     given = None if threshold is None else OperatingPoint(threshold, objective="given")

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from boxwright.data import SPLITS, read_split
+from boxwright.data import SPLITS, local_data, read_split
 from boxwright.evaluation.operating import reported_figures
 from boxwright.evaluation.results import RESULTS, SplitResults
 from boxwright.evaluation.results_files import is_results_file
@@ -147,12 +147,13 @@ def evaluate_endpoint(
     """
     if is_results_file(source):
         raise ConfigError(f"{source}: a results file cannot be held against an endpoint.", "Give a run or an archive.")
-    bundle, folder = open_bundle(source), Path(data) / split
+    data = local_data(data)
+    bundle, folder = open_bundle(source), data / split
     spec = bundle.spec
     if split not in SPLITS:
         raise DataError(f"There is no split {split!r}.", f"Use {', '.join(SPLITS)}.")
     with open_client(url, spec.name, spec.class_names) as client:
-        records = read_split(Path(data), split, spec.classes)
+        records = read_split(data, split, spec.classes)
         empty = SplitResults.of(records, folder, spec.class_names, [Detections.empty()] * len(records.pictures))
         answered, evaluation = post_pictures(client, spec, empty, folder, progress)
     expected, origin = _expected(Path(source), bundle, answered, folder, device)

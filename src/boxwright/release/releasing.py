@@ -109,7 +109,7 @@ def release(run: str | Path, options: ReleaseOptions, progress: Progress | None 
         if options.precisions:
             require_train_extra()
             start_server()  # which takes seconds; the files are exported in a process of its own
-        reference = Reference.of(Path(run), None if options.data is None else Path(options.data))
+        reference = Reference.of(Path(run), options.data)
     if options.precisions:
         assert reference is not None, "it was read just now"
         exports = make_exports(reference, executions_of(options.precisions), options.tolerance, progress)

@@ -11,6 +11,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from boxwright.config import TrainConfig
+from boxwright.host.places import name_of
 from boxwright.runtime import ConfigError
 
 from .checkpoints import LAST
@@ -26,7 +27,7 @@ class RunTaken(ConfigError):
 
 def free_name(config: TrainConfig) -> str:
     """A name that no folder in ``out`` has: the data folder's, and a number."""
-    stem = re.sub("[^A-Za-z0-9]+", "-", config.data.resolve().name).strip("-") or "run"
+    stem = re.sub("[^A-Za-z0-9]+", "-", name_of(config.data)).strip("-") or "run"
     number = 1
     while (config.out / f"{stem}-{number}").exists():
         number += 1

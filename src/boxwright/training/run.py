@@ -19,11 +19,12 @@ from lightning.pytorch.utilities import rank_zero_only
 from rich.console import Console
 
 from boxwright.config import CONFIG_FILE, TrainConfig, save_config
-from boxwright.data import DataFolder, fingerprint, read_folder
+from boxwright.data import DataFolder, fingerprint, local_data, read_folder
 from boxwright.data.findings import by_kind
 from boxwright.evaluation import ground_truth_of
 from boxwright.host.console import make_console, progress
 from boxwright.host.files import remove_parts
+from boxwright.host.places import is_url
 from boxwright.host.processes import start_server
 from boxwright.metrics.objective import Objective
 from boxwright.models.detector import Detector
@@ -377,7 +378,8 @@ class TrainingRun:
 
     def _report(self) -> list[Path]:
         try:
-            return [report_run(self.folder)]
+            stored = is_url(self.config.data)  # not asked for again: it was read here
+            return [report_run(self.folder, self.data.root if stored else None)]
         except (BoxwrightError, OSError) as error:  # the model is trained; its page can be written again
             command = f"boxwright report {shlex.quote(str(self.folder))}"
             self.console.print(f"Warning: there is no report: {error}. To write it: {command}")
@@ -430,9 +432,10 @@ def _read_data(config: TrainConfig, console: Console) -> DataFolder:
     """The checked data; its warnings are printed."""
     if config.workers:
         start_server()  # its imports go on while the data is read
+    root = local_data(config.data, console)
     with progress(console, "check") as advance:
         pixels = config.check == "full"
-        folder = read_folder(config.data, pixels=pixels, max_pixels=config.max_pixels, advance=advance)
+        folder = read_folder(root, pixels=pixels, max_pixels=config.max_pixels, advance=advance)
     warnings = folder.inspection.of("warning")
     for sentence in by_kind(warnings):
         console.print(f"Warning: {sentence}.")

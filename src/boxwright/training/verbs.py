@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from boxwright.config import AUTO, CONFIG_FILE, TrainConfig, load_config
-from boxwright.data import require_data_folder
+from boxwright.data import local_data, require_data_folder
 from boxwright.host.dependencies import require_train_extra
+from boxwright.host.places import place_of, whole
 from boxwright.models import require_family
 from boxwright.runtime import ArchiveError, ConfigError, DataError, ModelSpec
 from boxwright.runtime.bundle import RUN_SPEC
@@ -83,7 +84,8 @@ def train(
     else:
         resolved = load_config(Path(config) if config else None, settings)
     require_train_extra()
-    require_data_folder(resolved.data)
+    if launch is None or isinstance(resolved.data, Path):  # of a URL, each machine of a cluster makes its own copy
+        require_data_folder(local_data(resolved.data, console))
     if resolved.model != AUTO:
         require_family(resolved.model)
     if launch is not None:
@@ -139,12 +141,13 @@ def resume(
     config = load_config(settings)
     require_family(config.model)
     config = load_config(settings, {"data": data, "devices": devices})
-    if not config.data.is_dir():
+    if isinstance(config.data, Path) and not config.data.is_dir():
         remedy = f"If it has moved: boxwright train --resume {shlex.quote(str(run))} --data FOLDER"
         raise DataError(f"{config.data}: no such folder; the run's data was there.", remedy)
     if launch is not None:
-        whole = {"run": str(Path(run).resolve()), "data": data and str(Path(data).resolve()), "devices": devices}
-        return _in_processes("resume", whole, _processes_elsewhere(config, make_trainer), launch)
+        moved = data and str(whole(place_of(data)))
+        given = {"run": str(Path(run).resolve()), "data": moved, "devices": devices}
+        return _in_processes("resume", given, _processes_elsewhere(config, make_trainer), launch)
     if (processes := _processes_to_start(config, make_trainer)) > 1:
         given = {"run": str(run), "data": data and str(data), "devices": devices}
         return _in_processes("resume", given, processes)

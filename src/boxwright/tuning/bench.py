@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from boxwright.host.machine import Machine, describe_machine
+from boxwright.inputs.stores import local_place
 from boxwright.runtime import ConfigError, Execution, InputSpec, PictureError, open_bundle, preprocess
 from boxwright.runtime.backends import candidates, usable_executions
 from boxwright.runtime.picture import LARGEST_PIXELS, SUFFIXES
@@ -108,7 +109,7 @@ def bench(
 
     Args:
         archive: a ``.mar``.
-        data: folder of pictures; made-up ones by default.
+        data: folder of pictures, or its URL; made-up ones by default.
         backend: one of ``BACKENDS``; ``auto`` takes all that were proved and are installed.
         precision: one of ``PRECISIONS``, or ``auto``, with the same meaning.
         batches: pictures per call.
@@ -133,7 +134,7 @@ def bench(
         for threads, sessions in splits(machine.cores)
     ]
     canvas = bundle.spec.input
-    pictures = made_up_pictures(canvas) if data is None else read_pictures(Path(data), canvas)
+    pictures = made_up_pictures(canvas) if data is None else read_pictures(local_place(data), canvas)
     sizes = tuple(sorted(set(batches)))
     with tempfile.TemporaryDirectory(prefix="boxwright-bench-") as folder:
         canvases = Path(folder) / "canvases.npy"

@@ -16,6 +16,7 @@ from zipfile import is_zipfile
 from boxwright.data.contract import class_contract
 from boxwright.data.documents import ANNOTATIONS, SPLITS, Document, read_document
 from boxwright.data.findings import CODES, LEVELS, Finding, Level, by_kind
+from boxwright.data.stored import local_data
 from boxwright.runtime import ClassEntry, DataError
 from boxwright.runtime.picture import DATA_PIXELS
 
@@ -131,14 +132,14 @@ def check(
     """Check a data set: read every split, open every picture, report every finding.
 
     Args:
-        data: folder with ``train/``, ``valid/`` and optionally ``test/``.
+        data: folder with ``train/``, ``valid/`` and optionally ``test/``, or its URL.
         max_pixels: largest accepted width x height of a picture.
         advance: called with (pictures done, pictures in all).
 
     Raises:
         DataError: the folder does not exist, or nothing in it can be checked.
     """
-    return inspect_folder(Path(data), max_pixels=max_pixels, advance=advance)
+    return inspect_folder(local_data(data), max_pixels=max_pixels, advance=advance)
 
 
 def inspect_folder(
