@@ -15,7 +15,7 @@ from rich.console import Console
 
 from boxwright.host.files import cache_folder
 from boxwright.inputs import stores
-from boxwright.inputs.stores import local_copy, local_place
+from boxwright.inputs.stores import Sender, local_copy, local_place
 from boxwright.runtime import ConfigError, DataError, MissingDependency
 from support.object_store import KEYS, Bucket, Wire, object_store
 
@@ -355,3 +355,44 @@ def test_names_are_whatever_file_systems_allow(bucket, url, fetch):
     fetch(url)
     assert fetch.said == ""
     assert all(json.loads(line) for line in (fetch.path.parent / ".journal").read_text().splitlines())
+
+
+@pytest.mark.parametrize("scheme", ["s3", "file"])
+def test_a_folder_is_sent_and_then_what_has_changed(scheme, bucket, tmp_path):
+    url = f"s3://{bucket.name}/runs/a" if scheme == "s3" else f"file://{tmp_path}/there/a"
+    folder = tmp_path / "here"
+    (folder / "deep").mkdir(parents=True)
+    for name in ("one", "deep/last", "two"):
+        (folder / name).write_text(name)
+    (folder / ".claim").touch()
+    (folder / "one.12.part").touch()
+    sender, sent = Sender(folder, url, ("deep/last",)), []
+    with pytest.MonkeyPatch.context() as patch:
+        put = stores._put
+        patch.setattr(stores, "_put", lambda files, path, target: (sent.append(path.name), put(files, path, target)))
+        sender.send()
+        assert sent == ["one", "two", "last"]
+        (folder / "two").write_text("two!")
+        (folder / "deep" / "last").write_text("last!")
+        sender.send()
+        sender.send()
+        assert sent[3:] == ["two", "last"]
+        Sender(folder, url, sent=True).send()
+        assert len(sent) == 5
+    assert held(local_copy(url)) == {"one": b"one", "two": b"two!", "deep/last": b"last!"}
+    assert stores.names_in(url) == {"one", "two", "deep"}
+    assert stores.names_in(f"{url}/none") == set()
+
+
+def test_what_cannot_be_sent_is_sent_the_next_time(bucket, address, tmp_path, anew, monkeypatch):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "one").write_text("one")
+    sender = Sender(tmp_path / "run", f"s3://{bucket.name}/runs/a")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    anew()
+    with pytest.raises(ConfigError, match="cannot be reached"):
+        sender.send()
+    monkeypatch.setenv("AWS_ENDPOINT_URL", address)
+    anew()
+    sender.send()
+    assert bucket.get("runs/a/one") == b"one"

@@ -34,7 +34,7 @@ _SHORT = 12  # digits of a hash
 
 
 def archive(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder; with --inspect a .mar.")],
+    run: Annotated[str, typer.Argument(metavar="RUN", help="Run folder or its URL; with --inspect a .mar.")],
     name: NameOption = None,
     version: Annotated[str, typer.Option(help="Model version.")] = "1.0",
     store: StoreOption = Path("model-store"),

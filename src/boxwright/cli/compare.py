@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -26,7 +25,7 @@ __all__ = ["compare"]
 
 def compare(
     sources: Annotated[
-        list[Path],
+        list[str],
         typer.Argument(
             metavar="RUN RUN...", help="Run folders; with --data also archives and any tool's COCO results (.json)."
         ),

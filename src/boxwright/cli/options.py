@@ -29,9 +29,9 @@ __all__ = [
     "write_json",
 ]
 
-Source = Annotated[Path, typer.Argument(metavar="RUN_OR_MAR", help="Run folder or .mar archive.")]
+Source = Annotated[str, typer.Argument(metavar="RUN_OR_MAR", help="Run folder or .mar archive, or its URL.")]
 AnySource = Annotated[
-    Path,
+    str,
     typer.Argument(metavar="RUN_OR_MAR_OR_RESULTS", help="Run folder, .mar, or any tool's COCO results (.json)."),
 ]
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="Run folder.")]

@@ -28,7 +28,7 @@ def train(
     epochs: Annotated[int | None, typer.Option(help="Passes over the training split.")] = None,
     minutes: Annotated[float | None, typer.Option(help="End in about this time; plans the epochs.")] = None,
     name: Annotated[str | None, typer.Option(help="Name of the run.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder that holds the runs.")] = None,
+    out: Annotated[str | None, typer.Option(help="Folder or URL that holds the runs.")] = None,
     devices: Annotated[str | None, typer.Option(help="Train on so many at once: a number, or auto.")] = None,
     on: Annotated[
         str | None, typer.Option("--on", metavar="CLUSTER", help="Train on Ray: ray, or ray://HOST:PORT.")
@@ -40,7 +40,7 @@ def train(
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any setting; may be repeated.")
     ] = None,
     resume: Annotated[
-        Path | None,
+        str | None,
         typer.Option(metavar="RUN", help="Continue this run with its settings; with --data, --devices, --on at most."),
     ] = None,
 ) -> None:
@@ -68,7 +68,7 @@ def train(
 
 
 def _print_result(result: RunResult) -> None:
-    spec, folder = result.spec, result.folder
+    spec, folder = result.spec, result.store or str(result.folder)
     if spec is not None:
         from boxwright.reporting.words import measured_at
 
@@ -76,7 +76,7 @@ def _print_result(result: RunResult) -> None:
         best = int(spec.provenance["best_epoch"]) + 1
         both = ", ".join(f"{name} {show_with_interval(figures, key)}" for name, key in (("mAP", "map"), ("F2", "f2")))
         typer.echo(f"Best epoch {best}: {both} {used} (valid)")
-        typer.echo(f"Report: {folder / 'report.html'}")
+        typer.echo(f"Report: {folder}/report.html")
     elif not result.interrupted:
         typer.echo("Fast dev run: one batch of training and validation was run; nothing was kept.")
         return

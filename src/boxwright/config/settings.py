@@ -77,7 +77,7 @@ class TrainConfig(BaseModel):
             most so many.
         epoch_pictures: pictures of an epoch; by default all of the training split, and those that come again.
         name: of the run folder; by default the data folder's name and a number.
-        out: folder that holds the runs.
+        out: folder that holds the runs, or its URL.
         image_size: size of the canvas in pixels: one side, or [height, width]; multiples of 32.
         tile: side of the windows that larger pictures are seen in, in picture pixels, in training and ever after; by
             default pictures are seen as a whole. The canvas is then of this size, unless ``image_size`` is given.
@@ -148,7 +148,7 @@ class TrainConfig(BaseModel):
     minutes: float | None = Field(default=None, gt=0)
     epoch_pictures: int | None = Field(default=None, ge=1)
     name: str | None = None
-    out: Path = Path("runs")
+    out: Annotated[Place, BeforeValidator(place_of)] = Path("runs")
     image_size: int | tuple[int, int] | None = None
     tile: int | None = Field(default=None, ge=MIN_TILE)
     overlap: float = Field(default=0.2, gt=0, le=MAX_OVERLAP)

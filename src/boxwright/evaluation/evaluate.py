@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from boxwright.data import SPLITS, local_data, read_split, read_truth
+from boxwright.inputs.stores import local_place
 from boxwright.metrics import Figures
 from boxwright.metrics.bootstrap import Intervals, intervals
 from boxwright.metrics.figures import figures_of
@@ -87,7 +88,7 @@ def evaluate(
     server, one at a time, so the figures are the same. Of a results file the numbers are taken in float64.
 
     Args:
-        source: run folder, ``.mar``, or a results file (``.json``).
+        source: run folder, ``.mar``, or a results file (``.json``); or its URL.
         data: folder with the split, or its URL; for a results file also a COCO annotation file, without its pictures.
         split: ``train``, ``valid`` or ``test`` of the folder.
         threshold: for F2; by default the operating point, and for a results file, which has none, the score
@@ -107,7 +108,7 @@ def evaluate(
         DataError: the data or the results file cannot be read, or they do not belong together.
         MissingDependency: nothing that is installed can run the model.
     """
-    data = local_data(data)
+    source, data = local_place(source), local_data(data)
     if is_results_file(source):
         if device != "cpu":
             raise ConfigError(f"Device {device} does not go with {source}: no model is run.", "Leave it out.")

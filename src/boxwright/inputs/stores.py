@@ -12,9 +12,10 @@ import json
 import os
 import re
 import shutil
+import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,9 +29,12 @@ from boxwright.runtime.errors import BoxwrightError, ConfigError, DataError, Mis
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["local_copy", "local_place", "naming_store", "open_store"]
+__all__ = ["EXTRA", "Sender", "local_copy", "local_place", "names_in", "naming_store", "open_store", "work_folder"]
 
 EXTRA = "boxwright[urls]"
+
+OBJECT_STORES = {"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "oss"}
+"""Schemes of stores that show an object only when it is whole."""
 
 _AT_ONCE = 16  # files; a store answers one in tens of milliseconds
 _SPARE = 256 * 2**20  # bytes of the disk that are left free
@@ -121,6 +125,91 @@ def open_store(place: str) -> tuple[Any, str]:
     return files, str(root)
 
 
+def names_in(url: str) -> set[str]:
+    """Names of what is directly in a folder of a store; none if there is no such folder.
+
+    Raises:
+        ConfigError: see ``local_copy``.
+        MissingDependency: see ``local_copy``.
+    """
+    require_packages(("fsspec", "filelock"), EXTRA)
+    with naming_store(url):
+        files, root = open_store(url)
+        files.invalidate_cache()
+        try:
+            found = files.ls(root, detail=False)
+        except FileNotFoundError:
+            return set()
+    return {str(one).rstrip("/").rpartition("/")[2] for one in found}
+
+
+def work_folder(url: str) -> Path:
+    """Where what is written to a folder of a store is made, on this machine."""
+    home, name = _home(url, "runs")
+    return home / name
+
+
+class Sender:
+    """Keeps a folder of a store in step with one of this machine. Each file appears in the store whole.
+
+    Args:
+        folder: of this machine.
+        url: of the folder in the store.
+        last: names of files that are sent after all others.
+        sent: whether all that is in the folder now came from the store.
+    """
+
+    def __init__(self, folder: Path, url: str, last: Sequence[str] = (), sent: bool = False) -> None:
+        self._folder = folder
+        self._url = url
+        self._last = tuple(last)
+        self._sent = self._stamps() if sent else {}
+
+    def send(self) -> None:
+        """Send what has changed since the last time; nothing is removed from the store.
+
+        Raises:
+            ConfigError: it cannot be reached or written.
+            DataError: there is no such bucket.
+        """
+        stamps = self._stamps()
+        changed = [name for name, stamp in stamps.items() if self._sent.get(name) != stamp]
+        with naming_store(self._url):
+            files, root = open_store(self._url)
+            for name in sorted(changed, key=lambda one: (one in self._last, one)):
+                try:
+                    _put(files, self._folder / name, f"{root}/{name}")
+                except FileNotFoundError:
+                    if (self._folder / name).exists():  # else it was removed just now
+                        raise
+                    continue
+                self._sent[name] = stamps[name]
+
+    def _stamps(self) -> dict[str, tuple[int, int]]:
+        """Time and size by name; without locks and what is being written just now."""
+        found = {}
+        for path in self._folder.rglob("*"):
+            name = path.relative_to(self._folder).as_posix()
+            with suppress(FileNotFoundError):  # trackers remove files of their own
+                about = path.lstat()
+                if stat.S_ISREG(about.st_mode) and not name.endswith(".part") and path.name != ".claim":
+                    found[name] = (about.st_mtime_ns, about.st_size)
+        return found
+
+
+def _put(files: Any, path: Path, target: str) -> None:
+    """Write a file to a store, where it appears whole."""
+    kinds = {files.protocol} if isinstance(files.protocol, str) else set(files.protocol)
+    if kinds & OBJECT_STORES:
+        files.put_file(str(path), target)
+        return
+    folder, _, name = target.rpartition("/")
+    files.makedirs(folder, exist_ok=True)
+    part = f"{folder}/.{name}.{os.getpid()}.part"
+    files.put_file(str(path), part)
+    files.mv(part, target)
+
+
 @contextmanager
 def naming_store(url: str) -> Iterator[None]:
     """Make one sentence of whatever a store raises: each of fsspec's has its own errors.
@@ -154,13 +243,13 @@ def _why(url: str, error: Exception) -> tuple[str, str]:
     )
 
 
-def _home(url: str) -> tuple[Path, str]:
+def _home(url: str, kind: str = "stores") -> tuple[Path, str]:
     """Where the copy of a URL lies with its lock and journal, and the copy's name there."""
     cache = cache_folder()
     if cache is None:
         raise ConfigError(f"{url}: no folder for its copy: the home folder is unknown.", "Set XDG_CACHE_HOME.")
     digest = hashlib.sha256(url.rstrip("/").encode("utf-8", "surrogateescape")).hexdigest()[:_DIGITS]
-    return cache / "stores" / digest, re.sub(r"[^\w.-]+", "-", name_of(url)).lstrip(".-") or "copy"
+    return cache / kind / digest, re.sub(r"[^\w.-]+", "-", name_of(url)).lstrip(".-") or "copy"
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from boxwright.evaluation.operating import with_reported
 from boxwright.exporting.exports import Progress, executions_of, make_exports
 from boxwright.host.dependencies import require_train_extra
 from boxwright.host.processes import start_server
+from boxwright.inputs.stores import local_place
 from boxwright.parity.gate import SHUT, GateReport, check_server
 from boxwright.parity.pictures import Advance
 from boxwright.parity.reference import Reference
@@ -101,6 +102,7 @@ def archive(
 
 def release(run: str | Path, options: ReleaseOptions, progress: Progress | None = None) -> Release:
     """Do what ``archive`` does, and return more of what is known."""
+    run = local_place(run)
     bundle = open_bundle(run)
     name = options.name or bundle.spec.name
     require_url_names(name, options.version)

@@ -25,7 +25,7 @@ REPORT = "report.html"
 """The report in a run folder."""
 
 
-def report_run(run: str | Path, data: str | Path | None = None) -> Path:
+def report_run(run: str | Path, data: str | Path | None = None, named: str | None = None) -> Path:
     """Write ``RUN/report.html`` from what the run folder holds.
 
     The intervals are those that were measured with the operating point, if ``spec.json`` holds them.
@@ -34,6 +34,7 @@ def report_run(run: str | Path, data: str | Path | None = None) -> Path:
         run: its folder.
         data: folder with the pictures; by default the one in the run's settings. If they are not there, the
             page has no gallery and says so.
+        named: what the page calls the run in commands; its folder by default.
 
     Returns:
         Path of the page.
@@ -55,7 +56,7 @@ def report_run(run: str | Path, data: str | Path | None = None) -> Path:
         epochs=read_metrics(run),
         pictures=None if missing else pictures,
         data_summary=spec.provenance.get("data"),
-        source=run,
+        source=named or run,
     )
     write_report(run / REPORT, report)
     return run / REPORT
@@ -90,7 +91,7 @@ def _holds(folder: Path, results: SplitResults) -> bool:
     return any((folder / name).is_file() for name in results.file_names)
 
 
-def report_evaluation(evaluation: Evaluation, data: Path, path: Path, source: Path | None = None) -> None:
+def report_evaluation(evaluation: Evaluation, data: Path, path: Path, source: Path | str | None = None) -> None:
     """Write a page about an evaluation; folders are made.
 
     Args:

@@ -20,7 +20,7 @@ import numpy as np
 
 from boxwright.host.places import is_url
 from boxwright.inputs.sources import each_source, read_source, require_allowed
-from boxwright.inputs.stores import open_store
+from boxwright.inputs.stores import OBJECT_STORES, open_store
 from boxwright.inputs.video import is_video
 from boxwright.runtime import (
     ConfigError,
@@ -39,8 +39,6 @@ if TYPE_CHECKING:
     from boxwright.runtime import Bundle, ModelSpec
 
 __all__ = ["Answered", "predict_on"]
-
-_OBJECT_STORES = {"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "oss"}
 
 FORMATS = (".parquet", ".jsonl")
 """How an answer's name ends: a folder of parts in this format."""
@@ -340,7 +338,7 @@ class _Store:
         """
         self._files.makedirs(self._root, exist_ok=True)
         path = posixpath.join(self._root, name)
-        if _OBJECT_STORES & {*np.atleast_1d(self._files.protocol)}:
+        if OBJECT_STORES & {*np.atleast_1d(self._files.protocol)}:
             self._files.pipe_file(path, content)  # they show an object when it is whole
             return
         part = posixpath.join(self._root, f"_{name}.{os.getpid()}")  # which readers of such folders ignore

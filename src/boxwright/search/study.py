@@ -24,6 +24,7 @@ from boxwright.config import CONFIG_FILE, TrainConfig, load_config
 from boxwright.data import local_data, require_data_folder
 from boxwright.host.dependencies import require_packages, require_train_extra
 from boxwright.host.files import write_text
+from boxwright.host.places import is_url
 from boxwright.models import require_family
 from boxwright.runtime import BoxwrightError, ConfigError, ModelSpec
 from boxwright.runtime.bundle import RUN_SPEC
@@ -132,6 +133,8 @@ def tune(
         MissingDependency: ``boxwright[tune]`` is not installed.
     """
     given = load_config(None, {**settings, "data": data})
+    if is_url(out):
+        raise ConfigError(f"--out {out}: a search keeps a database, which needs a folder.", "Give a folder.")
     _require_searchable(given, minutes)
     require_train_extra()
     require_packages(("optuna",), "boxwright[tune]")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -12,11 +13,12 @@ from filelock import FileLock, Timeout
 
 from boxwright.config import TrainConfig
 from boxwright.host.places import name_of
+from boxwright.inputs.stores import local_copy, names_in, work_folder
 from boxwright.runtime import ConfigError
 
 from .checkpoints import LAST
 
-__all__ = ["RunTaken", "claimed", "free_name", "make_folders", "run_folder"]
+__all__ = ["RunTaken", "claimed", "fetched_run", "free_name", "make_folders", "run_folder", "stored_run"]
 
 _CLAIM = ".claim"
 
@@ -28,25 +30,53 @@ class RunTaken(ConfigError):
 def free_name(config: TrainConfig) -> str:
     """A name that no folder in ``out`` has: the data folder's, and a number."""
     stem = re.sub("[^A-Za-z0-9]+", "-", name_of(config.data)).strip("-") or "run"
+    taken = names_in(config.out) if isinstance(config.out, str) else set()
     number = 1
-    while (config.out / f"{stem}-{number}").exists():
+    while f"{stem}-{number}" in taken or _folder(config, f"{stem}-{number}").exists():
         number += 1
     return f"{stem}-{number}"
 
 
 def run_folder(config: TrainConfig) -> Path:
-    """The folder of a new run; it need not exist yet.
+    """The folder of a new run on this machine; it need not exist yet.
 
     Raises:
         RunTaken: a run of that name exists.
     """
     assert config.name is not None, "resolved settings have a name"
-    run = config.out / config.name
-    if (run / LAST).parent.exists():
+    run = _folder(config, config.name)
+    taken = (run / LAST).parent.exists()
+    there = str(run) if taken else stored_run(config)
+    if taken or (isinstance(config.out, str) and config.name in names_in(config.out)):
         raise RunTaken(
-            f"{run} exists.", f"Choose another --name, or continue it with --resume {shlex.quote(str(run))}."
+            f"{there} exists.", f"Choose another --name, or continue it with --resume {shlex.quote(str(there))}."
         )
     return run
+
+
+def stored_run(config: TrainConfig) -> str | None:
+    """The URL of a run, if ``out`` is one."""
+    return f"{config.out.rstrip('/')}/{config.name}" if isinstance(config.out, str) else None
+
+
+def fetched_run(url: str) -> Path:
+    """Bring a run of a store to where it goes on, on this machine; what was there is replaced.
+
+    Raises:
+        BoxwrightError: see ``local_copy``.
+        RunTaken: it is being trained here just now.
+    """
+    copy, run = local_copy(url), work_folder(url)
+    with claimed(run):
+        for one in run.iterdir():
+            if one.name != _CLAIM:
+                shutil.rmtree(one) if one.is_dir() else one.unlink()
+        shutil.copytree(copy, run, dirs_exist_ok=True)
+    return run
+
+
+def _folder(config: TrainConfig, name: str) -> Path:
+    return config.out / name if isinstance(config.out, Path) else work_folder(f"{config.out.rstrip('/')}/{name}")
 
 
 @contextmanager
