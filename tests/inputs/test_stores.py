@@ -259,6 +259,13 @@ def test_without_room_nothing_comes(url, cache, monkeypatch):
     assert not list(cache.rglob("*.jpg"))
 
 
+def test_a_cache_that_cannot_be_written_is_named(url, tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    with pytest.raises(ConfigError, match=r"file/boxwright.*: Not a directory\. Set XDG_CACHE_HOME"):
+        local_copy(url)
+
+
 def test_what_a_killed_process_left_is_no_harm(url, fetch):
     home = fetch(url).parent
     journal = (home / ".journal").read_text()

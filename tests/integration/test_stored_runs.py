@@ -153,3 +153,13 @@ def test_a_complete_run_is_said_to_be_complete(resumed, killed):
 def test_a_cluster_keeps_no_runs_in_a_store(small, bucket):
     with pytest.raises(ConfigError, match="on a cluster, runs are not kept in a store"):
         boxwright.train(data=small, out=f"s3://{bucket.name}/runs", launch=lambda task, count: {}, **SETTINGS)
+
+
+def test_processes_that_train_together_keep_one_run_there(small, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    given = {**SETTINGS, "epochs": 1, "devices": 2}
+    result = boxwright.train(data=small, out=f"file://{tmp_path}/runs", **given)
+    assert result.store == f"file://{tmp_path}/runs/shapes-1"
+    there = {one.relative_to(tmp_path / "runs" / "shapes-1") for one in (tmp_path / "runs").rglob("*") if one.is_file()}
+    assert there == {one.relative_to(result.folder) for one in result.folder.rglob("*") if one.is_file()}
+    assert (tmp_path / "runs" / "shapes-1" / "report.html").is_file()

@@ -233,6 +233,8 @@ def _why(url: str, error: Exception) -> tuple[str, str]:
     kind, said = type(error).__name__, next(iter(str(error).strip().splitlines()), "")
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return f"{url}: the disk is full.", "Make room, or set XDG_CACHE_HOME to a folder on another disk."
+    if isinstance(error, OSError) and str(error.filename).startswith(str(cache_folder())):
+        return f"{error.filename}: {error.strerror}.", "Set XDG_CACHE_HOME to a folder that can be written."
     if isinstance(error, PermissionError) or "credential" in f"{kind} {said}".lower():
         where = "For s3:// set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE."
         return f"{url}: access is refused: {said or kind}.", f"Give credentials as its store looks for them. {where}"

@@ -14,6 +14,7 @@ from boxwright.evaluation.operating import reported_figures
 from boxwright.evaluation.results import RESULTS, SplitResults
 from boxwright.evaluation.results_files import is_results_file
 from boxwright.evaluation.run import read_run
+from boxwright.inputs.stores import local_place
 from boxwright.runtime import (
     Bundle,
     ConfigError,
@@ -147,7 +148,7 @@ def evaluate_endpoint(
     """
     if is_results_file(source):
         raise ConfigError(f"{source}: a results file cannot be held against an endpoint.", "Give a run or an archive.")
-    data = local_data(data)
+    source, data = local_place(source), local_data(data)
     bundle, folder = open_bundle(source), data / split
     spec = bundle.spec
     if split not in SPLITS:
