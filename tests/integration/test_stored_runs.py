@@ -14,7 +14,8 @@ from rich.console import Console
 import boxwright
 from boxwright.data import draw_demo_data
 from boxwright.host.files import cache_folder
-from boxwright.runtime import ConfigError
+from boxwright.inputs.stores import work_folder
+from boxwright.runtime import ConfigError, DataError
 from boxwright.tracking.metrics_file import read_metrics
 from boxwright.training import resume
 from support.command_line import boxwright as command
@@ -140,9 +141,26 @@ def test_verbs_take_the_run_from_the_store(resumed, killed, unbroken, small, tmp
     assert done.returncode == 0, done.stderr
 
 
-def test_a_name_that_is_there_is_taken(resumed, killed, bucket, small):
-    with pytest.raises(ConfigError, match=f"{killed[0]} exists"):
-        boxwright.train(data=small, out=f"s3://{bucket.name}/runs", name="killed", **SETTINGS)
+def test_a_name_that_is_there_is_taken(bucket, small):
+    """By a run of another machine; or here, by one that could not be sent."""
+    out = f"s3://{bucket.name}/others"
+    bucket.put("others/taken/config.yaml", b"")
+    with pytest.raises(ConfigError, match=rf"{out}/taken exists\. .*--resume {out}/taken\."):
+        boxwright.train(data=small, out=out, name="taken", **SETTINGS)
+    here = work_folder(f"{out}/unsent")
+    (here / "checkpoints").mkdir(parents=True)
+    with pytest.raises(ConfigError, match=rf"{here} exists\."):
+        boxwright.train(data=small, out=out, name="unsent", **SETTINGS)
+
+
+def test_a_bucket_that_is_not_there_ends_a_training_before_its_first_step(bucket, small):
+    with pytest.raises(DataError, match=r"s3://nowhere-at-all/runs/shapes-1: there is no such bucket"):
+        boxwright.train(data=small, out="s3://nowhere-at-all/runs", **SETTINGS)
+
+
+def test_a_search_keeps_nothing_in_a_store(small):
+    with pytest.raises(ConfigError, match="a search keeps a database, which needs a folder"):
+        boxwright.tune(small, 10, out="s3://bucket/runs")
 
 
 def test_a_complete_run_is_said_to_be_complete(resumed, killed):

@@ -45,12 +45,11 @@ def run_folder(config: TrainConfig) -> Path:
     """
     assert config.name is not None, "resolved settings have a name"
     run = _folder(config, config.name)
-    taken = (run / LAST).parent.exists()
-    there = str(run) if taken else stored_run(config)
-    if taken or (isinstance(config.out, str) and config.name in names_in(config.out)):
-        raise RunTaken(
-            f"{there} exists.", f"Choose another --name, or continue it with --resume {shlex.quote(str(there))}."
-        )
+    taken = str(run) if (run / LAST).parent.exists() else None
+    if isinstance(config.out, str) and config.name in names_in(config.out):
+        taken = stored_run(config)
+    if taken is not None:
+        raise RunTaken(f"{taken} exists.", f"Choose another --name, or continue it with --resume {shlex.quote(taken)}.")
     return run
 
 
