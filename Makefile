@@ -46,7 +46,7 @@ $(VENV)/.train: pyproject.toml constraints.txt | $(VENV)/bin/python
 	touch $@
 
 $(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/bin/python
-	$(PIP) --editable '.[train,hf,grpc,openvino,video,tensorboard,mlflow,tune,ray,torchserve,docs,dev]'
+	$(PIP) --editable '.[train,hf,grpc,openvino,video,tensorboard,mlflow,tune,ray,urls,torchserve,docs,dev]'
 	touch $@ $(VENV)/.train
 
 # KServe's own clients, as judges of our protocols, want other versions of pandas and protobuf than the rest.

@@ -33,6 +33,8 @@ LONGEST_FIRST = (
     "integration/test_differential.py",
     "integration/test_kserve_clients.py",
     "integration/test_transformers_detectors.py",
+    "integration/test_stored_data.py",
+    "integration/test_stored_runs.py",
     "integration/test_bare_install.py",
     "test_examples.py",
     "test_demo.py",

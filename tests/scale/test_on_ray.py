@@ -36,6 +36,7 @@ from boxwright.scale.relay import Asked, Group, Told, make_relay
 from boxwright.scale.serving import Replicas, _asking
 from boxwright.scale.training import launcher
 from boxwright.tracking.metrics_file import read_metrics
+from support.object_store import KEYS, Bucket, object_store
 
 pytestmark = [
     # Ray warns of itself
@@ -80,7 +81,17 @@ class Cluster:
 
 
 @pytest.fixture(scope="module")
-def whole_cluster():
+def bucket(tmp_path_factory):
+    """In a store that the nodes know of from their environment, as they do of a real one."""
+    with object_store() as address, pytest.MonkeyPatch.context() as patch:
+        for name, value in {**KEYS, "AWS_ENDPOINT_URL": address}.items():
+            patch.setenv(name, value)
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield Bucket(address)
+
+
+@pytest.fixture(scope="module")
+def whole_cluster(bucket):
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     cluster = Cluster()
     yield cluster
@@ -253,6 +264,20 @@ def test_training_on_a_cluster_is_that_of_processes_without_it(cluster, small, t
     assert on_ray.spec.measured == plain.spec.measured
     assert {one.name for one in on_ray.folder.iterdir()} == {one.name for one in plain.folder.iterdir()}
     assert [one.name for one in (tmp_path / "ray").iterdir()] == [on_ray.folder.name]
+
+
+def test_data_of_a_store_gives_the_run_of_the_folder(cluster, bucket, small, tmp_path, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    url = bucket.put_folder(small, "sets/data")
+    settings = {**TINY, "epochs": 1, "devices": 2}
+    plain = boxwright.train(data=small, out=tmp_path / "plain", **settings)
+    on_ray = boxwright.train(data=url, out=tmp_path / "ray", launch=launcher(cluster.address), **settings)
+    assert losses(on_ray.folder) == losses(plain.folder)
+    theirs = weights(plain.folder)
+    assert all(torch.equal(value, theirs[name]) for name, value in weights(on_ray.folder).items())
+    assert on_ray.spec.measured == plain.spec.measured
+    assert {one.name for one in on_ray.folder.iterdir()} == {one.name for one in plain.folder.iterdir()}
+    assert yaml.safe_load((on_ray.folder / "config.yaml").read_text())["data"] == url
 
 
 def test_a_node_that_is_lost_costs_the_steps_since_the_last_checkpoint(cluster, small, tmp_path):

@@ -35,7 +35,7 @@ _SHORT = 12  # digits of a hash
 
 
 def archive(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder; with --inspect a .mar.")],
+    run: Annotated[str, typer.Argument(metavar="RUN", help="Run folder or its URL; with --inspect a .mar.")],
     name: NameOption = None,
     version: Annotated[str, typer.Option(help="Model version.")] = "1.0",
     store: StoreOption = Path("model-store"),
@@ -81,7 +81,7 @@ def archive(
     console.print(f"Next: boxwright serve {shlex.quote(str(released.path))}")
 
 
-def _note_on_end(console: Console, run: Path, spec: ModelSpec) -> None:
+def _note_on_end(console: Console, run: str, spec: ModelSpec) -> None:
     """Say if the run is not what it was meant to become."""
     settings = spec.provenance.get("settings")
     epochs = settings.get("epochs") if isinstance(settings, Mapping) else None
@@ -89,7 +89,7 @@ def _note_on_end(console: Console, run: Path, spec: ModelSpec) -> None:
         of = f" of {epochs}" if epochs else ""
         console.print(
             f"Note: the run ended early; this is its best epoch so far, epoch {spec.provenance['best_epoch'] + 1}{of}. "
-            f"To finish it: boxwright train --resume {shlex.quote(str(run))}"
+            f"To finish it: boxwright train --resume {shlex.quote(run)}"
         )
     if spec.exports and not any(proof["detections"] for proof in spec.exports.values()):
         console.print(

@@ -33,7 +33,7 @@ __all__ = ["bench"]
 def bench(
     archive: Annotated[Path, typer.Argument(metavar="MAR_OR_RUN", help="Archive; of a run PyTorch alone.")],
     data: Annotated[
-        Path | None, typer.Option("--data", help="Folder of pictures to measure on; made-up ones by default.")
+        str | None, typer.Option("--data", help="Folder or URL of pictures to measure on; made-up ones by default.")
     ] = None,
     backend: BackendOption = "auto",
     precision: PrecisionOption = "auto",

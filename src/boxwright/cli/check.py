@@ -11,6 +11,7 @@ import typer
 
 import boxwright
 from boxwright.host.console import make_console, progress
+from boxwright.host.places import is_url
 
 from .options import JsonOption, require_file_names, write_json
 
@@ -29,7 +30,9 @@ _COLOURS = {"error": "bold red", "warning": "yellow", "note": "cyan"}
 
 
 def check(
-    data: Annotated[Path, typer.Argument(metavar="DATA", help="Folder with train/, valid/ and optionally test/.")],
+    data: Annotated[
+        str, typer.Argument(metavar="DATA", help="Folder or URL with train/, valid/ and optionally test/.")
+    ],
     json_file: JsonOption = None,
     html: Annotated[Path | None, typer.Option(help="Also write a page with charts and pictures.")] = None,
     fix: Annotated[Path | None, typer.Option(metavar="OUT", help="Write a repaired copy to this new folder.")] = None,
@@ -46,20 +49,23 @@ def check(
     sheet: Annotated[Path, typer.Option(help="File for --show-augmented.")] = Path("augmented.png"),
 ) -> None:
     """Check a data set: everything wrong with it, at once. Exit code 1 if there are errors."""
+    from boxwright.data import local_data
+
     require_file_names(json=json_file, html=html, sheet=sheet)
+    folder = local_data(data)
     if fix:
         from boxwright.host.files import require_new_folder
 
-        require_new_folder(fix, data)
+        require_new_folder(fix, folder)
     if show_augmented:
         canvas = _sheet_canvas(sheet, image_size, augmentation)
     limit = _limit(max_pixels)
     console = make_console()
     with progress(console, "check") as advance:
-        inspection = boxwright.check(data, max_pixels=limit, advance=advance)
+        inspection = boxwright.check(folder, max_pixels=limit, advance=advance)
     written = []  # files come before the printed lines, whose reader may stop reading
     if json_file:
-        write_json(json_file, inspection.to_document())
+        write_json(json_file, {**inspection.to_document(), **({"data": data} if is_url(data) else {})})
         written.append(f"JSON: {json_file}")
     if html:
         from boxwright.reporting import write_check_page

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -26,16 +25,16 @@ __all__ = ["compare"]
 
 def compare(
     sources: Annotated[
-        list[Path],
+        list[str],
         typer.Argument(
             metavar="RUN RUN...", help="Run folders; with --data also archives and any tool's COCO results (.json)."
         ),
     ],
     data: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
             "--data",
-            help="Measure on this folder, not by the kept validation detections; results alone also on a COCO file.",
+            help="Measure on this folder or URL, not by the kept validation detections; results also on a COCO file.",
         ),
     ] = None,
     split: Annotated[str | None, typer.Option(help="train, valid or test; valid by default; needs --data.")] = None,

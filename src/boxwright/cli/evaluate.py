@@ -61,11 +61,11 @@ def evaluate(
     require_file_names(json=json_file, html=html)
     _require_fitting(endpoint, {"--threshold": threshold, "--boxes": boxes, "--html": html}, {"--tolerance": tolerance})
     console = make_console()
-    data = _data_of(source, data, console)
+    folder = _data_of(source, data, console)
     if endpoint is not None:
         with progress(console, "post") as advance:
             answered = boxwright.evaluate_endpoint(
-                source, data, split, url=endpoint, tolerance=tolerance, device=device, progress=advance
+                source, folder, split, url=endpoint, tolerance=tolerance, device=device, progress=advance
             )
         if json_file:
             write_json(json_file, answered.to_document())
@@ -75,23 +75,24 @@ def evaluate(
         return
     with progress(console, "evaluate") as advance:
         evaluation = boxwright.evaluate(
-            source, data, split, threshold=threshold, boxes=boxes, device=device, progress=advance
+            source, folder, split, threshold=threshold, boxes=boxes, device=device, progress=advance
         )
     if json_file:
         write_json(json_file, evaluation.to_document())
     if html:
         from boxwright.reporting import report_evaluation
 
-        report_evaluation(evaluation, data, html, source)
+        report_evaluation(evaluation, folder, html, source)
     _print_evaluation(console, evaluation)
     print_written(console, json=json_file, page=html)
 
 
-def _data_of(source: Path, data: Path | None, console: Console) -> Path:
+def _data_of(source: str, data: str | None, console: Console) -> Path:
     """What to measure on; printed if it was not given."""
     from boxwright.evaluation.run import data_for
+    from boxwright.inputs.stores import local_place
 
-    found = data_for(source, data)
+    found = data_for(local_place(source), data)
     if data is None:
         console.print(f"Data: {found}")
     return found

@@ -33,22 +33,22 @@ __all__ = [
     "write_json",
 ]
 
-Source = Annotated[Path, typer.Argument(metavar="RUN_OR_MAR", help="Run folder or .mar archive.")]
+Source = Annotated[str, typer.Argument(metavar="RUN_OR_MAR", help="Run folder or .mar archive, or its URL.")]
 AnySource = Annotated[
-    Path,
+    str,
     typer.Argument(metavar="RUN_OR_MAR_OR_RESULTS", help="Run folder, .mar, or any tool's COCO results (.json)."),
 ]
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="Run folder.")]
-DataOption = Annotated[Path, typer.Option("--data", help="Folder with train/, valid/ and optionally test/.")]
+DataOption = Annotated[str, typer.Option("--data", help="Folder or URL with train/, valid/ and optionally test/.")]
 MeasuredDataOption = Annotated[
-    Path | None,
+    str | None,
     typer.Option(
         "--data",
-        help="Folder with train/, valid/ and optionally test/, by default the run's; of results also a COCO JSON file.",
+        help="Folder or URL with train/, valid/ and perhaps test/, by default the run's; of results also a COCO JSON.",
     ),
 ]
 MovedDataOption = Annotated[
-    Path | None, typer.Option("--data", help="Folder with the pictures, if it has moved since training.")
+    str | None, typer.Option("--data", help="Folder or URL with the pictures, if it has moved since training.")
 ]
 SplitOption = Annotated[str, typer.Option(help="train, valid or test.")]
 JsonOption = Annotated[Path | None, typer.Option("--json", help="Also write the answer to this file.")]

@@ -69,10 +69,13 @@ def predict(
     json_file: JsonOption = None,
 ) -> None:
     """Detect on pictures and videos."""
+    from boxwright.inputs.stores import local_place
+
     require_file_names(json=json_file)
+    model = local_place(source)
     if on is not None:
         asked = boxwright.Execution(backend, precision, device)
-        _predict_on(on, source, pictures, out, json_file, every, urls, asked, threshold, devices)
+        _predict_on(on, model, pictures, out, json_file, every, urls, asked, threshold, devices)
         return
     os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # before OpenCV is loaded: errors are reported by us
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
@@ -80,7 +83,7 @@ def predict(
         typer.echo(f"Note: {note}", err=True)
     _require_one(pictures)
     tasks = _plan(pictures, None if out is None else Path(out), urls, every)
-    predictor = _predictor(source, threshold, boxwright.Execution(backend, precision, device))
+    predictor = _predictor(model, threshold, boxwright.Execution(backend, precision, device))
     typer.echo(f"Backend {predictor.execution.variant}", err=True)
     console = make_console()
     results: list[dict[str, Any]] = []

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
@@ -23,15 +22,18 @@ _HARDLY_ANYTHING = 0.05  # F2
 
 def train(
     config: Annotated[
-        Path | None, typer.Argument(metavar="[DATA or CONFIG.yaml]", help="Folder of the data, or a file of settings.")
+        str | None,
+        typer.Argument(metavar="[DATA or CONFIG.yaml]", help="Folder, .zip or URL of the data, or a file of settings."),
     ] = None,
-    data: Annotated[Path | None, typer.Option(help="Folder with train/, valid/ and optionally test/.")] = None,
+    data: Annotated[
+        str | None, typer.Option(help="Folder, .zip or URL with train/, valid/ and optionally test/.")
+    ] = None,
     model: Annotated[str | None, typer.Option(help="Architecture; see 'boxwright models'. By default chosen.")] = None,
     weights: Annotated[str | None, typer.Option(help="auto, none, imagenet, coco, a file, or a run folder.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the training split.")] = None,
     minutes: Annotated[float | None, typer.Option(help="End in about this time; plans the epochs.")] = None,
     name: Annotated[str | None, typer.Option(help="Name of the run.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder that holds the runs.")] = None,
+    out: Annotated[str | None, typer.Option(help="Folder or URL that holds the runs.")] = None,
     devices: Annotated[str | None, typer.Option(help="Train on so many at once: a number, or auto.")] = None,
     on: Annotated[
         str | None, typer.Option("--on", metavar="CLUSTER", help="Train on Ray: ray, or ray://HOST:PORT.")
@@ -43,7 +45,7 @@ def train(
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any setting; also as --key VALUE.")
     ] = None,
     resume: Annotated[
-        Path | None,
+        str | None,
         typer.Option(metavar="RUN", help="Continue this run with its settings; with --data, --devices, --on at most."),
     ] = None,
 ) -> None:
@@ -73,8 +75,8 @@ def train(
 def _print_result(result: RunResult) -> None:
     from lightning.pytorch.utilities import rank_zero_only
 
-    spec, folder = result.spec, result.folder
-    again = f"boxwright train --resume {shlex.quote(str(folder))}"
+    spec, folder = result.spec, result.store or str(result.folder)
+    again = f"boxwright train --resume {shlex.quote(folder)}"
     if cast(Any, rank_zero_only).rank:  # torchrun or Slurm started several, and the first one speaks
         if result.interrupted:
             raise typer.Exit(_INTERRUPTED)
@@ -86,7 +88,7 @@ def _print_result(result: RunResult) -> None:
         best = int(spec.provenance["best_epoch"]) + 1
         both = ", ".join(f"{name} {show_with_interval(figures, key)}" for name, key in (("mAP", "map"), ("F2", "f2")))
         typer.echo(f"Best epoch {best}: {both} {used} (valid)")
-        typer.echo(f"Report: {folder / 'report.html'}")
+        typer.echo(f"Report: {folder}/report.html")
     elif not result.interrupted:
         typer.echo("Fast dev run: one batch of training and validation was run; nothing was kept, no folder either.")
         return
@@ -101,9 +103,9 @@ def _print_result(result: RunResult) -> None:
         typer.echo(_next(folder, spec.measured["valid"]["f2"]))
 
 
-def _next(run: Path, f2: float) -> str:
+def _next(run: str, f2: float) -> str:
     """What to type after a training."""
     if f2 < _HARDLY_ANYTHING:
-        longer = f"boxwright train --data DATA --weights {shlex.quote(str(run))} --minutes 60"
+        longer = f"boxwright train --data DATA --weights {shlex.quote(run)} --minutes 60"
         return f"It finds hardly anything yet. To train on from here: {longer}"
-    return f"Next: boxwright archive {shlex.quote(str(run))}"
+    return f"Next: boxwright archive {shlex.quote(run)}"

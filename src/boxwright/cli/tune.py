@@ -5,7 +5,6 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -31,7 +30,7 @@ def tune(
     name: Annotated[
         str, typer.Option(help="Of the search's folder; an interrupted one of this name goes on.")
     ] = "tune",
-    out: Annotated[Path, typer.Option(help="Folder that holds it.")] = Path("runs"),
+    out: Annotated[str, typer.Option(help="Folder that holds it.")] = "runs",
     assignments: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A setting that is not searched.")
     ] = None,

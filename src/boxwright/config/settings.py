@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from boxwright.host.files import write_text
+from boxwright.host.places import Place, place_of
 from boxwright.runtime import ConfigError
 from boxwright.runtime.bundle import NAME_PATTERN
 from boxwright.runtime.picture import DATA_PIXELS, LARGEST_PIXELS
@@ -101,7 +102,7 @@ class TrainConfig(BaseModel):
     """Settings of one training run.
 
     Attributes:
-        data: folder with ``train/``, ``valid/`` and optionally ``test/``.
+        data: folder with ``train/``, ``valid/`` and optionally ``test/``, or its URL, such as ``s3://bucket/folder``.
         check: before training, ``full`` decodes every picture once; ``headers`` reads their sizes only, and does
             not find broken pixels, copies and look-alikes.
         max_pixels: largest accepted width x height of a picture; a server accepts 50 million.
@@ -114,7 +115,7 @@ class TrainConfig(BaseModel):
             most so many.
         epoch_pictures: pictures of an epoch; by default all of the training split, and those that come again.
         name: of the run folder; by default the data folder's name and a number.
-        out: folder that holds the runs.
+        out: folder that holds the runs, or its URL.
         image_size: size of the canvas in pixels: one side, or [height, width]; multiples of 32.
         tile: side of the windows that larger pictures are seen in, in picture pixels, in training and ever after; by
             default pictures are seen as a whole. The canvas is then of this size, unless ``image_size`` is given.
@@ -176,7 +177,7 @@ class TrainConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    data: Path
+    data: Annotated[Place, BeforeValidator(place_of)]
     check: Literal["full", "headers"] = "full"
     max_pixels: int = Field(default=DATA_PIXELS, ge=1, le=LARGEST_PIXELS)
     model: str = AUTO
@@ -185,7 +186,7 @@ class TrainConfig(BaseModel):
     minutes: float | None = Field(default=None, gt=0)
     epoch_pictures: int | None = Field(default=None, ge=1)
     name: str | None = None
-    out: Path = Path("runs")
+    out: Annotated[Place, BeforeValidator(place_of)] = Path("runs")
     image_size: int | tuple[int, int] | None = None
     tile: int | None = Field(default=None, ge=MIN_TILE)
     overlap: float = Field(default=0.2, gt=0, le=MAX_OVERLAP)
@@ -387,8 +388,8 @@ def save_config(config: TrainConfig, path: Path) -> None:
     write_text(path, yaml.safe_dump(document, sort_keys=False, allow_unicode=True))
 
 
-def data_of_run(run: Path) -> Path | None:
-    """The folder that a run was trained on, as its settings say; None if they cannot be read."""
+def data_of_run(run: Path) -> Place | None:
+    """The folder, or its URL, that a run was trained on, as its settings say; None if they cannot be read."""
     try:
         return load_config(run / CONFIG_FILE).data
     except ConfigError:

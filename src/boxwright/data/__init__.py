@@ -8,6 +8,7 @@ from .documents import ANNOTATIONS, SPLITS, split_named
 from .findings import CODES, Finding
 from .records import DataFolder, PictureRecord, Split, fingerprint, folder_of, read_folder, read_split
 from .repair import repair
+from .stored import local_data
 from .truth import Truth, read_truth
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ __all__ = [
     "fingerprint",
     "folder_of",
     "inspect_folder",
+    "local_data",
     "read_folder",
     "read_split",
     "read_truth",

@@ -10,7 +10,8 @@ from typing import TypeAlias
 
 import numpy as np
 
-from boxwright.data import read_truth
+from boxwright.data import local_data, read_truth
+from boxwright.inputs.stores import local_place
 from boxwright.metrics.comparison import Comparison
 from boxwright.metrics.comparison import compare as compare_matches
 from boxwright.runtime import ConfigError, ContractError, DataError, ModelSpec, OperatingPoint
@@ -58,9 +59,10 @@ def compare(
     measured where their F2 is highest on these very pictures, so that none is chosen more luckily than another.
 
     Args:
-        sources: two or more run folders; with ``data`` also archives and the results files of other tools.
-        data: folder to measure on; by default the validation detections that the runs keep are compared. Where all
-            sources are results files, also a COCO annotation file.
+        sources: two or more run folders, or their URLs; with ``data`` also archives and the results files of other
+            tools.
+        data: folder to measure on, or its URL; by default the validation detections that the runs keep are compared.
+            Where all sources are results files, also a COCO annotation file.
         split: of ``data``; ``valid`` by default.
         threshold: for F2 of the results files; the models then keep their own operating points.
         device: a torch device.
@@ -77,8 +79,9 @@ def compare(
             boxes.
         MissingDependency: nothing that is installed can run a model.
     """
-    paths = [Path(source) for source in sources]
+    paths = [local_place(source) for source in sources]
     _require_fitting(paths, data, split, threshold)
+    data = None if data is None else local_data(data)
     models = [path for path in paths if not is_results_file(path)]
     measured: dict[Path, _Measured] = {
         path: read_run(path)

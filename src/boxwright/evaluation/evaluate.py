@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from boxwright.data import read_split, read_truth, split_named
+from boxwright.inputs.stores import local_place
 from boxwright.metrics import Figures
 from boxwright.metrics.bootstrap import Intervals, intervals
 from boxwright.metrics.figures import figures_of
@@ -87,9 +88,9 @@ def evaluate(
     server, one at a time, so the figures are the same. Of a results file the numbers are taken in float64.
 
     Args:
-        source: run folder, ``.mar``, or a results file (``.json``).
-        data: folder with the split, by default the one that a run was trained on; for a results file also a COCO
-            annotation file, without its pictures.
+        source: run folder, ``.mar``, or a results file (``.json``); or its URL.
+        data: folder with the split, its URL or ``.zip``, by default what a run was trained on; for a results file also
+            a COCO annotation file, without its pictures.
         split: ``train``, ``valid`` or ``test`` of the folder.
         threshold: for F2; by default the operating point, and for a results file, which has none, the score
             with the highest F2 on these pictures.
@@ -108,7 +109,8 @@ def evaluate(
         DataError: the data or the results file cannot be read, or they do not belong together.
         MissingDependency: nothing that is installed can run the model.
     """
-    data = data_for(Path(source), data)
+    source = local_place(source)
+    data = data_for(source, data)
     if is_results_file(source):
         if device != "cpu":
             raise ConfigError(f"Device {device} does not go with {source}: no model is run.", "Leave it out.")

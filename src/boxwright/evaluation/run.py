@@ -13,6 +13,7 @@ import shlex
 from pathlib import Path
 
 from boxwright.config import CONFIG_FILE, data_of_run
+from boxwright.data import local_data
 from boxwright.runtime import ArchiveError, DataError, ModelSpec
 from boxwright.runtime.bundle import RUN_SPEC
 
@@ -32,16 +33,16 @@ def data_for(source: Path, data: str | Path | None) -> Path:
         DataError: none was given, and the source does not say where it is, or it has moved.
     """
     if data is not None:
-        return Path(data)
+        return local_data(data)
     remedy = "Give the folder with train/ and valid/: --data FOLDER"
     if not (source / CONFIG_FILE).is_file():
         kind = "an archive" if source.suffix == ".mar" else "this"
         raise DataError(f"{source}: {kind} does not say where its data lies.", remedy)
     folder = data_of_run(source)
-    if folder is None or not folder.is_dir():
+    if folder is None or (isinstance(folder, Path) and not folder.exists()):
         where = f"its data was at {folder}, which is gone" if folder else "its settings do not say where its data lies"
         raise DataError(f"{source}: {where}.", remedy)
-    return folder
+    return local_data(folder)
 
 
 def read_run(run: Path) -> tuple[SplitResults, ModelSpec]:
@@ -65,21 +66,22 @@ def read_run(run: Path) -> tuple[SplitResults, ModelSpec]:
     return results, spec
 
 
-def find_data(run: Path, measured: SplitResults, data: Path | None = None) -> Path:
+def find_data(run: Path, measured: SplitResults, data: str | Path | None = None) -> Path:
     """The folder of the splits, which holds every picture that a run was measured on.
 
     Args:
         run: its folder.
         measured: its detections on a split.
-        data: the folder; by default the one in the run's settings.
+        data: the folder or its URL; by default the one in the run's settings.
 
     Raises:
         DataError: the run does not say where the folder is, or a picture is missing.
     """
     remedy = "Give the folder it was trained on: --data FOLDER"
-    folder = data_of_run(run) if data is None else data
-    if folder is None:
+    place = data_of_run(run) if data is None else data
+    if place is None:
         raise DataError(f"{run} does not say where its pictures are.", remedy)
+    folder = local_data(place)
     split = folder / measured.split
     missing = [name for name in measured.file_names if not (split / name).is_file()]
     if missing:

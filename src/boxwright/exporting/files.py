@@ -70,7 +70,7 @@ def export(
     require_train_extra()
     out = Path(out)
     execution = _execution(to, out, precision)
-    reference = Reference.of(Path(run), None if data is None else Path(data))
+    reference = Reference.of(Path(run), data)
     advance = None if progress is None else (lambda done, total: progress(f"prove {to}", done, total))
     with tempfile.TemporaryDirectory() as place:
         predictor = _written(reference, execution, Path(place) / out.name, progress)

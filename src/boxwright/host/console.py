@@ -15,11 +15,11 @@ __all__ = ["make_console", "progress", "spoken", "stages"]
 _PIPE_WIDTH = 140  # tables into files and pipes are not folded to a terminal's 80 columns
 
 
-def make_console() -> Console:
-    """A console on standard output that prints names as they are and lines whole."""
+def make_console(stderr: bool = False) -> Console:
+    """A console on standard output, or standard error, that prints names as they are and lines whole."""
     from rich.console import Console
 
-    console = Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
+    console = Console(stderr=stderr, highlight=False, markup=False, emoji=False, soft_wrap=True)
     if not console.is_terminal:
         console.width = _PIPE_WIDTH
     return console

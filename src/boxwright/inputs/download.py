@@ -7,6 +7,7 @@ import string
 import time
 from urllib.parse import SplitResult, quote, urljoin, urlsplit
 
+from boxwright.host.places import is_url
 from boxwright.runtime.errors import PictureError
 
 from .http import HttpFailure, Reply, TooLarge, open_http
@@ -20,15 +21,9 @@ MAX_REDIRECTS = 5
 SECONDS = 30.0
 """How long one file may take."""
 
-_URL = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
 _WEB_URL = re.compile(r"https?://", re.IGNORECASE)
 _OK = range(200, 300)
 _REDIRECTS = (301, 302, 303, 307, 308)
-
-
-def is_url(source: object) -> bool:
-    """Whether it is text that begins as ``http://`` does, with any scheme."""
-    return isinstance(source, str) and _URL.match(source) is not None
 
 
 def download(url: str, max_bytes: int = MAX_BYTES, seconds: float = SECONDS) -> bytes:

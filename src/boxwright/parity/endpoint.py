@@ -14,6 +14,7 @@ from boxwright.evaluation.operating import reported_figures
 from boxwright.evaluation.results import RESULTS, SplitResults
 from boxwright.evaluation.results_files import is_results_file
 from boxwright.evaluation.run import data_for, read_run
+from boxwright.inputs.stores import local_place
 from boxwright.runtime import (
     Bundle,
     ConfigError,
@@ -146,7 +147,8 @@ def evaluate_endpoint(
     """
     if is_results_file(source):
         raise ConfigError(f"{source}: a results file cannot be held against an endpoint.", "Give a run or an archive.")
-    data, split = data_for(Path(source), data), split_named(split)
+    source = local_place(source)
+    data, split = data_for(source, data), split_named(split)
     bundle, folder = open_bundle(source), data / split
     spec = bundle.spec
     with open_client(url, spec.name, spec.class_names) as client:

@@ -37,7 +37,7 @@ class Reference:
     data: Path
 
     @classmethod
-    def of(cls, run: Path, data: Path | None = None) -> Reference:
+    def of(cls, run: Path, data: str | Path | None = None) -> Reference:
         """Read a run.
 
         Args:

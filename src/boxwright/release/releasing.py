@@ -12,6 +12,7 @@ from boxwright.evaluation.operating import with_reported
 from boxwright.exporting.exports import Progress, executions_of, make_exports
 from boxwright.host.dependencies import require_train_extra
 from boxwright.host.processes import start_server
+from boxwright.inputs.stores import local_place
 from boxwright.parity.gate import SHUT, GateReport, check_server
 from boxwright.parity.pictures import Advance
 from boxwright.parity.reference import Reference
@@ -101,6 +102,7 @@ def archive(
 
 def release(run: str | Path, options: ReleaseOptions, progress: Progress | None = None) -> Release:
     """Do what ``archive`` does, and return more of what is known."""
+    run = local_place(run)
     bundle = open_bundle(run)
     name = options.name or bundle.spec.name
     require_url_names(name, options.version)
@@ -109,7 +111,7 @@ def release(run: str | Path, options: ReleaseOptions, progress: Progress | None 
         if options.precisions:
             require_train_extra()
             start_server()  # which takes seconds; the files are exported in a process of its own
-        reference = Reference.of(Path(run), None if options.data is None else Path(options.data))
+        reference = Reference.of(Path(run), options.data)
     if options.precisions:
         assert reference is not None, "it was read just now"
         exports = make_exports(reference, executions_of(options.precisions), options.tolerance, progress)

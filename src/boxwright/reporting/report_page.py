@@ -59,7 +59,7 @@ class Report:
     epochs: Sequence[Mapping[str, Any]] = ()
     pictures: Path | None = None
     data_summary: Mapping[str, Mapping[str, int]] | None = None
-    source: Path | None = None
+    source: Path | str | None = None
 
 
 def write_report(path: Path, report: Report) -> None:
@@ -125,7 +125,7 @@ def _cards(analysis: Analysis) -> list[_Card]:
     return cards
 
 
-def _operating_point(spec: ModelSpec | ResultsSpec, source: Path | None) -> dict[str, str]:
+def _operating_point(spec: ModelSpec | ResultsSpec, source: Path | str | None) -> dict[str, str]:
     return {
         "sentence": words.about_point(spec),
         "command": words.command(spec, source),

@@ -6,6 +6,7 @@ import shlex
 from pathlib import Path
 
 from boxwright.config import CONFIG_FILE, data_of_run, load_config, save_config
+from boxwright.data import local_data
 from boxwright.evaluation import Evaluation
 from boxwright.evaluation.analysis import analyse
 from boxwright.evaluation.evaluate import pictures_of_data
@@ -13,7 +14,7 @@ from boxwright.evaluation.operating import measured_spec, recorded_intervals, wr
 from boxwright.evaluation.results import SplitResults
 from boxwright.evaluation.run import read_run
 from boxwright.metrics.objective import Objective
-from boxwright.runtime import DataError, ModelSpec
+from boxwright.runtime import BoxwrightError, DataError, ModelSpec
 from boxwright.tracking.metrics_file import read_metrics
 
 from .report_page import Report, write_report
@@ -24,7 +25,7 @@ REPORT = "report.html"
 """The report in a run folder."""
 
 
-def report_run(run: str | Path, data: str | Path | None = None) -> Path:
+def report_run(run: str | Path, data: str | Path | None = None, named: str | None = None) -> Path:
     """Write ``RUN/report.html`` from what the run folder holds.
 
     The intervals are those that were measured with the operating point, if ``spec.json`` holds them.
@@ -33,6 +34,7 @@ def report_run(run: str | Path, data: str | Path | None = None) -> Path:
         run: its folder.
         data: folder with the pictures; by default the one in the run's settings. If they are not there, the
             page has no gallery and says so.
+        named: what the page calls the run in commands; its folder by default.
 
     Returns:
         Path of the page.
@@ -43,7 +45,7 @@ def report_run(run: str | Path, data: str | Path | None = None) -> Path:
     """
     run = Path(run)
     results, spec = read_run(run)
-    pictures = _picture_folder(run, results, None if data is None else Path(data))
+    pictures = _recorded_pictures(run, results)[0] if data is None else local_data(data) / results.split
     missing = pictures is None or not _holds(pictures, results)
     if data is not None and missing:
         raise DataError(f"{pictures}: holds none of the pictures of {run}.", "Give the folder it was trained on.")
@@ -54,7 +56,7 @@ def report_run(run: str | Path, data: str | Path | None = None) -> Path:
         epochs=read_metrics(run),
         pictures=None if missing else pictures,
         data_summary=spec.provenance.get("data"),
-        source=run,
+        source=named or run,
     )
     write_report(run / REPORT, report)
     return run / REPORT
@@ -67,24 +69,29 @@ def missing_pictures(run: Path) -> str:
         ArchiveError: not a finished run.
     """
     results, _ = read_run(run)
-    pictures = _picture_folder(run, results, None)
+    pictures, why = _recorded_pictures(run, results)
     if pictures is not None and _holds(pictures, results):
         return ""
-    gone = f"The pictures are no longer at {pictures}" if pictures else f"{run} does not say where its pictures are"
+    gone = f"The pictures are no longer at {pictures}" if pictures else why
     return f"{gone}; give --data: boxwright report {shlex.quote(str(run))} --data FOLDER"
 
 
-def _picture_folder(run: Path, results: SplitResults, data: Path | None) -> Path | None:
-    """Where the pictures should be; None if it is not recorded."""
-    folder = data or data_of_run(run)
-    return None if folder is None else folder / results.split
+def _recorded_pictures(run: Path, results: SplitResults) -> tuple[Path | None, str]:
+    """Where the pictures should be; None, and why, if that is not recorded or its store cannot be reached."""
+    place = data_of_run(run)
+    if place is None:
+        return None, f"{run} does not say where its pictures are"
+    try:
+        return local_data(place) / results.split, ""
+    except BoxwrightError as error:
+        return None, error.message.rstrip(".")
 
 
 def _holds(folder: Path, results: SplitResults) -> bool:
     return any((folder / name).is_file() for name in results.file_names)
 
 
-def report_evaluation(evaluation: Evaluation, data: Path, path: Path, source: Path | None = None) -> None:
+def report_evaluation(evaluation: Evaluation, data: Path, path: Path, source: Path | str | None = None) -> None:
     """Write a page about an evaluation; folders are made.
 
     Args:

@@ -160,7 +160,7 @@ def best_epoch(spec: ModelSpec | ResultsSpec) -> int | None:
     return epoch if isinstance(epoch, int) else None
 
 
-def command(spec: ModelSpec | ResultsSpec, source: Path | None) -> str:
+def command(spec: ModelSpec | ResultsSpec, source: Path | str | None) -> str:
     """The command that uses the operating point; empty for a results file, which detects nothing.
 
     Args:

@@ -18,14 +18,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from boxwright.inputs.download import is_url
+from boxwright.host.places import is_url
 from boxwright.inputs.sources import each_source, read_source, require_allowed
+from boxwright.inputs.stores import OBJECT_STORES, open_store
 from boxwright.inputs.video import is_video
 from boxwright.runtime import (
     ConfigError,
     Detections,
     Execution,
-    MissingDependency,
     PictureError,
     PicturePredictor,
     open_bundle,
@@ -39,8 +39,6 @@ if TYPE_CHECKING:
     from boxwright.runtime import Bundle, ModelSpec
 
 __all__ = ["Answered", "predict_on"]
-
-_OBJECT_STORES = {"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "oss"}
 
 FORMATS = (".parquet", ".jsonl")
 """How an answer's name ends: a folder of parts in this format."""
@@ -315,7 +313,7 @@ class _Store:
     def __init__(self, out: str) -> None:
         self.format = posixpath.splitext(out)[1]
         self.out = out
-        self._files, self._root = _file_system(out)
+        self._files, self._root = open_store(out)
 
     def part(self, number: int) -> str:
         """Name of a part."""
@@ -340,7 +338,7 @@ class _Store:
         """
         self._files.makedirs(self._root, exist_ok=True)
         path = posixpath.join(self._root, name)
-        if _OBJECT_STORES & {*np.atleast_1d(self._files.protocol)}:
+        if OBJECT_STORES & {*np.atleast_1d(self._files.protocol)}:
             self._files.pipe_file(path, content)  # they show an object when it is whole
             return
         part = posixpath.join(self._root, f"_{name}.{os.getpid()}")  # which readers of such folders ignore
@@ -405,7 +403,7 @@ def _sources(pictures: Sequence[str], urls: bool) -> Iterator[str]:
 
 
 def _listed(place: str) -> Iterator[str]:
-    files, root = _file_system(place)
+    files, root = open_store(place)
     try:
         found = sorted(files.find(root)) if files.isdir(root) else [root]
     except Exception as error:  # each of fsspec's systems has its own
@@ -416,18 +414,6 @@ def _listed(place: str) -> Iterator[str]:
 def _is_stored(source: str) -> bool:
     """Whether it is a URL that fsspec reads, and not one of the web."""
     return is_url(source) and not source.lower().startswith(("http://", "https://"))
-
-
-def _file_system(place: str) -> tuple[Any, str]:
-    import fsspec
-
-    try:
-        files, root = fsspec.core.url_to_fs(place)
-    except ImportError as error:
-        raise MissingDependency(f"{place}: {error}.", "pip install what it names.") from error
-    except ValueError as error:
-        raise ConfigError(f"{place}: {error}", "Give a path, or a URL such as s3://bucket/folder.") from error
-    return files, str(root)
 
 
 def _identity(bundle: Bundle) -> str:

@@ -21,9 +21,10 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from boxwright.config import CONFIG_FILE, TrainConfig, load_config
-from boxwright.data import require_data_folder
+from boxwright.data import local_data, require_data_folder
 from boxwright.host.dependencies import require_packages, require_train_extra
 from boxwright.host.files import write_text
+from boxwright.host.places import is_url
 from boxwright.models import require_family
 from boxwright.runtime import BoxwrightError, ConfigError, ModelSpec
 from boxwright.runtime.bundle import RUN_SPEC
@@ -132,10 +133,12 @@ def tune(
         MissingDependency: ``boxwright[tune]`` is not installed.
     """
     given = load_config(None, {**settings, "data": data})
+    if is_url(out):
+        raise ConfigError(f"--out {out}: a search keeps a database, which needs a folder.", "Give a folder.")
     _require_searchable(given, minutes)
     require_train_extra()
     require_packages(("optuna",), "boxwright[tune]")
-    require_data_folder(given.data)
+    require_data_folder(local_data(given.data))
     for model in models:
         require_family(model)
     if run_trial is not None:
@@ -457,13 +460,13 @@ def _is_finished(run: Path) -> bool:
 
 def _resolved(given: TrainConfig, models: Sequence[str], console: Console) -> tuple[TrainConfig, Collection[str]]:
     """The settings that would be trained with without a search, and the names of the data's splits."""
-    from boxwright.data import read_folder
+    from boxwright.data import local_data, read_folder
     from boxwright.training.choice import choose
     from boxwright.training.settings import resolve_settings, usable_gpus
 
     if models:
         given = given.model_copy(update={"model": models[0]})
-    data = read_folder(given.data, pixels=False, max_pixels=given.max_pixels)
+    data = read_folder(local_data(given.data), pixels=False, max_pixels=given.max_pixels)
     device = "cuda" if usable_gpus(given.gpus, console) else "cpu"
     choices = {one.key: one.value for one in choose(given, data.splits["train"], device)}
     return resolve_settings(given.model_copy(update=choices), console), data.splits.keys()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -12,9 +13,21 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from boxwright.config import TrainConfig
+from boxwright.host.places import name_of
+from boxwright.inputs.stores import local_copy, names_in, work_folder
 from boxwright.runtime import ConfigError
 
-__all__ = ["CHECKPOINTS", "RunTaken", "claimed", "free_name", "make_folders", "require_writable", "run_folder"]
+__all__ = [
+    "CHECKPOINTS",
+    "RunTaken",
+    "claimed",
+    "fetched_run",
+    "free_name",
+    "make_folders",
+    "require_writable",
+    "run_folder",
+    "stored_run",
+]
 
 CHECKPOINTS = "checkpoints"
 """The folder of a run that its checkpoints lie in; where it is, a run has begun."""
@@ -28,26 +41,53 @@ class RunTaken(ConfigError):
 
 def free_name(config: TrainConfig) -> str:
     """A name that no folder in ``out`` has: the data folder's, and a number."""
-    stem = re.sub("[^A-Za-z0-9]+", "-", config.data.resolve().name).strip("-") or "run"
+    stem = re.sub("[^A-Za-z0-9]+", "-", name_of(config.data)).strip("-") or "run"
+    taken = names_in(config.out) if isinstance(config.out, str) else set()
     number = 1
-    while (config.out / f"{stem}-{number}").exists():
+    while f"{stem}-{number}" in taken or _folder(config, f"{stem}-{number}").exists():
         number += 1
     return f"{stem}-{number}"
 
 
 def run_folder(config: TrainConfig) -> Path:
-    """The folder of a new run; it need not exist yet.
+    """The folder of a new run on this machine; it need not exist yet.
 
     Raises:
         RunTaken: a run of that name exists.
     """
     assert config.name is not None, "resolved settings have a name"
-    run = config.out / config.name
-    if (run / CHECKPOINTS).exists():
-        raise RunTaken(
-            f"{run} exists.", f"Choose another --name, or continue it with --resume {shlex.quote(str(run))}."
-        )
+    run = _folder(config, config.name)
+    taken = str(run) if (run / CHECKPOINTS).exists() else None
+    if isinstance(config.out, str) and config.name in names_in(config.out):
+        taken = stored_run(config)
+    if taken is not None:
+        raise RunTaken(f"{taken} exists.", f"Choose another --name, or continue it with --resume {shlex.quote(taken)}.")
     return run
+
+
+def stored_run(config: TrainConfig) -> str | None:
+    """The URL of a run, if ``out`` is one."""
+    return f"{config.out.rstrip('/')}/{config.name}" if isinstance(config.out, str) else None
+
+
+def fetched_run(url: str) -> Path:
+    """Bring a run of a store to where it goes on, on this machine; what was there is replaced.
+
+    Raises:
+        BoxwrightError: see ``local_copy``.
+        RunTaken: it is being trained here just now.
+    """
+    copy, run = local_copy(url), work_folder(url)
+    with claimed(run):
+        for one in run.iterdir():
+            if one.name != _CLAIM:
+                shutil.rmtree(one) if one.is_dir() else one.unlink()
+        shutil.copytree(copy, run, dirs_exist_ok=True)
+    return run
+
+
+def _folder(config: TrainConfig, name: str) -> Path:
+    return config.out / name if isinstance(config.out, Path) else work_folder(f"{config.out.rstrip('/')}/{name}")
 
 
 @contextmanager

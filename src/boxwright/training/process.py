@@ -62,11 +62,11 @@ def perform(folder: Path, rank: int, task: dict[str, Any]) -> int:
 def _do(task: dict[str, Any], told: Path) -> dict[str, Any]:
     from .verbs import together
 
-    def on_folder(folder: Path) -> None:
+    def on_folder(folder: Path | str) -> None:
         write_text(told, json.dumps({"folder": str(folder)}))
 
     result = together(task["verb"], task["settings"], on_folder)
-    return {"folder": str(result.folder), "interrupted": result.interrupted}
+    return {"folder": str(result.folder), "interrupted": result.interrupted, "store": result.store}
 
 
 def _told(path: Path) -> dict[str, Any]:

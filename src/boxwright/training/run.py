@@ -10,6 +10,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -20,11 +21,12 @@ from lightning.pytorch.utilities import rank_zero_only
 from rich.console import Console
 
 from boxwright.config import CONFIG_FILE, TrainConfig, save_config
-from boxwright.data import DataFolder, fingerprint, read_folder
+from boxwright.data import DataFolder, fingerprint, local_data, read_folder
 from boxwright.data.findings import by_kind
 from boxwright.evaluation import ground_truth_of
 from boxwright.host.console import make_console, progress, spoken
 from boxwright.host.files import remove_parts
+from boxwright.host.places import is_url, whole
 from boxwright.host.processes import start_server
 from boxwright.metrics.objective import Objective
 from boxwright.models.detector import Detector
@@ -54,12 +56,13 @@ from .choice import choose
 from .data_module import DetectionData, Loading, batches_of, open_caches
 from .divergence import LossGuard
 from .fitting import Need, measure_need, memory_warning, naming_what_fits
-from .folders import RunTaken, claimed, free_name, make_folders, run_folder
+from .folders import RunTaken, claimed, free_name, make_folders, run_folder, stored_run
 from .module import DetectionModule
 from .optimization import Optimization
 from .pace import MOST_EPOCHS, Deadline, Pace, measure_pace, plan_for
 from .preparation import prepare, require_company, with_settings
 from .settings import resolve_devices, resolve_settings, usable_gpus
+from .storing import InStep
 from .verbs import MakeTrainer, RunResult
 from .world import World
 
@@ -79,6 +82,7 @@ class TrainingRun:
         console: for progress; silent in all processes but the first.
         recorded: the specification in the checkpoint of a resumed run.
         first_epoch: where this training begins.
+        store: URL of the run, if it is kept in a store, too.
     """
 
     def __init__(
@@ -99,6 +103,8 @@ class TrainingRun:
         self._seen_batches = 0
         self._least = 1
         self._is_new = self._is_named = False
+        self.store: str | None = None
+        self._in_step: InStep | None = None
         self._world = world
         self._make_trainer = make_trainer or L.Trainer
         self._began = time.monotonic()
@@ -127,12 +133,15 @@ class TrainingRun:
         console: Console | None,
         make_trainer: MakeTrainer | None,
         world: World,
+        store: str | None = None,
     ) -> TrainingRun:
         """An interrupted run, with its own settings; see ``boxwright.training.resume``."""
         console = _console(console)
         require_trackers(config)
         config = config.model_copy(update=resolve_devices(config, console, world))
-        return cls(config, _read_data(config, console), folder, console, make_trainer, world)
+        run = cls(config, _read_data(config, console), folder, console, make_trainer, world)
+        run.store = store
+        return run
 
     def _go_on(self) -> None:
         """Find where an interrupted run was."""
@@ -151,23 +160,39 @@ class TrainingRun:
         self.first_epoch = int(checkpoint["epoch"]) + (so_far is None)
         self._seen_batches = int(so_far["batches"]) if so_far else 0
 
-    def train(self, on_folder: Callable[[Path], None] | None = None) -> RunResult:
+    def train(self, on_folder: Callable[[Path | str], None] | None = None) -> RunResult:
         """Train, and keep the best epoch's model; see ``boxwright.training.train`` for the errors.
 
         Args:
-            on_folder: is told the run folder, in the first process, as soon as it is settled.
+            on_folder: is told the run folder, or its URL, in the first process, as soon as it is settled.
         """
         with ExitStack() as claim:
             if _is_first_process():
                 self._claim(claim)
+                if self._is_new:
+                    self.store = stored_run(self.config)
                 if on_folder:
-                    on_folder(self.folder)
+                    on_folder(self.store or self.folder)
             self.config, self.folder = self._world.same((self.config, self.folder))
             if not self._is_new:
                 self._go_on()
             if self.config.fast_dev_run and _is_first_process():
                 claim.callback(_remove_new, self.folder, set(self.folder.iterdir()))
-            return self._train()
+            if self.store is None or not _is_first_process():
+                return self._train()
+            return self._train_in_step(InStep(self.folder, self.store, not self._is_new, self.console.print))
+
+    def _train_in_step(self, in_step: InStep) -> RunResult:
+        """Train, and keep the store in step; what a failed training leaves is there, too."""
+        self._in_step = in_step
+        try:
+            result = self._train()
+        except BaseException:
+            with suppress(BoxwrightError):  # the first error is the one to report
+                in_step.finish()
+            raise
+        in_step.finish()
+        return replace(result, store=self.store)
 
     def _claim(self, claim: ExitStack) -> None:
         """Make the run folder this process's; a name of ours that another training has taken meanwhile is given up."""
@@ -231,7 +256,7 @@ class TrainingRun:
             spec = with_settings(spec, config)
         if _is_first_process():
             make_folders(self.folder, config)
-            save_config(config.model_copy(update={"out": config.out.resolve()}), self.folder / CONFIG_FILE)
+            save_config(config.model_copy(update={"out": whole(config.out)}), self.folder / CONFIG_FILE)
         assert config.learning_rate is not None, "resolved settings have a learning rate"
         optimization = Optimization(
             config.optimizer,
@@ -343,6 +368,7 @@ class TrainingRun:
                 *self._within_epochs(),
                 TrackPictures(valid, names, config.wandb_pictures, self.console.print),
                 *self._deadline(),
+                *([self._in_step] if self._in_step else []),
                 *([Patience(config.monitor, config.patience, self.console)] if config.patience else []),
             ],
             "plugins": [AtomicCheckpointIO()],
@@ -381,7 +407,8 @@ class TrainingRun:
 
     def _report(self) -> list[Path]:
         try:
-            return [report_run(self.folder)]
+            stored = is_url(self.config.data)  # not asked for again: it was read here
+            return [report_run(self.folder, self.data.root if stored else None, self.store)]
         except (BoxwrightError, OSError) as error:  # the model is trained; its page can be written again
             command = f"boxwright report {shlex.quote(str(self.folder))}"
             self.console.print(f"Warning: there is no report: {error}. To write it: {command}")
@@ -443,9 +470,10 @@ def _read_data(config: TrainConfig, console: Console) -> DataFolder:
     """The checked data; its warnings are printed."""
     if config.workers:
         start_server()  # its imports go on while the data is read
+    root = local_data(config.data, console)
     with progress(console, "check") as advance:
         pixels = config.check == "full"
-        folder = read_folder(config.data, pixels=pixels, max_pixels=config.max_pixels, advance=advance)
+        folder = read_folder(root, pixels=pixels, max_pixels=config.max_pixels, advance=advance)
     warnings = folder.inspection.of("warning")
     for sentence in by_kind(warnings):
         console.print(f"Warning: {sentence}.")

@@ -8,6 +8,7 @@ from typing import Any
 from rich.console import Console
 
 from boxwright.config import TrainConfig
+from boxwright.host.places import whole
 from boxwright.models import find_architecture
 from boxwright.models.detector import resolve_precision
 from boxwright.runtime import ConfigError
@@ -47,10 +48,10 @@ def resolve_settings(config: TrainConfig, console: Console, world: World = ALONE
 def from_anywhere(config: TrainConfig) -> dict[str, Any]:
     """Whole paths in place of those that were given, so that they are the same from any folder."""
     places = {name: getattr(config, name) for name in ("data", "cache_dir", "checkpoint_out", "state_dict_out")}
-    whole: dict[str, Any] = {name: place and place.resolve() for name, place in places.items()}
+    found: dict[str, Any] = {name: place and whole(place) for name, place in places.items()}
     weights = Path(config.weights)
-    whole["mlflow"] = config.mlflow and resolve_mlflow_uri(config.mlflow)
-    return {**whole, "weights": str(weights.resolve()) if weights.exists() else config.weights}
+    found["mlflow"] = config.mlflow and resolve_mlflow_uri(config.mlflow)
+    return {**found, "weights": str(weights.resolve()) if weights.exists() else config.weights}
 
 
 def _canvas_of_tile(config: TrainConfig, stride: int) -> int | None:

@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from boxwright.config import AUTO, CONFIG_FILE, TrainConfig, load_config
-from boxwright.data import require_data_folder
+from boxwright.data import local_data, require_data_folder
 from boxwright.host.dependencies import require_train_extra
+from boxwright.host.places import is_url, place_of, whole
+from boxwright.inputs.zipped import is_zip
 from boxwright.metrics.objective import Objective
 from boxwright.models import find_architecture, require_family, require_weights_exist
 from boxwright.runtime import ArchiveError, ConfigError, DataError, ModelSpec
@@ -44,11 +46,13 @@ class RunResult:
         spec: of the best epoch, with operating point and figures; None after a fast dev run, after an
             interruption before the end of the first epoch, and in all processes but the first.
         interrupted: whether Ctrl-C ended it.
+        store: URL of the run, if it is kept in a store; ``folder`` is then a copy in the cache.
     """
 
     folder: Path
     spec: ModelSpec | None
     interrupted: bool
+    store: str | None = None
 
 
 def train(
@@ -59,12 +63,12 @@ def train(
     launch: Launch | None = None,
     **settings: Any,
 ) -> RunResult:
-    """Train a detector; all results are in the run folder ``OUT/NAME``.
+    """Train a detector; all results are in the run folder ``OUT/NAME``, also if ``OUT`` is the URL of a store.
 
     The data is checked and the weights are loaded before the run folder is made.
 
     Args:
-        config: settings, the YAML file that holds them, or the folder of the data.
+        config: settings, the YAML file that holds them, or the data: its folder, ``.zip`` or URL.
         console: for progress; standard output by default, and if ``devices`` asks for several processes.
         make_trainer: makes the Trainer from our keyword options (``accelerator``, ``devices``, ``strategy``,
             ``callbacks``, ``plugins`` with the checkpoint storage, ``logger`` and others); it may change and add
@@ -88,6 +92,8 @@ def train(
         resolved = load_config(*_with_data(config, settings))
     require_train_extra()
     _require_possible(resolved)
+    if launch is None or isinstance(resolved.data, Path):  # of a URL, each machine of a cluster makes its own copy
+        require_data_folder(local_data(resolved.data, console))
     if launch is not None:
         return _in_processes("train", _portable(resolved), _processes_elsewhere(resolved, make_trainer), launch)
     if (processes := _processes_to_start(resolved, make_trainer)) > 1:
@@ -101,12 +107,11 @@ def _with_data(config: str | Path | None, settings: dict[str, Any]) -> tuple[Pat
     Raises:
         ConfigError: the data is given twice.
     """
-    path = Path(config) if config else None
-    if path is None or not path.is_dir():
-        return path, settings
+    if config is None or not (is_url(config) or Path(config).is_dir() or is_zip(Path(config))):
+        return Path(config) if config else None, settings
     if settings.get("data") is not None:
-        raise ConfigError(f"{path} and data = {settings['data']}: two folders.", "Give one of them.")
-    return None, {**settings, "data": path}
+        raise ConfigError(f"{config} and data = {settings['data']}: two folders.", "Give one of them.")
+    return None, {**settings, "data": config}
 
 
 def _require_possible(config: TrainConfig) -> None:
@@ -115,14 +120,13 @@ def _require_possible(config: TrainConfig) -> None:
     Raises:
         ConfigError: a run of that name exists, the folder of runs cannot be written to, or the canvas or the
             objective does not fit.
-        DataError: not a data folder.
         MissingDependency: what a model or a tracker needs is not installed.
         ModelError: unknown model, or a file of weights that is not there.
     """
-    require_data_folder(config.data)
     if config.name is not None:
         run_folder(config)
-    require_writable(config.out)
+    if isinstance(config.out, Path):
+        require_writable(config.out)
     Objective.parse(config.objective)
     require_trackers(config)
     require_weights_exist(config.weights)
@@ -139,7 +143,7 @@ def _train_here(
     config: TrainConfig,
     console: Console | None = None,
     make_trainer: MakeTrainer | None = None,
-    on_folder: Callable[[Path], None] | None = None,
+    on_folder: Callable[[Path | str], None] | None = None,
 ) -> RunResult:
     """Train in this process, and in those that were started beside it."""
     from .run import TrainingRun
@@ -161,7 +165,7 @@ def resume(
     """Continue an interrupted run after its last checkpoint, with its own settings.
 
     Args:
-        run: the run folder.
+        run: the run folder, or its URL.
         data: where its data lies now, if it has moved; it must be the same.
         devices: how many train together from now on; by default as many as before.
         console: see ``train``.
@@ -175,22 +179,30 @@ def resume(
         ContractError: the classes or the validation split of the data have changed since the run was started.
     """
     require_train_extra()
+    store = str(run) if is_url(run) else None
+    if store is not None:
+        if launch is not None:
+            raise ConfigError(f"{run}: on a cluster, runs are not kept in a store.", "Give a shared folder.")
+        from .folders import fetched_run
+
+        run = fetched_run(store)
     settings = Path(run) / CONFIG_FILE
     if not settings.is_file():
         raise ArchiveError(f"{run}: holds no {CONFIG_FILE}.", "Give a folder that boxwright train made.")
     config = load_config(settings)
     require_family(config.model)
     config = load_config(settings, {"data": data, "devices": devices})
-    if not config.data.is_dir():
+    if isinstance(config.data, Path) and not config.data.exists():
         remedy = f"If it has moved: boxwright train --resume {shlex.quote(str(run))} --data FOLDER"
         raise DataError(f"{config.data}: no such folder; the run's data was there.", remedy)
     if launch is not None:
-        whole = {"run": str(Path(run).resolve()), "data": data and str(Path(data).resolve()), "devices": devices}
-        return _in_processes("resume", whole, _processes_elsewhere(config, make_trainer), launch)
+        moved = data and str(whole(place_of(data)))
+        given = {"run": str(Path(run).resolve()), "data": moved, "devices": devices}
+        return _in_processes("resume", given, _processes_elsewhere(config, make_trainer), launch)
     if (processes := _processes_to_start(config, make_trainer)) > 1:
-        given = {"run": str(run), "data": data and str(data), "devices": devices}
+        given = {"run": str(run), "data": data and str(data), "devices": devices, "store": store}
         return _in_processes("resume", given, processes)
-    return _resume_here(Path(run), config, console, make_trainer)
+    return _resume_here(Path(run), config, console, make_trainer, store=store)
 
 
 def _resume_here(
@@ -198,29 +210,30 @@ def _resume_here(
     config: TrainConfig,
     console: Console | None = None,
     make_trainer: MakeTrainer | None = None,
-    on_folder: Callable[[Path], None] | None = None,
+    on_folder: Callable[[Path | str], None] | None = None,
+    store: str | None = None,
 ) -> RunResult:
     """Resume in this process, and in those that were started beside it."""
     from .run import TrainingRun
     from .world import joined
 
     with joined(_on_gpus(config)) as world:
-        return TrainingRun.resumed(run, config, console, make_trainer, world).train(on_folder)
+        return TrainingRun.resumed(run, config, console, make_trainer, world, store).train(on_folder)
 
 
-def together(verb: str, settings: Mapping[str, Any], on_folder: Callable[[Path], None]) -> RunResult:
+def together(verb: str, settings: Mapping[str, Any], on_folder: Callable[[Path | str], None]) -> RunResult:
     """What one of several processes does; see ``boxwright.training.launch``.
 
     Args:
         verb: ``train`` or ``resume``.
         settings: of ``TrainConfig``, or ``run``, ``data`` and ``devices``.
-        on_folder: is told the run folder, in the first process, as soon as it is known.
+        on_folder: is told the run folder, or its URL, in the first process, as soon as it is known.
     """
     if verb == "train":
         return _train_here(load_config(None, settings), on_folder=on_folder)
     run = Path(settings["run"])
     config = load_config(run / CONFIG_FILE, {"data": settings["data"], "devices": settings["devices"]})
-    return _resume_here(run, config, on_folder=on_folder)
+    return _resume_here(run, config, on_folder=on_folder, store=settings.get("store"))
 
 
 def _processes_to_start(config: TrainConfig, make_trainer: MakeTrainer | None) -> int:
@@ -261,7 +274,9 @@ def _portable(config: TrainConfig) -> dict[str, Any]:
     """The settings that were given, as JSON, for a process in another folder."""
     from .settings import from_anywhere
 
-    places = {**from_anywhere(config), "out": config.out.resolve()}
+    if is_url(config.out):
+        raise ConfigError(f"--out {config.out}: on a cluster, runs are not kept in a store.", "Give a shared folder.")
+    places = {**from_anywhere(config), "out": whole(config.out)}
     return config.model_copy(update=places).model_dump(mode="json", exclude_unset=True)
 
 
@@ -271,7 +286,8 @@ def _in_processes(verb: str, settings: Mapping[str, Any], processes: int, launch
     outcome = (launch or run_together)(Task(verb, settings), processes)
     folder = Path(outcome["folder"])
     spec = folder / RUN_SPEC
-    return RunResult(folder, ModelSpec.load(spec) if spec.is_file() else None, outcome["interrupted"])
+    found = ModelSpec.load(spec) if spec.is_file() else None
+    return RunResult(folder, found, outcome["interrupted"], outcome.get("store"))
 
 
 def _on_gpus(config: TrainConfig) -> bool:

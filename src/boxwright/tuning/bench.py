@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from boxwright.host.machine import Machine, describe_machine
+from boxwright.inputs.stores import local_place
 from boxwright.runtime import ConfigError, Execution, InputSpec, PictureError, open_bundle, preprocess
 from boxwright.runtime.backends import candidates, usable_executions
 from boxwright.runtime.picture import LARGEST_PIXELS, SUFFIXES
@@ -110,7 +111,7 @@ def bench(
 
     Args:
         archive: a ``.mar``, or a run folder, whose figures are not kept.
-        data: folder of pictures; made-up ones by default.
+        data: folder of pictures, or its URL; made-up ones by default.
         backend: one of ``BACKENDS``; ``auto`` takes all that were proved and are installed.
         precision: one of ``PRECISIONS``, or ``auto``, with the same meaning.
         batches: pictures per call.
@@ -136,7 +137,7 @@ def bench(
         for threads, sessions in splits(machine.cores)
     ]
     canvas = bundle.spec.input
-    pictures = made_up_pictures(canvas) if data is None else read_pictures(Path(data), canvas)
+    pictures = made_up_pictures(canvas) if data is None else read_pictures(local_place(data), canvas)
     sizes = tuple(sorted(set(batches)))
     if begin:
         begin(rounds * len(executions), len(executions) * (seconds * len(sizes) + rounds * _START_SECONDS))

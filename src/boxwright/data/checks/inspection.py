@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from zipfile import is_zipfile
 
 from boxwright.data.contract import class_contract
 from boxwright.data.documents import ANNOTATIONS, OTHER_NAMES, SPLITS, Document, read_document
 from boxwright.data.findings import CODES, LEVELS, Finding, Level, by_kind
+from boxwright.data.stored import local_data
 from boxwright.runtime import ClassEntry, DataError
 from boxwright.runtime.picture import DATA_PIXELS
 
@@ -130,14 +130,14 @@ def check(
     """Check a data set: read every split, open every picture, report every finding.
 
     Args:
-        data: folder with ``train/``, ``valid/`` and optionally ``test/``.
+        data: folder with ``train/``, ``valid/`` and optionally ``test/``, or its URL.
         max_pixels: largest accepted width x height of a picture.
         advance: called with (pictures done, pictures in all).
 
     Raises:
         DataError: the folder does not exist, or nothing in it can be checked.
     """
-    return inspect_folder(Path(data), max_pixels=max_pixels, advance=advance)
+    return inspect_folder(local_data(data), max_pixels=max_pixels, advance=advance)
 
 
 def inspect_folder(
@@ -201,8 +201,6 @@ def _rank(finding: Finding) -> tuple[int, int]:
 def _splits_of(root: Path, splits: Sequence[str] | None) -> list[str]:
     """Names of the splits to check."""
     if not root.is_dir():
-        if is_zipfile(root):
-            raise DataError(f"{root}: is a ZIP archive.", f"Unzip it: unzip {root} -d FOLDER, then give that folder.")
         if root.is_file():
             raise DataError(f"{root}: is a file.", _instead_of_file(root))
         raise DataError(f"{root}: no such folder.", "Give the folder that holds train/ and valid/.")
