@@ -7,7 +7,7 @@ VENV := .venv
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 PIP := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test test-all lint browser
+.PHONY: demo test test-all lint browser dist
 
 demo: $(VENV)/.train
 	$(VENV)/bin/boxwright demo
@@ -25,6 +25,11 @@ lint: $(VENV)/.dev
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
 	$(VENV)/bin/hadolint docker/*Dockerfile
+
+# The same commit gives the same bytes: all times in them are the commit's.
+dist: $(VENV)/.dev
+	SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) $(VENV)/bin/python -m hatchling build
+	$(VENV)/bin/python -m twine check --strict dist/*
 
 # The pages are tested in a real one; without any, Debian's is installed.
 browser:

@@ -32,6 +32,7 @@ LONGEST_FIRST = (
     "integration/test_kserve_clients.py",
     "integration/test_transformers_detectors.py",
     "integration/test_bare_install.py",
+    "integration/test_distribution.py",
     "test_examples.py",
     "test_demo.py",
     "cli/test_export.py",
