@@ -78,7 +78,7 @@ def _execution(bundle: Bundle, device: str) -> Execution:
         return Execution("torch", "fp32", device)
     graph = Execution("onnxruntime", "fp32")
     if graph not in usable_executions(bundle):
-        if not weights:
+        if not missing:
             raise MissingDependency(
                 f"{bundle.spec.name}: the archive holds the graph alone, and onnxruntime cannot run it here.",
                 "Install onnxruntime here, or write the archive with its weights.",
