@@ -7,7 +7,7 @@ VENV := .venv
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 PIP := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo docs test test-all lint browser
+.PHONY: demo docs dist test test-all lint browser
 
 demo: $(VENV)/.train
 	$(VENV)/bin/boxwright demo
@@ -29,6 +29,11 @@ lint: $(VENV)/.dev
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
 	$(VENV)/bin/hadolint docker/*Dockerfile
+
+# The same commit gives the same bytes: all times in them are the commit's.
+dist: $(VENV)/.dev
+	SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) $(VENV)/bin/python -m hatchling build
+	$(VENV)/bin/python -m twine check --strict dist/*
 
 # The pages are tested in a real one; without any, Debian's is installed.
 browser:

@@ -36,6 +36,7 @@ LONGEST_FIRST = (
     "integration/test_stored_data.py",
     "integration/test_stored_runs.py",
     "integration/test_bare_install.py",
+    "integration/test_distribution.py",
     "test_examples.py",
     "test_demo.py",
     "cli/test_export.py",

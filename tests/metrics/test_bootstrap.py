@@ -6,7 +6,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from boxwright.metrics import GroundTruth, average_precision, match_detections
-from boxwright.metrics.bootstrap import bootstrap_fbeta, bootstrap_map, intervals, resample_counts
+from boxwright.metrics.bootstrap import (
+    _of_size,
+    bootstrap_fbeta,
+    bootstrap_map,
+    intervals,
+    intervals_by_size,
+    resample_counts,
+)
 from boxwright.metrics.fbeta import class_fbeta_at, fbeta_at
 from boxwright.metrics.figures import HEADLINE, figures_of
 from boxwright.runtime import Detections
@@ -61,6 +68,33 @@ def test_a_picture_drawn_twice_counts_twice(scene, seed):
     for row, drawn in zip(figures, counts, strict=True):
         slow = expected(repeated(truths, drawn), repeated(detections, drawn))
         assert row.tolist() == pytest.approx(slow, abs=1e-12, nan_ok=True)
+
+
+@given(st.one_of(scenes(), scenes(crowded=True)), st.integers(0, 1000))
+def test_figures_by_size_are_cocos_on_every_resample(scene, seed):
+    truths, detections = scene
+    detections = untied(detections, seed)
+    matches = match_detections(truths, detections, CLASSES)
+    counts = np.concatenate([np.ones((1, len(truths)), np.uint8), resample_counts(len(truths), 2, seed)])
+    by_size = [bootstrap_map(_of_size(matches, number), counts).figures["map"] for number in range(3)]
+    for row, drawn in enumerate(counts):
+        slow = average_precision(match_detections(repeated(truths, drawn), repeated(detections, drawn), CLASSES))
+        expected = [slow.map_small, slow.map_medium, slow.map_large]
+        assert [one[row] for one in by_size] == pytest.approx(expected, abs=1e-12, nan_ok=True)
+
+
+def test_an_interval_by_size_is_that_of_all_where_all_boxes_have_it():
+    corner = np.stack([np.arange(6) * 50.0, np.zeros(6)], axis=1)
+    places = np.concatenate([corner, corner + 40], axis=1)
+    truths = [GroundTruth.of(places, np.arange(6) % CLASSES) for _ in range(12)]
+    found = np.random.default_rng(1)
+    detections = [
+        Detections(places + found.normal(0, 1, (6, 4)), found.random(6), np.arange(6) % CLASSES) for _ in truths
+    ]
+    matches = match_detections(truths, detections, CLASSES)
+    measured = intervals_by_size(matches, resamples=50)
+    assert measured["map_medium"] == intervals(matches, THRESHOLDS, resamples=50).figures["map"]
+    assert np.isnan([measured["map_small"].low, measured["map_large"].high]).all()
 
 
 def test_blocks_of_resamples_do_not_show():

@@ -215,3 +215,16 @@ def test_pictures_are_decoded_once_and_the_archive_is_verified_once(small, demo_
     assert (len(verified), len(timed)) == (1, 0)
     assert released.report.variant in released.spec.exports
     assert open_bundle(released.path).spec == released.spec
+
+
+def test_an_archive_without_weights_passes_with_what_was_proved_of_its_graphs(small, demo_data, tmp_path):
+    """Whatever was fastest: the network itself, which runs from the weights, is no longer there to be served."""
+    proved = ("fp32", "bf16")
+    options = ReleaseOptions(store=tmp_path, precisions=proved, data=demo_data, tolerance=1.0, gate=True, weights=False)
+    released = release(small, options)
+    inside = open_bundle(released.path)
+    assert released.report is not None
+    assert bundle.WEIGHTS not in inside.members
+    assert "onnxruntime-fp32" in inside.spec.exports
+    assert not any(one.startswith("torch") for one in inside.spec.exports)
+    assert "Where it fails" in str(inside.card)

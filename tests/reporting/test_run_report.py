@@ -1,13 +1,15 @@
 import json
 import re
+from dataclasses import replace
 
 import pytest
 from PIL import Image
 
+from boxwright.archiving import model_card
 from boxwright.config import TrainConfig, save_config
 from boxwright.evaluation import analysis
 from boxwright.reporting import choose_threshold, missing_pictures, report_run
-from boxwright.runtime import DataError
+from boxwright.runtime import DataError, ModelSpec
 from support.made import made_results, made_run
 
 GONE = "The pictures were missing when this page was written."
@@ -101,3 +103,14 @@ def test_intervals_of_other_thresholds_are_measured_again(run, resamplings):
     (run / "spec.json").write_text(json.dumps(document))
     report_run(run)
     assert len(resamplings) == 1
+
+
+def test_the_model_card_is_on_the_page_as_text(run):
+    spec = ModelSpec.load(run / "spec.json")
+    classes = tuple(replace(one, name=f"<b>{one.name}</b>") for one in spec.classes)
+    page = report_run(run).read_text(encoding="utf-8")
+    (card,) = re.findall(r'<details id="model-card">.*?<pre tabindex="0">(.*?)</pre>', page, re.DOTALL)
+    assert "## Where it fails" in card
+    assert f"# {spec.name}" in card
+    assert model_card(replace(spec, classes=classes)).count("<b>") == 0
+    assert "<" not in card

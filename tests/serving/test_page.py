@@ -118,11 +118,14 @@ def test_names_and_notes_cannot_become_code(chromium, mar, tmp_path, drawing):
     spec = models["tiny"].spec
     classes = tuple(ClassEntry(one.id, f"{nasty}{one.name}") for one in spec.classes)
     models["tiny"].spec = replace(spec, classes=classes, provenance={"weights": nasty}, architecture=nasty)
+    models["tiny"].card = f"# {nasty}\n"
     assert nasty not in page(Engine(models))
     with background_server(models) as address, Visit(chromium, address + "/") as one:
         show(one, drawing)
         assert nasty in one.page.locator("#facts").inner_text()
         assert f"{nasty}circle" in rows(one)[0]
+        one.page.locator("#model-card summary").click()
+        assert one.page.locator("#card-text").inner_text() == f"# {nasty}\n"
         assert (one.dialogs, one.errors) == ([], [])
 
 
@@ -285,6 +288,9 @@ def test_the_card_says_what_the_archive_holds(visit, mar):
     spec = open_bundle(mar).spec
     with visit() as one:
         facts, tables = one.page.locator("#facts").inner_text(), one.page.locator("#measured").inner_text()
+        assert not one.page.locator("#card-text").is_visible()
+        one.page.locator("#model-card summary").click()
+        assert one.page.locator("#card-text").inner_text() == open_bundle(mar).card
     point, measured = spec.operating_point, spec.measured["valid"]
     assert f"score {point.threshold:.3f} ({point.interval[0]:.3f} to {point.interval[1]:.3f})" in facts
     assert f"f2 = {point.value:.3f}" in facts

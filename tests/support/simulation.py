@@ -180,6 +180,7 @@ def matches_of(sizes, boxes, *, pictures, labels, scores, ious, truth):
             unsized,
             np.zeros((len(AREAS), len(labels)), bool),
             np.zeros((len(AREAS), sizes[1]), np.int64),
+            np.zeros((len(AREAS), len(boxes[0])), bool),
         ),
     )
 

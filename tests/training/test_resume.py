@@ -81,7 +81,8 @@ def same(left, right):
 
 def learned(run, name):
     checkpoint = read_checkpoint(run / "checkpoints" / f"{name}.ckpt")
-    keys = ("state_dict", "current_model_state", "averaging_state", "optimizer_states", "lr_schedulers", "global_step")
+    keys = ["state_dict", "averaging_state", "global_step"]
+    keys += ["current_model_state", "optimizer_states", "lr_schedulers"] if name == "last" else []  # what goes on needs
     return {key: checkpoint[key] for key in keys} | {"figures": checkpoint["boxwright"]["figures"]}
 
 

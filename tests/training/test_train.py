@@ -30,7 +30,7 @@ from boxwright.runtime import (
 from boxwright.tracking.metrics_file import read_metrics
 from boxwright.training import resume
 from boxwright.training.best import write_best
-from boxwright.training.checkpoints import BEST
+from boxwright.training.checkpoints import BEST, LAST, read_checkpoint
 from support.command_line import boxwright as command
 
 TINY = {
@@ -55,6 +55,15 @@ def test_the_run_folder_holds_what_it_should(run):
     state = torch.load(run / "model_state_dict.pth", weights_only=True)
     assert all(isinstance(value, torch.Tensor) for value in state.values())
     assert not any(name.startswith("network.") for name in state)
+
+
+def test_the_best_checkpoint_holds_what_was_measured_and_no_optimizer(run):
+    """A run goes on from the last one alone."""
+    best, last = (read_checkpoint(run / path) for path in (BEST, LAST))
+    assert set(last) - set(best) == {"optimizer_states", "lr_schedulers"}
+    assert (run / BEST).stat().st_size < 0.5 * (run / LAST).stat().st_size
+    kept = torch.load(run / "model_state_dict.pth", weights_only=True)
+    assert all(torch.equal(best["state_dict"][f"network.{name}"], value) for name, value in kept.items())
 
 
 def test_every_figure_is_logged_every_epoch(run):

@@ -39,6 +39,7 @@ class ArchiveContents:
         version: of the model.
         spec: what the model is: classes, canvas, operating point, figures, proofs, provenance.
         members: by name; without the list of their hashes, which cannot hold its own.
+        card: text of the model card; None in archives of older versions.
     """
 
     path: Path
@@ -46,15 +47,17 @@ class ArchiveContents:
     version: str
     spec: ModelSpec
     members: tuple[Member, ...]
+    card: str | None = None
 
     def to_document(self) -> dict[str, Any]:
-        """All of it as JSON: ``archive``, ``size``, ``version``, ``spec``, ``members``."""
+        """All of it as JSON: ``archive``, ``size``, ``version``, ``spec``, ``members``, ``card``."""
         return {
             "archive": str(self.path),
             "size": self.size,
             "version": self.version,
             "spec": json.loads(self.spec.to_json()),
             "members": [vars(member) for member in self.members],
+            "card": self.card,
         }
 
 
@@ -75,4 +78,4 @@ def inspect_archive(path: str | Path) -> ArchiveContents:
         sizes = {name: entry.size for name, entry in archive.entries.items()}
     members = tuple(Member(name, sizes[name], digest) for name, digest in sorted(bundle.members.items()))
     assert CHECKSUMS not in bundle.members, "it cannot hold its own hash"
-    return ArchiveContents(place, place.stat().st_size, bundle.version, bundle.spec, members)
+    return ArchiveContents(place, place.stat().st_size, bundle.version, bundle.spec, members, bundle.card)

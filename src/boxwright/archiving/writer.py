@@ -12,13 +12,26 @@ import json
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
 
 from boxwright.host.files import replacing
 from boxwright.runtime import ArchiveError, Bundle, ConfigError, ModelSpec, open_bundle
-from boxwright.runtime.bundle import CHECKSUMS, INDEX_TO_NAME, MANIFEST, NAME_PATTERN, SPEC, WEIGHTS, index_to_name
+from boxwright.runtime.bundle import (
+    CARD,
+    CHECKSUMS,
+    GRAPH,
+    INDEX_TO_NAME,
+    MANIFEST,
+    NAME_PATTERN,
+    SPEC,
+    WEIGHTS,
+    index_to_name,
+)
+
+from .card import CardFacts, model_card
 
 __all__ = ["RUNTIME_COPY", "require_url_names", "staged_archive", "write_archive"]
 
@@ -71,40 +84,43 @@ def require_url_names(name: str, version: str) -> None:
 
 def write_archive(
     spec: ModelSpec,
-    weights: bytes,
+    weights: bytes | None,
     version: str = "1.0",
     store: str | Path = "model-store",
     extra: Mapping[str, bytes] | None = None,
+    facts: CardFacts = CardFacts(),
 ) -> Path:
     """Write ``STORE/NAME.mar`` from its parts.
 
     Args:
         spec: what the model is; its name is the archive's.
-        weights: a ``torch.save``d state dict.
+        weights: a ``torch.save``d state dict; None to leave them out, which takes a graph in ``extra``.
         version: of the model.
         store: folder for the archive, made if missing; an archive of the same name is replaced when the new one
             has been read back.
         extra: further members by name, ``model.onnx`` and the like.
+        facts: what the model card says beside the specification.
 
     Returns:
         Path of the archive.
 
     Raises:
-        ArchiveError: a further member has the name of one of the archive's own; the archive cannot be written, or
-            does not read back.
+        ArchiveError: a further member has the name of one of the archive's own; there are neither weights nor a graph;
+            the archive cannot be written, or does not read back.
         ConfigError: a name or version that cannot stand in a URL.
     """
-    with staged_archive(spec, weights, version, store, extra):
+    with staged_archive(spec, weights, version, store, extra, facts):
         return Path(store) / f"{spec.name}.mar"
 
 
 @contextmanager
 def staged_archive(
     spec: ModelSpec,
-    weights: bytes,
+    weights: bytes | None,
     version: str = "1.0",
     store: str | Path = "model-store",
     extra: Mapping[str, bytes] | None = None,
+    facts: CardFacts = CardFacts(),
 ) -> Iterator[Bundle]:
     """Write an archive beside its place, and put it there when the block ends well; see ``write_archive``.
 
@@ -113,7 +129,7 @@ def staged_archive(
     """
     require_url_names(spec.name, version)
     store = Path(store)
-    members, made = _members(spec, weights, version, extra or {}), not store.exists()
+    members, made = _members(spec, weights, version, extra or {}, facts), not store.exists()
     try:
         with replacing(store / f"{spec.name}.mar") as part:
             _write_zip(part, members)
@@ -126,27 +142,32 @@ def staged_archive(
             store.rmdir()
 
 
-def _members(spec: ModelSpec, weights: bytes, version: str, extra: Mapping[str, bytes]) -> dict[str, bytes]:
-    members = {
+def _members(
+    spec: ModelSpec, weights: bytes | None, version: str, extra: Mapping[str, bytes], facts: CardFacts
+) -> dict[str, bytes]:
+    if weights is None and GRAPH not in extra:
+        raise ArchiveError(f"{spec.name}: neither weights nor a graph.", "Archive it with its weights.")
+    network = {} if weights is None else {WEIGHTS: weights, "model.py": _MODEL.encode()}
+    own = {
         SPEC: spec.to_json().encode(),
-        WEIGHTS: weights,
-        MANIFEST: _json(_manifest(spec, version)),
+        MANIFEST: _json(_manifest(spec, version, without_weights=weights is None)),
         "handler.py": _HANDLER.encode(),
-        "model.py": _MODEL.encode(),
         INDEX_TO_NAME: _json(index_to_name(spec)),
         **_runtime_copy(),
     }
-    taken = sorted({*members, CHECKSUMS} & set(extra))
+    taken = sorted({*own, WEIGHTS, "model.py", CARD, CHECKSUMS} & set(extra))
     if taken:
         raise ArchiveError(f"Member {taken[0]!r} is the archive's own.", "Give the further member another name.")
-    members.update(extra)
+    members = {**own, **network, **extra}
+    digests = {name: hashlib.sha256(members[name]).hexdigest() for name in (WEIGHTS, *extra) if name in members}
+    members[CARD] = model_card(spec, version, replace(facts, digests=digests)).encode()
     members[CHECKSUMS] = "".join(
         f"{hashlib.sha256(content).hexdigest()}  {name}\n" for name, content in sorted(members.items())
     ).encode()
     return members
 
 
-def _manifest(spec: ModelSpec, version: str) -> dict[str, object]:
+def _manifest(spec: ModelSpec, version: str, without_weights: bool) -> dict[str, object]:
     recorded = spec.provenance.get("created", _UNDATED)
     try:
         created = datetime.datetime.fromisoformat(recorded)
@@ -157,9 +178,9 @@ def _manifest(spec: ModelSpec, version: str) -> dict[str, object]:
         "runtime": "python",
         "model": {
             "modelName": spec.name,
-            "serializedFile": WEIGHTS,
+            "serializedFile": GRAPH if without_weights else WEIGHTS,
             "handler": "handler.py",
-            "modelFile": "model.py",
+            **({} if without_weights else {"modelFile": "model.py"}),
             "modelVersion": version,
         },
         "archiverVersion": _ARCHIVER_VERSION,

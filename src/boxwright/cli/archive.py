@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["archive", "print_contents"]
 
 _SHORT = 12  # digits of a hash
+_ANEW = "Archive the run again to get one."
 
 
 def archive(
@@ -50,7 +51,20 @@ def archive(
     gate: Annotated[
         bool, typer.Option("--gate", help="Serve it first, and release it only if it answers as in training.")
     ] = False,
+    weights: Annotated[
+        bool,
+        typer.Option(
+            "--weights/--without-weights",
+            help="Without them an archive is about half as large, but only its graph can run: docs/archive.md.",
+        ),
+    ] = True,
+    card_notes: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Markdown on intended use and limits, for the model card.")
+    ] = None,
     inspect: Annotated[bool, typer.Option("--inspect", help="Verify a .mar and show what it holds.")] = False,
+    card: Annotated[
+        bool, typer.Option("--card", help="With --inspect: print the model card, and nothing else.")
+    ] = False,
     json_file: JsonOption = None,
 ) -> None:
     """Pack a run into a .mar for 'boxwright serve' and for TorchServe, its exports proved equal."""
@@ -62,14 +76,19 @@ def archive(
         contents = boxwright.inspect(run)
         if json_file:
             write_json(json_file, contents.to_document())
-        print_contents(console, contents)
+        if card:
+            typer.echo(_card(contents), nl=False)
+        else:
+            print_contents(console, contents)
         return
+    if card:
+        raise boxwright.ConfigError("--card goes with --inspect.", "Leave it out: every archive gets a card.")
     if json_file:
         raise boxwright.ConfigError("--json goes with --inspect.", "Leave it out.")
     if precision and not export:
         raise boxwright.ConfigError("--precision does not go with --no-export.", "Leave one of them out.")
     precisions = ("fp32", *(precision or ())) if export else ()
-    options = ReleaseOptions(name, version, store, precisions, data, tolerance, gate)
+    options = ReleaseOptions(name, version, store, precisions, data, tolerance, gate, weights, card_notes)
     with stages(console) as advance:
         released = release(run, options, advance)
     for line in released.report.lines if released.report else ():
@@ -77,6 +96,10 @@ def archive(
     for variant, proof in released.spec.exports.items():
         console.print(proof_line(variant, proof))
     _note_on_end(console, run, released.spec)
+    if not weights:
+        console.print(
+            "Without weights: PyTorch cannot run it, no training can start from it, and TorchServe needs onnxruntime."
+        )
     console.print(f"Archive: {released.path}")
     console.print(f"Next: boxwright serve {shlex.quote(str(released.path))}")
 
@@ -96,6 +119,25 @@ def _note_on_end(console: Console, run: str, spec: ModelSpec) -> None:
             "Warning: the model detects nothing on the validation pictures, so that nothing could be compared. "
             "Train it longer before you serve it."
         )
+
+
+def _card(contents: ArchiveContents) -> str:
+    """The card, with the speed that was measured on this machine, without characters that control a terminal.
+
+    Raises:
+        ArchiveError: the archive has none.
+    """
+    from boxwright.archiving.card import with_speed
+    from boxwright.host.machine import describe_machine
+    from boxwright.runtime import open_bundle
+    from boxwright.tuning.store import read_entry
+
+    if contents.card is None:
+        raise boxwright.ArchiveError(f"{contents.path}: has no model card; an older boxwright wrote it.", _ANEW)
+    machine = describe_machine()
+    stored = read_entry(contents.path, open_bundle(contents.path), machine)
+    text = with_speed(contents.card, stored.runs, f"{machine.processor}, {machine.cores} cores")
+    return "\n".join(map(_plain, text.split("\n")))
 
 
 def print_contents(console: Console, contents: ArchiveContents) -> None:
@@ -118,8 +160,15 @@ def print_contents(console: Console, contents: ArchiveContents) -> None:
         if isinstance(recorded, Mapping):
             console.print(f"\n{title.replace('_', ' ').capitalize()}")
             console.print(_pairs([(str(key), text_of(value)) for key, value in recorded.items()]))
+    console.print(f"\n{_about_card(contents)}")
     console.print()
     console.print(_members(contents))
+
+
+def _about_card(contents: ArchiveContents) -> str:
+    if contents.card is None:
+        return f"No model card: an older boxwright wrote the archive. {_ANEW}"
+    return f"Model card: {len(contents.card.splitlines())} lines; to print it: --inspect --card"
 
 
 def _operating_point(spec: ModelSpec) -> str:

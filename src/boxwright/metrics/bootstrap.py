@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 from .average_precision import MAX_DETECTIONS, average_precisions
 from .fbeta import fbeta_name
 from .interval import Interval, corrected_interval
-from .matching import COCO_IOUS, FBETA_IOUS, Matches
+from .matching import AREAS, COCO_IOUS, FBETA_IOUS, Matches
 
 __all__ = [
     "Counts",
@@ -30,6 +30,7 @@ __all__ = [
     "bootstrap_map",
     "in_blocks",
     "intervals",
+    "intervals_by_size",
     "pictures_per_class",
     "pooled_units",
     "resample_counts",
@@ -98,6 +99,33 @@ def intervals(matches: Matches, thresholds: ArrayLike, resamples: int = 1000, se
         {name: corrected_interval(float(one[0]), one[1:], pooled) for name, one in samples.figures.items()},
         {name: tuple(map(of_class, table.T, per_class)) for name, table in samples.by_class.items()},
     )
+
+
+def intervals_by_size(matches: Matches, resamples: int = 1000, seed: int = 0) -> dict[str, Interval]:
+    """95 % intervals of ``map_small``, ``map_medium`` and ``map_large``; NaN to NaN where no box has the size.
+
+    Args:
+        matches: of P pictures.
+        resamples: R.
+        seed: of the draws.
+    """
+    counts, found = with_all_once(matches.num_pictures, resamples, seed), {}
+    for number, size in enumerate(AREAS):
+        of_size = _of_size(matches, number)
+        column = bootstrap_map(of_size, counts).figures["map"]
+        found[f"map_{size}"] = corrected_interval(float(column[0]), column[1:], pooled_units(of_size))
+    return found
+
+
+def _of_size(matches: Matches, number: int) -> Matches:
+    """The same matching as COCO counts it for one size of box: the others, and what lies on them, count neither way."""
+    sized = matches.by_area
+    levels = slice(matches.at(COCO_IOUS[0]), None)
+    hit, ignored = np.zeros_like(matches.hit), np.zeros_like(matches.ignored)
+    hit[levels, sized.rows] = sized.hit[number]
+    ignored[levels] = ~sized.inside[number]
+    ignored[levels, sized.rows] |= sized.ignored[number]
+    return replace(matches, hit=hit, ignored=ignored & ~hit, truth_crowd=~sized.counts[number])
 
 
 def bootstrap_figures(matches: Matches, thresholds: ArrayLike, counts: Counts) -> Samples:

@@ -60,6 +60,7 @@ class SizedMatches:
         ignored: bool [3, 10, C], matched to a box that does not count.
         inside: bool [3, D], whether the detection itself has that size.
         boxes_per_class: int64 [3, K].
+        counts: bool [3, G], whether a box has that size and is no crowd.
     """
 
     rows: NDArray[np.int64]
@@ -67,6 +68,7 @@ class SizedMatches:
     ignored: NDArray[np.bool_]
     inside: NDArray[np.bool_]
     boxes_per_class: NDArray[np.int64]
+    counts: NDArray[np.bool_]
 
 
 @dataclass(frozen=True, eq=False)
@@ -304,7 +306,7 @@ def _by_area(wishes: Pairs, detections: DetectionColumns, truth: TruthColumns, n
         hit[size] = (chosen >= 0) & counts[size][chosen] if rows.size else False
         ignored[size] = (chosen >= 0) & ~hit[size]
     boxes = [np.bincount(truth.labels[of_size], minlength=num_classes) for of_size in counts]
-    return SizedMatches(rows, hit, ignored, inside, np.stack(boxes))
+    return SizedMatches(rows, hit, ignored, inside, np.stack(boxes), counts)
 
 
 def _inside(areas: NDArray[np.float64]) -> NDArray[np.bool_]:

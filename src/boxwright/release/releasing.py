@@ -16,7 +16,10 @@ from boxwright.inputs.stores import local_place
 from boxwright.parity.gate import SHUT, GateReport, check_server
 from boxwright.parity.pictures import Advance
 from boxwright.parity.reference import Reference
-from boxwright.runtime import Bundle, Execution, ModelSpec, OutOfTolerance, ServingError, open_bundle
+from boxwright.reporting.card_facts import facts_of_run, read_notes
+from boxwright.runtime import Bundle, ConfigError, Execution, ModelSpec, OutOfTolerance, ServingError, open_bundle
+from boxwright.runtime.backends import BACKENDS
+from boxwright.runtime.bundle import WEIGHTS
 from boxwright.serving.model import load_model
 from boxwright.serving.server import background_server
 from boxwright.serving.settings import Limits
@@ -37,6 +40,8 @@ class ReleaseOptions:
     data: str | Path | None = None
     tolerance: float | None = None
     gate: bool = False
+    weights: bool = True
+    card_notes: str | Path | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,6 +69,8 @@ def archive(
     data: str | Path | None = None,
     tolerance: float | None = None,
     gate: bool = False,
+    weights: bool = True,
+    card_notes: str | Path | None = None,
     say: Callable[[str], object] | None = None,
     progress: Progress | None = None,
 ) -> Path:
@@ -80,6 +87,10 @@ def archive(
         tolerance: largest accepted difference of mAP and F2; by precision by default, see ``TOLERANCES``.
         gate: serve the archive on loopback first, and move it into the store only if it answers the validation
             pictures as the model did in training.
+        weights: with the trained weights. Without them the archive is about half as large, and only its proved graphs
+            can run it: not PyTorch, not TorchServe unless onnxruntime is installed there, and no training can start
+            from it.
+        card_notes: Markdown file on intended use and limits, for the model card.
         say: called with each line that says what the gate compared.
         progress: called with what is being done, how much is done, how much there is.
 
@@ -88,12 +99,15 @@ def archive(
 
     Raises:
         ArchiveError: the run folder holds no finished model, or the archive cannot be written.
-        ConfigError: a name or version that cannot stand in a URL, or an unknown precision.
+        ConfigError: a name or version that cannot stand in a URL, an unknown precision, no weights and no graph in
+            fp32, or notes that cannot be read.
         DataError: the pictures are not there.
         OutOfTolerance: an export gives other figures than the trained model, or the gate stays shut; the store is as
             it was.
     """
-    released = release(run, ReleaseOptions(name, version, store, precisions, data, tolerance, gate), progress)
+    released = release(
+        run, ReleaseOptions(name, version, store, precisions, data, tolerance, gate, weights, card_notes), progress
+    )
     if say and released.report:
         for line in released.report.lines:
             say(line)
@@ -106,6 +120,8 @@ def release(run: str | Path, options: ReleaseOptions, progress: Progress | None 
     bundle = open_bundle(run)
     name = options.name or bundle.spec.name
     require_url_names(name, options.version)
+    _require_something_to_run(options)
+    notes = read_notes(options.card_notes)
     members, execution, reference = {}, Execution(), None
     if options.precisions or options.gate:
         if options.precisions:
@@ -117,13 +133,37 @@ def release(run: str | Path, options: ReleaseOptions, progress: Progress | None 
         exports = make_exports(reference, executions_of(options.precisions), options.tolerance, progress)
         bundle, members, execution = exports.bundle, dict(exports.members), exports.fastest
     spec = replace(with_reported(bundle.spec, Path(run)), name=name)
-    with staged_archive(spec, bundle.weights, options.version, options.store, members) as staged:
+    weights: bytes | None = bundle.weights
+    if not options.weights:
+        weights, spec = None, _without_trained(spec)
+        execution = execution if execution.variant in spec.exports else Execution()
+    facts = facts_of_run(Path(run), spec, notes)
+    with staged_archive(spec, weights, options.version, options.store, members, facts) as staged:
         report = None
         if options.gate and reference:
             advance = None if progress is None else partial(progress, "gate")
             report = check_archive(staged, reference, execution, advance)
             report.require()
     return Release(Path(options.store) / f"{name}.mar", spec, report)
+
+
+def _require_something_to_run(options: ReleaseOptions) -> None:
+    if not options.weights and "fp32" not in options.precisions:
+        raise ConfigError(
+            "Without weights and without the exported graph in fp32 nothing could run the archive.",
+            "Leave out --no-export, or keep the weights.",
+        )
+
+
+def _without_trained(spec: ModelSpec) -> ModelSpec:
+    """The specification without what was proved of the trained network itself, which runs from the weights."""
+    kept = {variant: proof for variant, proof in spec.exports.items() if not _needs_weights(variant)}
+    return replace(spec, exports=kept)
+
+
+def _needs_weights(variant: str) -> bool:
+    execution = Execution.of_variant(variant)
+    return BACKENDS[execution.backend].member(execution.precision) == WEIGHTS
 
 
 def check_archive(

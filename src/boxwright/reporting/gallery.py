@@ -7,6 +7,7 @@ the threshold.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -16,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from boxwright.archiving import Failure
 from boxwright.evaluation.analysis import Analysis
 from boxwright.evaluation.results import SplitResults
 from boxwright.metrics import Matches
@@ -24,7 +26,7 @@ from boxwright.runtime.picture import LARGEST_PIXELS
 
 from .pictures import data_uri, shrunk
 
-__all__ = ["IOU", "LOWEST_SCORE", "Group", "Shown", "Verdicts", "gallery", "judge", "mistakable"]
+__all__ = ["IOU", "LOWEST_SCORE", "Group", "Shown", "Verdicts", "failures", "gallery", "judge", "mistakable"]
 
 IOU = 0.5
 
@@ -32,6 +34,7 @@ LOWEST_SCORE = 0.05
 """Detections below it are left out of the page, unless the threshold in use is even lower."""
 
 _MOST_OF_A_GROUP = 8
+_MOST_FAILURES = 4  # of a group, in the model card
 _SIDE = 640  # pixels
 _BUDGET = 4_500_000  # characters of all pictures together
 
@@ -104,6 +107,28 @@ def gallery(results: SplitResults, analysis: Analysis, folder: Path) -> tuple[Gr
             shown.append(describe(number, *uri))
         groups.append(Group(title, tuple(shown)))
     return tuple(groups)
+
+
+def failures(results: SplitResults, thresholds: NDArray[np.float64]) -> tuple[Failure, ...]:
+    """The worst pictures by name, for the model card; each is named once, in the first group that it belongs to.
+
+    Args:
+        results: of the split.
+        thresholds: float64 [K], by class index.
+    """
+    matches = results.matches()
+    verdicts, size = judge(matches, thresholds), matches.num_pictures
+    boxes = np.bincount(matches.truth_pictures[~matches.truth_crowd], minlength=size)
+    missed = np.bincount(matches.truth_pictures[verdicts.missed], minlength=size)
+    wrong = np.bincount(matches.pictures[verdicts.wrong], minlength=size)
+    alarms = np.bincount(matches.pictures[verdicts.false_alarm], minlength=size)
+    counts = np.stack([boxes, missed, wrong, alarms], axis=1).tolist()
+    named: dict[int, Failure] = {}
+    for title, badness in _badness(matches, verdicts).items():
+        fresh = (number for number in _worst_first(badness) if number not in named)
+        for number in list(itertools.islice(fresh, _MOST_FAILURES)):
+            named[number] = Failure(results.file_names[number], title.lower(), *counts[number])
+    return tuple(named.values())
 
 
 def _badness(matches: Matches, verdicts: Verdicts) -> dict[str, NDArray[np.float64]]:

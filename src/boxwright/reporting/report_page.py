@@ -51,6 +51,7 @@ class Report:
         pictures: folder of the split's pictures; None if they are gone.
         data_summary: counts by split: ``{"train": {"pictures": n, "boxes": n, "classes": n}, ...}``.
         source: run folder or archive that the page names in commands; None if it is not known.
+        card: text of the model card; empty if there is none.
     """
 
     spec: ModelSpec | ResultsSpec
@@ -60,6 +61,7 @@ class Report:
     pictures: Path | None = None
     data_summary: Mapping[str, Mapping[str, int]] | None = None
     source: Path | str | None = None
+    card: str = ""
 
 
 def write_report(path: Path, report: Report) -> None:
@@ -97,6 +99,7 @@ def write_report(path: Path, report: Report) -> None:
         data_charts=[charts.boxes_chart(analysis, names, results.split)],
         provenance=words.origin(spec),
         details=words.details(spec),
+        card=report.card,
     )
 
 

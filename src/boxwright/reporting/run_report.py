@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import shlex
+from dataclasses import replace
 from pathlib import Path
 
+from boxwright.archiving import model_card
 from boxwright.config import CONFIG_FILE, data_of_run, load_config, save_config
 from boxwright.data import local_data
 from boxwright.evaluation import Evaluation
-from boxwright.evaluation.analysis import analyse
+from boxwright.evaluation.analysis import Analysis, analyse
 from boxwright.evaluation.evaluate import pictures_of_data
-from boxwright.evaluation.operating import measured_spec, recorded_intervals, write_spec
+from boxwright.evaluation.operating import interval_document, measured_spec, recorded_intervals, write_spec
 from boxwright.evaluation.results import SplitResults
 from boxwright.evaluation.run import read_run
+from boxwright.metrics.bootstrap import Intervals
 from boxwright.metrics.objective import Objective
 from boxwright.runtime import BoxwrightError, DataError, ModelSpec
 from boxwright.tracking.metrics_file import read_metrics
 
+from .card_facts import facts_of_run
 from .report_page import Report, write_report
 
 __all__ = ["REPORT", "choose_threshold", "missing_pictures", "report_evaluation", "report_run"]
@@ -49,17 +53,26 @@ def report_run(run: str | Path, data: str | Path | None = None, named: str | Non
     missing = pictures is None or not _holds(pictures, results)
     if data is not None and missing:
         raise DataError(f"{pictures}: holds none of the pictures of {run}.", "Give the folder it was trained on.")
+    analysis = analyse(results, spec.operating_point, recorded_intervals(spec, results.split))
     report = Report(
         spec,
         results,
-        analyse(results, spec.operating_point, recorded_intervals(spec, results.split)),
+        analysis,
         epochs=read_metrics(run),
         pictures=None if missing else pictures,
         data_summary=spec.provenance.get("data"),
         source=named or run,
+        card=model_card(_with_intervals(spec, results.split, analysis), facts=facts_of_run(run, spec)),
     )
     write_report(run / REPORT, report)
     return run / REPORT
+
+
+def _with_intervals(spec: ModelSpec, split: str, analysis: Analysis) -> ModelSpec:
+    """The specification with the intervals that the page shows; an older run has none, or those of other thresholds."""
+    measured = Intervals(analysis.intervals, analysis.class_intervals)
+    figures = {**spec.measured.get(split, {}), "intervals": interval_document(measured, spec.class_names)}
+    return replace(spec, measured={**spec.measured, split: figures})
 
 
 def missing_pictures(run: Path) -> str:

@@ -20,7 +20,9 @@ from .strict_json import parse_json
 from .strict_zip import MAX_ARCHIVE_BYTES, StrictZip, name_fault, open_zip
 
 __all__ = [
+    "CARD",
     "CHECKSUMS",
+    "GRAPH",
     "INDEX_TO_NAME",
     "MANIFEST",
     "MAX_ARCHIVE_BYTES",
@@ -35,18 +37,23 @@ __all__ = [
     "open_bundle",
 ]
 
+GRAPH = "model.onnx"
+"""The network as a graph; it stands in for the weights in an archive that was written without them."""
 SPEC = "boxwright.json"
 RUN_SPEC = "spec.json"
 WEIGHTS = "model_state_dict.pth"
 MANIFEST = "MAR-INF/MANIFEST.json"
 CHECKSUMS = "MAR-INF/SHA256SUMS"
 INDEX_TO_NAME = "index_to_name.json"
+CARD = "MODEL_CARD.md"
+"""What the model is, for people; archives of older versions have none."""
 
 NAME_PATTERN = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_\-.]*$")
 """What the name and the version of a model look like: TorchServe's rule."""
 
 _DOCUMENTS = (SPEC, MANIFEST, INDEX_TO_NAME)
 _MAX_DOCUMENT = 16 * 1024**2
+_MAX_CARD = 1024**2
 _CHUNK = 1024**2
 _CONTROLS = ("Cc", "Cs", "Zl", "Zp")  # control characters, halves of pairs, line and paragraph separators
 _DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -96,8 +103,26 @@ class Bundle:
 
     @property
     def weights(self) -> bytes:
-        """The bytes of a ``torch.save``d state dict, read with ``weights_only=True``."""
+        """The bytes of a ``torch.save``d state dict, read with ``weights_only=True``.
+
+        Raises:
+            ArchiveError: the archive was written without them; see ``read`` for the others.
+        """
+        if WEIGHTS not in self.members and GRAPH in self.members:
+            raise ArchiveError(
+                f"{self.source}: holds the graph alone: it was archived with --without-weights.",
+                "PyTorch, TorchServe and training need the weights: use the run folder, or archive it with them.",
+            )
         return self.read(WEIGHTS)
+
+    @property
+    def card(self) -> Optional[str]:
+        """The text of ``MODEL_CARD.md``; None if there is none.
+
+        Raises:
+            ArchiveError: see ``read``; or it is not UTF-8.
+        """
+        return _card_text(self.read(CARD), self.source) if CARD in self.members else None
 
 
 def open_bundle(path: Union[str, os.PathLike[str]]) -> Bundle:
@@ -212,12 +237,11 @@ def _require_ours(archive: StrictZip, source: str) -> None:
 def _verified(listed: Mapping[str, str], chunks: Callable[[str], Iterable[bytes]], source: str) -> Dict[str, BytesIO]:
     """Hash all members; keep the bytes of those that are always read."""
     kept: Dict[str, BytesIO] = {}
-    for name in (*_DOCUMENTS, WEIGHTS):
-        if name not in listed:
-            raise ArchiveError(f"{source}: {name} is missing from {CHECKSUMS}.", "Write the archive again.")
+    for name in _DOCUMENTS:
+        _require_listed(name, listed, source)
     for name, expected in listed.items():
         digest = hashlib.sha256()
-        content = kept.setdefault(name, BytesIO()) if name in (*_DOCUMENTS, WEIGHTS) else None
+        content = kept.setdefault(name, BytesIO()) if name in (*_DOCUMENTS, WEIGHTS, CARD) else None
         for piece in chunks(name):
             digest.update(piece)
             if content is not None:
@@ -228,9 +252,15 @@ def _verified(listed: Mapping[str, str], chunks: Callable[[str], Iterable[bytes]
     return kept
 
 
+def _require_listed(name: str, listed: Mapping[str, str], source: str) -> None:
+    if name not in listed:
+        raise ArchiveError(f"{source}: {name} is missing from {CHECKSUMS}.", "Write the archive again.")
+
+
 def _require_reasonable(name: str, size: int, source: str) -> None:
-    if name in _DOCUMENTS and size > _MAX_DOCUMENT:
-        raise ArchiveError(f"{source}: {name} is larger than {_MAX_DOCUMENT:,} bytes.", "Do not use it.")
+    most = {**dict.fromkeys(_DOCUMENTS, _MAX_DOCUMENT), CARD: _MAX_CARD}.get(name)
+    if most is not None and size > most:
+        raise ArchiveError(f"{source}: {name} is larger than {most:,} bytes.", "Do not use it.")
 
 
 def _bundle(
@@ -239,15 +269,26 @@ def _bundle(
     documents = {name: kept[name].getvalue() for name in _DOCUMENTS}
     spec = ModelSpec.from_json(documents[SPEC], f"{source}: {SPEC}")
     _require_agreement(spec, documents, source)
-    refuse_code(kept[WEIGHTS], source)
-    version = _model_of_manifest(documents[MANIFEST], source)["modelVersion"]
-    return Bundle(spec, source, listed, fetch, str(version))
+    model = _model_of_manifest(documents[MANIFEST], source)
+    _require_listed(model["serializedFile"], listed, source)
+    if WEIGHTS in kept:
+        refuse_code(kept[WEIGHTS], source)
+    if CARD in kept:
+        _card_text(kept[CARD].getvalue(), source)
+    return Bundle(spec, source, listed, fetch, str(model["modelVersion"]))
+
+
+def _card_text(content: bytes, source: str) -> str:
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise ArchiveError(f"{source}: {CARD} is not UTF-8.", "Write the archive again.") from error
 
 
 def _require_agreement(spec: ModelSpec, documents: Mapping[str, bytes], source: str) -> None:
     """Raise unless manifest, specification and class map describe the same model."""
     model = _model_of_manifest(documents[MANIFEST], source)
-    if (model.get("modelName"), model.get("serializedFile")) != (spec.name, WEIGHTS):
+    if model.get("modelName") != spec.name or model.get("serializedFile") not in (WEIGHTS, GRAPH):
         raise ArchiveError(f"{source}: {MANIFEST} and {SPEC} name different models.", "The archive was altered.")
     for what, text in (("name", spec.name), ("version", model.get("modelVersion"))):
         if not isinstance(text, str) or not NAME_PATTERN.fullmatch(text):

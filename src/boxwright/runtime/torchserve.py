@@ -12,7 +12,7 @@ from importlib.util import find_spec
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 from .backends import usable_executions
-from .bundle import Bundle, open_bundle
+from .bundle import WEIGHTS, Bundle, open_bundle
 from .errors import MissingDependency, PictureError, UnsupportedPicture
 from .execution import Execution
 from .predictor import PicturePredictor
@@ -65,7 +65,7 @@ class Handler:
 
 
 def _execution(bundle: Bundle, device: str) -> Execution:
-    """The trained network; where what it is built from is not installed, its proved graph, on the CPU.
+    """The trained network; where its weights or what it is built from are not there, its proved graph, on the CPU.
 
     Raises:
         MissingDependency: neither can run.
@@ -73,10 +73,16 @@ def _execution(bundle: Bundle, device: str) -> Execution:
     from .networks import network_family
 
     missing = [name for name in network_family(bundle.spec.architecture).packages if find_spec(name) is None]
-    if not missing:
+    weights = WEIGHTS in bundle.members
+    if weights and not missing:
         return Execution("torch", "fp32", device)
     graph = Execution("onnxruntime", "fp32")
     if graph not in usable_executions(bundle):
+        if not missing:
+            raise MissingDependency(
+                f"{bundle.spec.name}: the archive holds the graph alone, and onnxruntime cannot run it here.",
+                "Install onnxruntime here, or write the archive with its weights.",
+            )
         raise MissingDependency(
             f"{bundle.spec.name}: its network needs {', '.join(missing)}, and onnxruntime has no proved graph to run.",
             "Install onnxruntime here, and write the archive with its exports.",

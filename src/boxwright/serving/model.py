@@ -120,6 +120,7 @@ class ServedModel:
         path: of the archive.
         url: as it was asked for, for whoever lists models; the archive's file name by default.
         spec: of the model.
+        card: text of its model card; None if its archive has none.
         thresholds: lowest reported score of each class, by class index.
         choice: how it runs, and why so.
         options: how it is served; ``reconfigure`` changes them.
@@ -143,6 +144,7 @@ class ServedModel:
         self.path, self.choice, self.options, self.at_startup = path, choice, options, at_startup
         self.url = path.name
         self.spec: ModelSpec = bundle.spec
+        self.card = bundle.card
         self.thresholds = self.spec.operating_point.thresholds(self.spec.class_names)
         self.started = datetime.datetime.now(datetime.UTC)
         self.counts = Counts()

@@ -115,6 +115,7 @@ def _document(model: ServedModel, engine: Engine) -> dict[str, Any]:
         "thresholds": model.thresholds,
         "facts": [[name, text] for name, text in _facts(model)],
         "tables": [table for split, figures in model.spec.measured.items() for table in _tables(split, figures)],
+        "card": model.card,
     }
 
 

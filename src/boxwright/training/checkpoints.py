@@ -37,11 +37,18 @@ LAST = f"{CHECKPOINTS}/last.ckpt"
 SO_FAR = "so_far"
 """Among our entries of a checkpoint, if it was saved within an epoch: what of it is done."""
 
+_TO_GO_ON = ("optimizer_states", "lr_schedulers", "current_model_state")
+"""What only a training that goes on needs: it goes on from the last checkpoint, never from the best one. The third is
+what a moving average is the average of; the average is the ``state_dict``."""
+
 _TOGETHER = 20  # steps between two looks at the clock, if several processes must decide the same
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Replaces the file only when the new one is complete, so that after a crash the previous one is there."""
+    """Replaces the file only when the new one is complete, so that after a crash the previous one is there.
+
+    The best checkpoint is written without what only a training that goes on needs: with Adam that is two thirds of it.
+    """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         """See Lightning.
@@ -49,6 +56,8 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         Raises:
             ConfigError: it cannot be written, because the disk is full, or for another reason.
         """
+        if Path(path).name == Path(BEST).name:
+            checkpoint = {key: value for key, value in checkpoint.items() if key not in _TO_GO_ON}
         try:
             save(checkpoint, Path(path))
         except OSError as error:

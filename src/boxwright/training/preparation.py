@@ -16,6 +16,7 @@ from torch import nn
 
 from boxwright.config import TrainConfig
 from boxwright.data import DataFolder, fingerprint
+from boxwright.data.description import describe_data
 from boxwright.host.dependencies import versions
 from boxwright.models import find_architecture
 from boxwright.models.detector import Detector
@@ -181,6 +182,7 @@ def _specification(config: TrainConfig, folder: DataFolder, network: Mapping[str
             "data": {
                 split.name: {"pictures": len(split.pictures), "boxes": split.boxes} for split in folder.splits.values()
             },
+            "data_description": describe_data(folder),
             "weights": config.weights,
             "weights_licence": weights_licence(config.weights, config.model),
             "versions": {"python": platform.python_version(), **versions(_PACKAGES)},

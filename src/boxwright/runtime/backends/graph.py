@@ -8,7 +8,7 @@ from typing import List, Sequence
 
 import numpy as np
 
-from ..bundle import Bundle
+from ..bundle import GRAPH, Bundle
 from ..detections import Detections
 from ..errors import ArchiveError
 from ..execution import Execution
@@ -26,7 +26,7 @@ __all__ = [
     "require_signature",
 ]
 
-ONNX = "model.onnx"
+ONNX = GRAPH
 """Member that holds the fp32 graph."""
 
 ONNX_INT8 = "model.int8.onnx"

@@ -97,15 +97,16 @@ def load_network(bundle: Bundle) -> nn.Module:
     """The trained network of a bundle, on the CPU, in training mode.
 
     Raises:
-        ArchiveError: the weights are not a plain state dict, or do not fit the architecture.
+        ArchiveError: there are no weights, or they are not a plain state dict, or do not fit the architecture.
     """
     import torch
 
     from ..networks import build_network
 
+    weights = bundle.weights
     network = build_network(bundle.spec)
     try:
-        state = torch.load(io.BytesIO(bundle.weights), map_location="cpu", weights_only=True)
+        state = torch.load(io.BytesIO(weights), map_location="cpu", weights_only=True)
     except Exception as error:  # the restricted unpickler raises all kinds
         raise ArchiveError(
             f"{bundle.source}: the weights are not a plain state dict.",
