@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from boxwright.inputs.drawing import PALETTE, write_label
 from boxwright.runtime import ConfigError, InputSpec
+from boxwright.runtime.drawing import PALETTE, write_labels
 
 from .augment import Augmentation
 from .dataset import PictureDataset, Sample
@@ -93,10 +93,10 @@ def _draw_boxes(picture: Image.Image, boxes: np.ndarray, labels: Sequence[int], 
     """Draw boxes, xyxy in pixels of the picture; the right and lower edges are drawn on the last pixels inside."""
     pen = ImageDraw.Draw(picture)
     font = ImageFont.load_default(size=12)
-    for (left, top, right, bottom), label in zip(boxes.tolist(), labels, strict=True):
-        colour = PALETTE[label % len(PALETTE)]
+    colours = [PALETTE[label % len(PALETTE)] for label in labels]
+    for (left, top, right, bottom), colour in zip(boxes.tolist(), colours, strict=True):
         pen.rectangle((left, top, max(left, right - 1), max(top, bottom - 1)), outline=colour, width=2)
-        write_label(pen, (left, top), names[label], colour, font)
+    write_labels(pen, boxes, [names[label] for label in labels], colours, font)
 
 
 def _grid(rows: list[list[Image.Image]]) -> Image.Image:
