@@ -31,7 +31,7 @@ _WIDEST_CELL = 470  # pixels; five of them and their gaps make less than 2400
 def augmented_sheet(
     split: Split, names: Sequence[str], spec: InputSpec, recipe: str, count: int, seed: int = 0
 ) -> Image.Image:
-    """Pictures as a training with this seed sees them: one row per picture, unchanged, then in epochs 0..3.
+    """Pictures as a training with this seed sees them: one row per picture, unchanged, then in epochs 1 to 4.
 
     Args:
         split: the training split; the pictures are spread evenly over it, and at least one has objects.
@@ -73,7 +73,7 @@ def _row(
     cells = [_cell(plain[index], names, split.pictures[index].path.name)]
     for epoch in range(EPOCHS):
         augmented.set_epoch(epoch)
-        cells.append(_cell(augmented[index], names, f"epoch {epoch}"))
+        cells.append(_cell(augmented[index], names, f"epoch {epoch + 1}"))
     return cells
 
 
