@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 from boxwright.config import AUTO, CONFIG_FILE, TrainConfig, load_config
 from boxwright.data import require_data_folder
 from boxwright.host.dependencies import require_train_extra
+from boxwright.host.listing import Listed, Listing, shown, shown_range
+from boxwright.metrics.figures import HEADLINE
 from boxwright.models import require_family
 from boxwright.runtime import ArchiveError, ConfigError, DataError, ModelSpec
 from boxwright.runtime.bundle import RUN_SPEC
@@ -31,9 +33,9 @@ Launch = Callable[["Task", int], dict[str, Any]]
 """Has a task done by several processes, and returns the outcome of the first: see ``launch.run_together``."""
 
 
-@dataclass(frozen=True)
-class RunResult:
-    """A run.
+@dataclass(frozen=True, repr=False)
+class RunResult(Listed):
+    """A run; ``print`` and notebooks show its figures on validation.
 
     Attributes:
         folder: ``OUT/NAME``.
@@ -45,6 +47,26 @@ class RunResult:
     folder: Path
     spec: ModelSpec | None
     interrupted: bool
+
+    def listing(self) -> Listing:
+        """The headline figures of the best epoch, with their intervals."""
+        from boxwright.reporting.run_report import REPORT  # the pages' packages are not needed before
+
+        ended = ", interrupted" if self.interrupted else ""
+        if self.spec is None:
+            return Listing(f"Run {self.folder}{ended}: without a model", (), ())
+        figures: Mapping[str, Any] = self.spec.measured.get("valid", {})
+        best = self.spec.provenance.get("best_epoch")
+        epoch = f", best epoch {best + 1}" if isinstance(best, int) else ""
+        rows = [
+            (title, shown(figures[key]), shown_range(figures, key)) for key, title in HEADLINE.items() if key in figures
+        ]
+        return Listing(
+            f"Run {self.folder}{ended}{epoch}",
+            ("on valid", "value", "95 % interval"),
+            rows,
+            (f"Report: {self.folder / REPORT}",),
+        )
 
 
 def train(
