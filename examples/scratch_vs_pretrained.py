@@ -1,7 +1,7 @@
 """Does pretraining help on your pictures? Trains twice with the same settings, and compares the two runs.
 
 The first run starts from scratch, the second from pretrained weights. OUT/comparison.html then shows mAP and F2 on
-validation by epoch, both runs in each chart, and whether the difference stands: a paired 95 % interval.
+validation by epoch, both runs in each chart, and whether the difference is significant: a paired 95 % interval.
 
     python examples/scratch_vs_pretrained.py my-folder
     python examples/scratch_vs_pretrained.py my-folder --model fasterrcnn_mobilenet_v2_fpn --set image_size=320

@@ -4,11 +4,11 @@
 
     import boxwright
 
-    print(boxwright.check("my-folder").findings)
+    print(boxwright.check("my-folder"))
     run = boxwright.train(data="my-folder", model="fasterrcnn_mobilenet_v2_fpn_v2")
-    print(boxwright.evaluate(run.folder, "my-folder", split="test").figures.f2)
+    print(boxwright.evaluate(run.folder, "my-folder", split="test"))
     mar = boxwright.archive(run.folder)
-    detections = boxwright.Predictor(mar)("picture.jpg")
+    boxwright.Predictor(mar)("picture.jpg").show()
     boxwright.serve([mar])
 
 Importing this package loads none of its parts; each is loaded when its name is first used.

@@ -14,9 +14,9 @@ from PIL import Image
 
 from boxwright.host.machine import describe_machine
 from boxwright.inputs import Predictor
-from boxwright.inputs.drawing import draw_detections
 from boxwright.inputs.video import describe_video, read_video
 from boxwright.runtime import decode, open_bundle
+from boxwright.runtime.drawing import draw_detections
 from boxwright.tuning.store import write_entry
 from support.command_line import boxwright
 from support.videos import blocks, plain, write_video

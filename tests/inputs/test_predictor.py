@@ -84,3 +84,28 @@ def test_one_source_needs_no_list(run, demo_data):
 def test_every_must_be_positive(run):
     with pytest.raises(ConfigError, match="every = 0"):
         Predictor(run).predict("a.mp4", every=0)
+
+
+def test_what_is_found_knows_names_and_picture(run, demo_data, tmp_path):
+    predictor = Predictor(run, threshold=0.05)
+    path = next((demo_data / "test").glob("*.jpg"))
+    found = predictor(path)
+    assert (found.names, found.picture) == (predictor.spec.class_names, path)
+    assert found.names[int(found.labels[0])] in str(found)
+    found.save(tmp_path / "drawn.png")
+    with decode(path) as picture:
+        assert [part.size <= picture.size for part in found.crop()] == [True] * len(found)
+
+
+def test_detections_of_a_stream_keep_no_picture_in_memory(run, demo_data, tmp_path):
+    predictor = Predictor(run, threshold=0.05)
+    path = next((demo_data / "test").glob("*.jpg"))
+    of_file, of_array = predictor.stream([path, np.asarray(decode(path))])
+    assert (of_file.detections.picture, of_array.detections.picture) == (str(path), None)
+    for one in (of_file, of_array):
+        assert np.array_equal(one.draw(), of_file.detections.draw())
+        assert len(one.crop()) == len(one.detections)
+        assert one.save(tmp_path / "drawn.png").stat().st_size > 0
+        assert "data:image/jpeg" in one._repr_html_()
+    assert str(of_array).startswith(f"#2: {len(of_array.detections)} detection")
+    assert repr(of_array).startswith("<Prediction '#2': <")

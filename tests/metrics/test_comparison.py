@@ -98,7 +98,7 @@ def test_a_class_of_too_few_pictures_has_no_interval():
     [
         (
             Difference("map", None, 0.4, 0.431, 0.031, Interval(0.012, 0.049), True),
-            "mAP of B is .031 higher than A's (95 % interval .012 to .049): the difference stands.",
+            "mAP of B is .031 higher than A's (95 % interval .012 to .049): the difference is significant.",
         ),
         (
             Difference("f2", None, 0.5, 0.4956, -0.0044, Interval(-0.02, 0.0112), False),
@@ -106,7 +106,7 @@ def test_a_class_of_too_few_pictures_has_no_interval():
         ),
         (
             Difference("map", 1, 0.0, 1.0, 1.0, Interval(0.9996, 1.0), True),
-            "AP for dog of B is 1.000 higher than A's (95 % interval 1.000 to 1.000): the difference stands.",
+            "AP for dog of B is 1.000 higher than A's (95 % interval 1.000 to 1.000): the difference is significant.",
         ),
         (
             Difference("map_50", None, 0.5, 0.5, 0.0, Interval(0.0, 0.0), False),

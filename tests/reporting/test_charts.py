@@ -6,7 +6,7 @@ import pytest
 
 from boxwright.reporting.charts import Column, Dot, Mark, Plot, Series, line_chart
 from boxwright.reporting.rows import Bar, Estimate, bars, forest, matrix
-from boxwright.reporting.svg import axis_over, between, element, figure, number, share_axis, ticks
+from boxwright.reporting.svg import axis_over, between, element, figure, number, share_axis, tick_text, ticks
 
 NAN = math.nan
 
@@ -137,3 +137,18 @@ def test_a_matrix_is_shaded_by_the_share_of_its_row():
     ]
     assert "<b>" not in chart.drawing
     assert 'title="a → &lt;b&gt;: 1 (25%)"' in chart.drawing
+
+
+def test_ticks_are_short():
+    shown = [0, 0.2, 0.002, 0.00002, 0.000015, 250_000, 15_000_000, -0.00004]
+    assert [tick_text(one) for one in shown] == ["0", "0.2", "0.002", "2e-5", "1.5e-5", "250000", "1.5e+7", "-4e-5"]
+
+
+@pytest.mark.parametrize("value", [0.0, 1e-7, 0.0001, 0.0004])
+def test_a_difference_of_nothing_is_drawn_at_zero(value):
+    chart = forest("f", "Forest", "difference", [Estimate("a", value, (-value, 2 * value), False)])
+    zero = float(re.search(r'class="zero" x1="([\d.]+)%"', chart.drawing)[1])
+    place = float(re.search(r'class="estimate" cx="([\d.]+)%"', chart.drawing)[1])
+    assert abs(place - zero) < 5
+    ticks_shown = re.findall(r'class="tick"[^>]*>([^<]+)<', chart.drawing)
+    assert len(set(ticks_shown)) == len(ticks_shown) >= 2

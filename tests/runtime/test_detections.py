@@ -1,13 +1,17 @@
+import base64
+import io
+import re
 import subprocess
 import sys
 
 import numpy as np
 import pytest
 import supervision
-from PIL import Image
+from PIL import Image, ImageShow
 from pycocotools.coco import COCO
 
-from boxwright.runtime import Detections
+from boxwright.runtime import ConfigError, Detections, PictureError, decode
+from boxwright.runtime.drawing import draw_detections
 
 FOUND = Detections([[10, 20, 50, 80], [0.5, 1.25, 7.5, 9]], [0.75, 0.5], [1, 0])
 
@@ -80,3 +84,111 @@ def test_without_supervision_the_remedy_is_given():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert "pip install supervision" in done.stdout, done.stderr
+
+
+NAMED = Detections([[10, 20, 50, 80], [0.5, 1.25, 7.5, 9]], [0.5, 0.75], [1, 0], ["fish", "ray"])
+
+
+def test_print_shows_a_table_of_the_best():
+    assert str(NAMED).splitlines() == [
+        "2 detections",
+        "  class  score  left, top, right, bottom (pixels)",
+        "  fish   0.750  0.5, 1.2, 7.5, 9.0",
+        "  ray    0.500  10.0, 20.0, 50.0, 80.0",
+    ]
+    assert repr(NAMED) == "<2 detections: fish 0.75, ray 0.50>"
+    assert (str(Detections.empty()), repr(Detections.empty())) == ("0 detections", "<0 detections>")
+    assert "class 1" in str(FOUND)
+
+
+def test_thousands_are_printed_in_a_few_lines():
+    many = Detections(np.tile([0, 0, 9, 9], (4000, 1)), np.linspace(0, 1, 4000), np.zeros(4000), ["fish"])
+    assert len(str(many).splitlines()) == 13
+    assert str(many).splitlines()[2].split()[:2] == ["fish", "1.000"]
+    assert str(many).endswith("… and 3990 more")
+    assert repr(many) == "<4000 detections: fish 1.00, fish 1.00, fish 1.00, …>"
+    assert len(many._repr_html_()) < 20_000
+
+
+def test_names_and_picture_stay_with_a_part():
+    picture = np.zeros((90, 60, 3), np.uint8)
+    whole = Detections(NAMED.boxes, NAMED.scores, NAMED.labels, NAMED.names, picture)
+    part = whole.filter_by_score(0.6)
+    assert (len(part), part.names) == (1, ("fish", "ray"))
+    assert part.picture is picture
+
+
+def test_a_label_without_a_name_is_refused():
+    with pytest.raises(ValueError, match="Labels 0 to 1 do not fit 1 class names"):
+        Detections(NAMED.boxes, NAMED.scores, NAMED.labels, ["fish"])
+
+
+def test_own_names_are_taken_where_none_are_given():
+    assert NAMED.to_answer() == NAMED.to_answer(["fish", "ray"])
+    assert NAMED.to_supervision()["class_name"].tolist() == ["ray", "fish"]
+    with pytest.raises(ConfigError, match="names=") as raised:
+        FOUND.to_answer()
+    assert "do not know the names" in raised.value.message
+
+
+@pytest.fixture
+def photo(tmp_path):
+    path = tmp_path / "photo.png"
+    Image.new("RGB", (120, 90), "navy").save(path)
+    return path
+
+
+def known(picture):
+    return Detections(NAMED.boxes, NAMED.scores, NAMED.labels, NAMED.names, picture)
+
+
+def test_the_drawn_picture_is_written(photo, tmp_path):
+    for picture in (photo, str(photo), photo.read_bytes(), Image.open(photo), np.asarray(Image.open(photo))):
+        assert known(picture).save(tmp_path / "drawn.png") == tmp_path / "drawn.png"
+        with Image.open(tmp_path / "drawn.png") as drawn:
+            assert np.array_equal(drawn, draw_detections(decode(photo), NAMED, ["fish", "ray"]))
+    assert NAMED.save(tmp_path / "given.jpg", photo).stat().st_size > 0
+    assert [part.size for part in known(photo).crop()] == [(40, 60), (8, 8)]
+
+
+def test_what_cannot_be_drawn_or_written_is_told(photo, tmp_path):
+    with pytest.raises(PictureError, match=r"do not know their picture.*show\(PICTURE\)"):
+        NAMED.draw()
+    with pytest.raises(ConfigError, match="would replace the picture itself"):
+        known(photo).save(photo)
+    with pytest.raises(ConfigError, match=r"'\.docx'"):
+        known(photo).save(tmp_path / "drawn.docx")
+    with pytest.raises(ConfigError, match="No such file or directory"):
+        known(photo).save(tmp_path / "nowhere" / "drawn.png")
+    lost = known(photo)
+    photo.unlink()
+    with pytest.raises(PictureError, match=r"photo\.png"):
+        lost.draw()
+    assert "photo.png" in lost._repr_html_()
+    assert "0.750" in lost._repr_html_()
+
+
+def test_the_viewer_of_the_system_gets_the_drawn_picture(photo):
+    shown = []
+
+    class Viewer(ImageShow.Viewer):
+        def show(self, image, **options):
+            shown.append(image)
+            return True
+
+    ImageShow.register(Viewer(), 0)
+    try:
+        known(photo).show()
+    finally:
+        del ImageShow._viewers[0]
+    assert np.array_equal(shown[0], known(photo).draw())
+
+
+def test_a_notebook_shows_picture_and_table_of_bounded_size(tmp_path):
+    noise = np.random.default_rng(0).integers(0, 256, (3000, 2000, 3), np.uint8)
+    found = Detections([[10, 20, 500, 800]], [0.5], [0], ["<script>alert(1)</script>"], noise)
+    page = found._repr_html_()
+    assert len(page) < 1_000_000
+    assert "<script>" not in page
+    encoded = base64.b64decode(re.search(r"base64,([^\"]+)", page).group(1))
+    assert Image.open(io.BytesIO(encoded)).size == (533, 800)

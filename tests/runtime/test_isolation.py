@@ -12,7 +12,16 @@ from boxwright.archiving import RUNTIME_COPY
 FOLDER = Path(boxwright.runtime.__file__).parent
 
 SHIPPED = {
-    *("__init__.py", "bundle.py", "detections.py", "errors.py", "execution.py", "pickled.py", "picture.py"),
+    *(
+        "__init__.py",
+        "bundle.py",
+        "detections.py",
+        "drawing.py",
+        "errors.py",
+        "execution.py",
+        "pickled.py",
+        "picture.py",
+    ),
     "picture_parts.py",
     *("predictor.py", "preprocess.py", "spec.py", "strict_json.py", "strict_zip.py", "tiling.py", "torchserve.py"),
     *(f"backends/{name}.py" for name in ("__init__", "base", "graph", "onnxruntime", "openvino", "torch")),

@@ -10,10 +10,12 @@ from dataclasses import replace
 from html.parser import HTMLParser
 
 import httpx
+import numpy as np
 import pytest
 from PIL import Image
 
 from boxwright.runtime import ClassEntry, Execution
+from boxwright.runtime.drawing import label_places
 from boxwright.serving.engine import Engine, load_models
 from boxwright.serving.page import page
 from boxwright.serving.server import background_server
@@ -172,6 +174,21 @@ def test_boxes_are_drawn_where_they_are(visit, drawing):
         assert one.page.evaluate(pixel, [size[0] - 2, size[1] - 2]) != [0, 114, 178]
         label = one.page.locator("#canvas").get_attribute("aria-label")
         assert label == f"{drawing.name} with 2 boxes: 2 circle"
+
+
+def test_labels_are_placed_as_drawings_do(visit):
+    generator = np.random.default_rng(1)
+    corners = generator.integers(-20, 220, (40, 2))
+    boxes = np.hstack([corners, corners + generator.integers(5, 90, (40, 2))])
+    sizes = generator.integers((20, 8), (70, 14), (40, 2))
+    program = """([boxes, sizes]) => {
+      const taken = [];
+      boxes.forEach((box, at) => taken.push(place(box, ...sizes[at], {width: 240, height: 160}, taken)));
+      return taken.map(({x, y}) => [x, y]);
+    }"""
+    with visit() as one:
+        placed = one.page.evaluate(program, [boxes.tolist(), sizes.tolist()])
+    assert placed == [list(one) for one in label_places(boxes, [tuple(size) for size in sizes.tolist()], (240, 160))]
 
 
 def test_the_slider_filters_and_the_button_restores(visit, drawing):

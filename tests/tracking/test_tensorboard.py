@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from boxwright.inputs.drawing import draw_detections
+from boxwright.runtime.drawing import draw_detections
 from boxwright.tracking.tensorboard import TensorBoardTracker
 from support.readers import tensorboard_events, tensorboard_figures, wait_for_the_next_second
 from support.samples import best_model, gallery

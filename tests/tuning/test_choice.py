@@ -122,7 +122,7 @@ def test_one_way_alone_is_not_timed(archive, monkeypatch):
     bundle = open_bundle(archive)
     unproved = replace(bundle, spec=replace(bundle.spec, exports={}))
     only = choose_execution(archive, unproved, Execution(sessions=1))
-    assert (only.execution.variant, only.reason) == ("torch-fp32", "the only one that is proved and can run here")
+    assert (only.execution.variant, only.reason) == ("torch-fp32", "the only way to run this model here")
     asked = choose_execution(archive, unproved, Execution("onnxruntime"))
     assert (asked.execution.variant, asked.reason) == ("onnxruntime-fp32", "as asked for")
 

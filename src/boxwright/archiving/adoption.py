@@ -243,7 +243,7 @@ def _saved(state: Mapping[str, Tensor]) -> bytes:
 def _about_threshold(spec: ModelSpec) -> str:
     score = spec.operating_point.threshold
     told = ", as TorchServe's own object detector" if score == DEFAULT_THRESHOLD else ""
-    return f"Reports from score {score:g}{told}; it was not chosen on data."
+    return f"Detections are reported from a score of {score:g} on{told}; it was not chosen on data."
 
 
 def _about_canvas(spec: ModelSpec) -> str:

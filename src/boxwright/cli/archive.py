@@ -49,7 +49,11 @@ def archive(
     data: MovedDataOption = None,
     tolerance: ToleranceOption = None,
     gate: Annotated[
-        bool, typer.Option("--gate", help="Serve it first, and release it only if it answers as in training.")
+        bool,
+        typer.Option(
+            "--gate",
+            help="Serve it first, and move it into the store only if it answers validation pictures as in training.",
+        ),
     ] = False,
     weights: Annotated[
         bool,
@@ -146,7 +150,8 @@ def print_contents(console: Console, contents: ArchiveContents) -> None:
 
     spec = contents.spec
     console.print(f"{spec.name} {contents.version}: {contents.path}, {contents.size:,} bytes, verified")
-    console.print(_pairs([*origin(spec), ("Network", text_of(dict(spec.network)))]))
+    options = [("Options of the network", text_of(dict(spec.network)))] if spec.network else []
+    console.print(_pairs([*origin(spec), *options]))
     console.print(f"\n{_operating_point(spec)}")
     console.print(_classes(spec))
     for split, figures in spec.measured.items():
@@ -236,7 +241,7 @@ def _value(value: Any) -> str:
 
 
 def _ends(interval: Any) -> str:
-    if not isinstance(interval, (list, tuple)) or len(interval) != 2:
+    if not isinstance(interval, (list, tuple)) or len(interval) != 2 or None in interval:
         return "-"
     return f"{_value(interval[0])} to {_value(interval[1])}"
 

@@ -93,7 +93,7 @@ def _print_bench(console: Console, bench: Bench) -> None:
             memory = (_show(run["page_faults_per_image"]), _show(run["peak_rss_mib"]))
             table.add_row(*names, f"{run['images_per_s']:.2f}", spread, *latencies, *memory)
         console.print(table)
-        console.print("ms: of one call, all sessions busy; page faults: per picture.")
+        console.print("ms: time of one call while all sessions are busy. page faults: per picture.")
     for run in bench.failed:
         console.print(f"Not measured: {execution_of(run)}, batch {run['batch']}: {run['reason']}")
     for note in bench.stored.notes:

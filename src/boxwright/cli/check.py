@@ -44,7 +44,7 @@ def check(
         int | None, typer.Option(min=1, max=64, metavar="N", help="Draw N pictures as training would see them.")
     ] = None,
     augmentation: Annotated[str, typer.Option(help="Recipe to show: none, light, standard, strong.")] = "light",
-    image_size: Annotated[int, typer.Option(help="Side of the canvas to show, in pixels.")] = 640,
+    image_size: Annotated[int, typer.Option(help="Pixels: side of the canvas, the size a model sees.")] = 640,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the augmentations to show.")] = 0,
     sheet: Annotated[Path, typer.Option(help="File for --show-augmented.")] = Path("augmented.png"),
 ) -> None:

@@ -93,7 +93,7 @@ def _print_about_files(console: Console, contenders: Sequence[Contender]) -> Non
 
 
 def _class_table(first: Contender, other: Contender, comparison: Comparison) -> Table:
-    table = make_table("AP", first.name, other.name, "difference", "95 % interval", "stands")
+    table = make_table("AP", first.name, other.name, "difference", "95 % interval", "significant")
     for name, (precision, _) in zip(first.results.class_names, comparison.per_class, strict=True):
         ends = (precision.interval.low, precision.interval.high)
         cells = (precision.first, precision.second, precision.difference)

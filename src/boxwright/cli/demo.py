@@ -58,9 +58,9 @@ def run_demo(out: Path, say: Callable[[str], object], sizes: dict[str, int] | No
         **settings: of training, in place of the demo's own.
     """
     from boxwright.data import draw_demo_data
-    from boxwright.inputs.drawing import draw_detections
     from boxwright.reporting.words import measured_at
     from boxwright.runtime import decode
+    from boxwright.runtime.drawing import draw_detections
 
     say(f"1/6 Drawing a data set: {out / 'data'}")
     data = draw_demo_data(out / "data", sizes=sizes)

@@ -59,12 +59,18 @@ ToleranceOption = Annotated[
     float | None, typer.Option(min=0.0, help="Of mAP and F2; .0005 in fp32, .002 in bf16, .01 in int8 by default.")
 ]
 ThresholdOption = Annotated[
-    float | None, typer.Option(min=0.0, max=1.0, help="Lowest score; the model's operating point by default.")
+    float | None,
+    typer.Option(
+        min=0.0, max=1.0, help="Lowest score reported; by default the operating point, which validation chose."
+    ),
 ]
 DeviceOption = Annotated[str, typer.Option(help="cpu or cuda:0.")]
 BackendOption = Annotated[
     str,
-    typer.Option("--backend", help="onnxruntime, openvino, torch or torch-compile; auto: one that was proved equal."),
+    typer.Option(
+        "--backend",
+        help="onnxruntime, openvino, torch or torch-compile; auto: one proved to find what the trained model finds.",
+    ),
 ]
 PrecisionOption = Annotated[str, typer.Option("--precision", help="fp32, bf16 or int8; auto: with --backend.")]
 

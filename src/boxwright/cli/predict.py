@@ -28,7 +28,6 @@ from .options import (
 )
 
 if TYPE_CHECKING:
-    from PIL import Image
     from rich.console import Console
 
     from boxwright import Execution, PictureError, Prediction, Predictor
@@ -293,7 +292,7 @@ def _predictions(
     advance(done, total)
     for task in tasks:
         try:
-            with _drawing(task, predictor.spec.class_names) as draw:
+            with _drawing(task) as draw:
                 for prediction in predictor.stream(task.source, urls=True, every=task.every):  # as planned
                     yield prediction
                     draw(prediction)
@@ -304,21 +303,17 @@ def _predictions(
 
 
 @contextmanager
-def _drawing(task: _Task, names: Sequence[str]) -> Iterator[Callable[[Prediction], object]]:
-    from boxwright.inputs.drawing import draw_detections
+def _drawing(task: _Task) -> Iterator[Callable[[Prediction], object]]:
     from boxwright.inputs.video import VideoWriter
-
-    def drawn(prediction: Prediction) -> Image.Image:
-        return draw_detections(prediction.image, prediction.detections, names)
 
     target = task.target
     if target is None:
         yield lambda prediction: None
     elif task.video is None:
-        yield lambda prediction: drawn(prediction).save(target)
+        yield lambda prediction: prediction.draw().save(target)
     else:
         with VideoWriter(target, task.video.rate, task.every) as film:
-            yield lambda prediction: film.add(drawn(prediction))
+            yield lambda prediction: film.add(prediction.draw())
 
 
 def _text(prediction: Prediction, names: Sequence[str], lowest: float) -> str:

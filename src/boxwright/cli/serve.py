@@ -330,7 +330,7 @@ def _announce_model(model: ServedModel, url: str) -> None:
         typer.echo(note, err=True)
     typer.echo(f"{model.name} {model.version}: {url}")
     typer.echo(f"  {model.choice.execution}: {model.choice.reason}.")
-    typer.echo(f"  {', '.join(model.class_names)}; reports from score {_scores(model.thresholds)}")
+    typer.echo(f"  {', '.join(model.class_names)}; reports detections from a score of {_scores(model.thresholds)} on")
 
 
 def _scores(thresholds: Sequence[float]) -> str:

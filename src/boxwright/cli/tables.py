@@ -17,8 +17,9 @@ def show(value: float | None) -> str:
 
 
 def show_interval(ends: Sequence[float | None] | None) -> str:
-    """Both ends of an interval; a dash for None."""
-    return f"{show(ends[0])} to {show(ends[1])}" if ends else "-"
+    """Both ends of an interval; a dash for none, and where it could not be measured."""
+    known = [show(end) for end in ends or ()]
+    return " to ".join(known) if known and "-" not in known else "-"
 
 
 def show_with_interval(figures: Mapping[str, Any], key: str) -> str:

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from boxwright.inputs.drawing import PALETTE, write_label
 from boxwright.runtime import ConfigError, InputSpec
+from boxwright.runtime.drawing import PALETTE, write_labels
 
 from .augment import Augmentation
 from .dataset import PictureDataset, Sample
@@ -31,7 +31,7 @@ _WIDEST_CELL = 470  # pixels; five of them and their gaps make less than 2400
 def augmented_sheet(
     split: Split, names: Sequence[str], spec: InputSpec, recipe: str, count: int, seed: int = 0
 ) -> Image.Image:
-    """Pictures as a training with this seed sees them: one row per picture, unchanged, then in epochs 0..3.
+    """Pictures as a training with this seed sees them: one row per picture, unchanged, then in epochs 1 to 4.
 
     Args:
         split: the training split; the pictures are spread evenly over it, and at least one has objects.
@@ -73,7 +73,7 @@ def _row(
     cells = [_cell(plain[index], names, split.pictures[index].path.name)]
     for epoch in range(EPOCHS):
         augmented.set_epoch(epoch)
-        cells.append(_cell(augmented[index], names, f"epoch {epoch}"))
+        cells.append(_cell(augmented[index], names, f"epoch {epoch + 1}"))
     return cells
 
 
@@ -93,10 +93,10 @@ def _draw_boxes(picture: Image.Image, boxes: np.ndarray, labels: Sequence[int], 
     """Draw boxes, xyxy in pixels of the picture; the right and lower edges are drawn on the last pixels inside."""
     pen = ImageDraw.Draw(picture)
     font = ImageFont.load_default(size=12)
-    for (left, top, right, bottom), label in zip(boxes.tolist(), labels, strict=True):
-        colour = PALETTE[label % len(PALETTE)]
+    colours = [PALETTE[label % len(PALETTE)] for label in labels]
+    for (left, top, right, bottom), colour in zip(boxes.tolist(), colours, strict=True):
         pen.rectangle((left, top, max(left, right - 1), max(top, bottom - 1)), outline=colour, width=2)
-        write_label(pen, (left, top), names[label], colour, font)
+    write_labels(pen, boxes, [names[label] for label in labels], colours, font)
 
 
 def _grid(rows: list[list[Image.Image]]) -> Image.Image:

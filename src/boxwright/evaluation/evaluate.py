@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 
 from boxwright.data import read_split, read_truth, split_named
+from boxwright.host.listing import Listed, Listing, shown, shown_range
 from boxwright.inputs.stores import local_place
 from boxwright.metrics import Figures
 from boxwright.metrics.bootstrap import Intervals, intervals
-from boxwright.metrics.figures import figures_of
+from boxwright.metrics.figures import HEADLINE, figures_of
 from boxwright.runtime import (
     ConfigError,
     Detections,
@@ -36,9 +37,9 @@ __all__ = ["Evaluation", "detect_split", "evaluate", "evaluate_file", "pictures_
 Progress = Callable[[int, int], object]
 
 
-@dataclass(frozen=True, eq=False)
-class Evaluation:
-    """The result of measuring a model.
+@dataclass(frozen=True, eq=False, repr=False)
+class Evaluation(Listed):
+    """The result of measuring a model; ``print`` and notebooks show its figures.
 
     Attributes:
         figures: at the model's operating point, or at the given threshold.
@@ -58,6 +59,20 @@ class Evaluation:
     def split(self) -> str:
         """The split that was measured on."""
         return self.results.split
+
+    def listing(self) -> Listing:
+        """The headline figures with their intervals."""
+        document = self.to_document()
+        rows = [(title, shown(document[key]), shown_range(document, key)) for key, title in HEADLINE.items()]
+        scores = sorted(set(self.spec.operating_point.thresholds(self.spec.class_names)))
+        used = " to ".join(f"{score:.3f}" for score in dict.fromkeys([*scores[:1], *scores[-1:]]))
+        by_class = ", by class" if len(scores) > 1 else ""
+        return Listing(
+            f"{self.spec.name}, measured on {len(self.results.file_names)} pictures of {self.split}",
+            ("figure", "value", "95 % interval"),
+            rows,
+            (f"F2, precision and recall: detections with a score of {used or '-'} or more{by_class}.",),
+        )
 
     def to_document(self) -> dict[str, Any]:
         """What ``boxwright evaluate --json`` writes."""

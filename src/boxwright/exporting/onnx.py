@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import logging
 import tempfile
 import warnings
 from collections.abc import Iterator
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +26,7 @@ from boxwright.models.family import GraphPlan
 from boxwright.runtime import ModelSpec
 from boxwright.runtime.backends.graph import INPUT, OUTPUTS
 
-__all__ = ["OPSET", "export_onnx"]
+__all__ = ["OPSET", "export_onnx", "metadata_of"]
 
 OPSET = 18
 """Of the written operators; onnxruntime 1.20 and OpenVINO 2025 know it."""
@@ -120,9 +122,40 @@ def _serialized(model: ir.Model, spec: ModelSpec) -> bytes:
     model.producer_name, model.producer_version = "boxwright", None
     model.doc_string = f"{spec.name}: {spec.architecture} on {spec.input.height} x {spec.input.width}"
     _forget_origin(model)
+    model.metadata_props.update(metadata_of(spec))
     proto: Any = ir.to_proto(model)
     content: bytes = proto.SerializeToString(deterministic=True)
     return content
+
+
+def metadata_of(spec: ModelSpec) -> dict[str, str]:
+    """What the file says of the model to programs that have nothing but the file; each value is JSON.
+
+    boxwright does not read it: the specification beside the file is what counts.
+
+    Returns:
+        ``classes`` (names by index), ``thresholds`` (lowest reported score by class index), ``canvas`` (``width`` and
+        ``height``, pixels), ``resize``, ``pad`` (RGB, 0..255), ``mean`` and ``std`` (RGB, of pixels in 0..1; the graph
+        applies them itself), ``tile`` and ``overlap`` (of models that see large pictures in windows), ``boxes``
+        (their format), ``architecture``, ``run`` (its name) and ``boxwright`` (the version that wrote the file).
+    """
+    seen = spec.input
+    windows = {} if seen.tile is None else {"tile": seen.tile, "overlap": seen.overlap}
+    facts = {
+        "classes": spec.class_names,
+        "thresholds": spec.operating_point.thresholds(spec.class_names),
+        "canvas": {"width": seen.width, "height": seen.height},
+        "resize": seen.resize,
+        "pad": seen.pad,
+        "mean": seen.mean,
+        "std": seen.std,
+        **windows,
+        "boxes": "left, top, right, bottom in canvas pixels",
+        "architecture": spec.architecture,
+        "run": spec.name,
+        "boxwright": metadata.version("boxwright"),
+    }
+    return {key: json.dumps(value, ensure_ascii=False) for key, value in facts.items()}
 
 
 def _forget_origin(model: ir.Model) -> None:

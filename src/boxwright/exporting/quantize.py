@@ -61,7 +61,16 @@ def quantize(graph: bytes, canvases: Sequence[np.ndarray]) -> bytes:
             calibrate_method=CalibrationMethod.MinMax,
             extra_options={"CalibMovingAverage": True},
         )
-        return out.read_bytes()
+        return _without_notes(onnx.load(out), {one.key for one in model.metadata_props})
+
+
+def _without_notes(quantized: Any, known: set[str]) -> bytes:
+    """The file without what the quantiser notes for itself: programs find the exporter's metadata alone."""
+    kept = [one for one in quantized.metadata_props if one.key in known]
+    del quantized.metadata_props[:]
+    quantized.metadata_props.extend(kept)
+    content: bytes = quantized.SerializeToString(deterministic=True)
+    return content
 
 
 class _Canvases:

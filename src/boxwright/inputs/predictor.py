@@ -4,24 +4,26 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 from PIL import Image
 
 from boxwright.runtime import Bundle, Detections, Execution, PicturePredictor, open_bundle
 
-from .sources import Sources, read_sources
+from .sources import SourcePicture, Sources, read_sources
 
 __all__ = ["Prediction", "Predictor"]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Prediction:
-    """The detections of one picture, and where the picture comes from.
+    """The detections of one picture, and where the picture comes from; ``print`` and notebooks show them as a table.
 
     Attributes:
         source: path or URL; ``#3`` for the third source, if it has no name.
-        detections: at the threshold, best first, in pixels of ``image``.
+        detections: at the threshold, best first, in pixels of ``image``. Kept alone, they note the path of a picture
+            file and nothing of a frame, a URL or what was in memory, so that many of them need little memory.
         image: the picture, upright, mode ``RGB``; in memory as long as the prediction is.
         frame: its number in the video, from 0; None outside videos.
         seconds: since the beginning of the video; None outside videos.
@@ -32,6 +34,32 @@ class Prediction:
     image: Image.Image
     frame: int | None = None
     seconds: float | None = None
+
+    def draw(self) -> Image.Image:
+        """A copy of the picture with boxes, class names and scores."""
+        return self.detections.draw(self.image)
+
+    def show(self) -> None:
+        """Show the drawn picture; see ``Detections.show``."""
+        self.detections.show(self.image)
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write the drawn picture to a file; see ``Detections.save``."""
+        return self.detections.save(path, self.image)
+
+    def crop(self) -> list[Image.Image]:
+        """The parts of the picture inside the boxes, in the order of the detections."""
+        return self.detections.crop(self.image)
+
+    def __str__(self) -> str:
+        frame = "" if self.frame is None else f", frame {self.frame}"
+        return f"{self.source}{frame}: {self.detections}"
+
+    def __repr__(self) -> str:
+        return f"<Prediction {self.source!r}: {self.detections!r}>"
+
+    def _repr_html_(self) -> str:
+        return replace(self.detections, picture=self.image)._repr_html_()
 
 
 class Predictor(PicturePredictor):
@@ -83,4 +111,8 @@ class Predictor(PicturePredictor):
             MissingDependency: a video without OpenCV.
         """
         pictures = read_sources(sources, urls=urls, every=every)
-        return (Prediction(one.source, self(one.image), one.image, one.frame, one.seconds) for one in pictures)
+        return (Prediction(one.source, self._of_stream(one), one.image, one.frame, one.seconds) for one in pictures)
+
+    def _of_stream(self, one: SourcePicture) -> Detections:
+        """Detections that hold no picture in memory."""
+        return replace(self(one.image), picture=one.file)

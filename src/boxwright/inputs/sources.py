@@ -34,12 +34,14 @@ class SourcePicture:
         source: path or URL; ``#3`` for the third source, if it has no name.
         frame: its number in the video, from 0; None outside videos.
         seconds: since the beginning of the video; None outside videos.
+        file: path of the picture's file; None of all else.
     """
 
     image: Image.Image
     source: str
     frame: int | None = None
     seconds: float | None = None
+    file: str | None = None
 
 
 def each_source(sources: Sources) -> Iterator[PictureSource]:
@@ -121,7 +123,7 @@ def read_source(
         for frame in read_video(path, every):
             yield SourcePicture(frame.image, path, frame.number, frame.seconds)
     elif isinstance(source, (str, os.PathLike)):
-        yield SourcePicture(decode(source), os.fspath(source))
+        yield SourcePicture(decode(source), os.fspath(source), file=os.fspath(source))
     else:
         yield SourcePicture(decode(source, name=name), name)
 

@@ -9,6 +9,8 @@ from math import isnan
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from boxwright.host.listing import Listed, Listing, shown
+
 from .bootstrap import bootstrap_figures, pictures_per_class, with_all_once
 from .figures import HEADLINE
 from .interval import Interval, corrected_interval
@@ -42,7 +44,7 @@ class Difference:
     def sentence(self, first_name: str, second_name: str, class_names: Sequence[str] = ()) -> str:
         """The difference in words.
 
-        For example "mAP of B is .031 higher than A's (95 % interval .012 to .049): the difference stands."
+        For example "mAP of B is .031 higher than A's (95 % interval .012 to .049): the difference is significant."
 
         Args:
             first_name: of the first detector.
@@ -71,14 +73,14 @@ class Difference:
             return "(too few pictures for an interval): the difference may be chance."
         ends = f"(95 % interval {_number(self.interval.low)} to {_number(self.interval.high)})"
         if self.stands:
-            return f"{ends}: the difference stands."
+            return f"{ends}: the difference is significant."
         shown = float(_number(self.difference)) != 0.0
         return f"{ends}: {'the difference may be chance' if shown else 'no difference is shown'}."
 
 
-@dataclass(frozen=True)
-class Comparison:
-    """Two detectors on the same pictures.
+@dataclass(frozen=True, repr=False)
+class Comparison(Listed):
+    """Two detectors on the same pictures; ``print`` and notebooks show the differences.
 
     Attributes:
         figures: of all classes together: ``map``, ``map_50``, ``f2``, ``f2_macro``, ``precision``, ``recall``.
@@ -87,6 +89,20 @@ class Comparison:
 
     figures: tuple[Difference, ...]
     per_class: tuple[tuple[Difference, Difference], ...]
+
+    def listing(self) -> Listing:
+        """The figures of both, and their differences."""
+        rows = [
+            (
+                HEADLINE[one.figure],
+                *map(shown, (one.first, one.second, one.difference)),
+                "-" if isnan(one.interval.low) else f"{shown(one.interval.low)} to {shown(one.interval.high)}",
+                "yes" if one.stands else "no",
+            )
+            for one in self.figures
+        ]
+        head = ("figure", "first", "second", "difference", "95 % interval", "significant")
+        return Listing("Two detectors on the same pictures", head, rows)
 
     def __getitem__(self, figure: str) -> Difference:
         """The difference of one of ``figures``."""

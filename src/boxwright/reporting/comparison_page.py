@@ -143,7 +143,7 @@ def _class_forest(at: int, first: ComparedRun, run: ComparedRun, comparison: Com
     differences.sort(key=lambda one: one.difference)
     names = first.spec.class_names
     rows = [_estimate(names[one.label], one) for one in differences if one.label is not None]
-    note = "With many classes, one in twenty stands out by chance." if len(rows) > 1 else ""
+    note = "With many classes, one in twenty is significant by chance." if len(rows) > 1 else ""
     return forest(f"chart-classes-{at}", f"AP by class: {run.name} against {first.name}", "difference", rows, note=note)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -38,6 +39,7 @@ _MOST_CLASSES = 12
 _MOST_BARS = 40
 _LARGEST_MATRIX = 25  # classes of a confusion matrix that can be read
 _MOST_PAIRS = 25
+_LEAST_COST = 0.1  # of mAP50, that fills a bar: what costs next to nothing must not look like much
 _MEANINGS = {
     "classification": (
         "wrong class",
@@ -159,8 +161,8 @@ def error_chart(analysis: Analysis) -> Chart:
         Bar(
             _MEANINGS[kind][0].capitalize(),
             errors.costs[kind],
-            f"+{figure(errors.costs[kind])}",
-            detail=f"{errors.counts[kind]} of them",
+            _added(errors.costs[kind]),
+            detail=f"{errors.counts[kind]} error{'' if errors.counts[kind] == 1 else 's'}",
             hint=_MEANINGS[kind][1],
             index=1,
         )
@@ -170,7 +172,12 @@ def error_chart(analysis: Analysis) -> Chart:
         f"What correcting all errors of a kind would add to an mAP50 of {figure(errors.map_50)}, and their number "
         "over all scores (TIDE, Bolya et al. 2020)."
     )
-    return bars("chart-errors", "Errors by type", rows, note=note)
+    longest = max([_LEAST_COST, *(row.value for row in rows if math.isfinite(row.value))])
+    return bars("chart-errors", "Errors by type", rows, top=longest, note=note)
+
+
+def _added(cost: float) -> str:
+    return "under +0.001" if 0.0 < cost < 0.001 else f"+{figure(cost)}"
 
 
 def size_chart(analysis: Analysis) -> Chart:
@@ -192,7 +199,7 @@ def confusion_chart(analysis: Analysis, names: tuple[str, ...]) -> Chart:
         return _pairs(analysis.confusion, names)
     note = (
         "Annotated boxes (rows) as they were detected at the operating point, IoU 0.5; shaded by share of the row. "
-        "The last column: boxes that were missed. The last row: detections on nothing."
+        "Boxes in the column 'background' were missed; detections in the row 'background' lie on no box."
     )
     title = "Confusion of classes"
     return matrix("chart-confusion", title, analysis.confusion, [*names, "background"], note=note)

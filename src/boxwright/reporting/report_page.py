@@ -11,10 +11,10 @@ from typing import Any
 from boxwright.evaluation.analysis import Analysis
 from boxwright.evaluation.results import SplitResults
 from boxwright.evaluation.results_files import ResultsSpec
-from boxwright.inputs.drawing import PALETTE
 from boxwright.metrics.figures import HEADLINE
 from boxwright.metrics.interval import Interval
 from boxwright.runtime import ModelSpec
+from boxwright.runtime.drawing import PALETTE
 
 from . import report_charts as charts
 from . import words

@@ -19,6 +19,8 @@ from .svg import Axis, axis_over, colour, element, figure, number
 
 __all__ = ["Bar", "Estimate", "bars", "forest", "matrix"]
 
+_LEAST = 0.01  # at least so far does the axis of differences go: smaller ones are 0 for people
+
 
 @dataclass(frozen=True)
 class Bar:
@@ -113,6 +115,8 @@ def forest(id: str, title: str, label: str, rows: Sequence[Estimate], *, note: s
         note: a sentence below the title.
     """
     ends = [end for row in rows for end in (row.value, *(row.interval or ()))]
+    if all(abs(end) < _LEAST for end in ends if math.isfinite(end)):
+        ends += [-_LEAST, _LEAST]
     axis = axis_over(label, ends, zero=True)
     body = [
         element(

@@ -8,7 +8,19 @@ from dataclasses import dataclass
 
 from markupsafe import Markup, escape
 
-__all__ = ["NONE", "Axis", "axis_over", "between", "colour", "element", "figure", "number", "share_axis", "ticks"]
+__all__ = [
+    "NONE",
+    "Axis",
+    "axis_over",
+    "between",
+    "colour",
+    "element",
+    "figure",
+    "number",
+    "share_axis",
+    "tick_text",
+    "ticks",
+]
 
 NONE = "\N{EN DASH}"
 """Shown instead of a figure that does not exist."""
@@ -42,6 +54,14 @@ def number(value: object, decimals: int) -> str:
     text = f"{float(value):.{decimals}f}"  # type: ignore[arg-type]
     text = text.rstrip("0").rstrip(".") if "." in text else text
     return "0" if text == "-0" else text
+
+
+def tick_text(value: float) -> str:
+    """A tick in few characters: 0, 0.002, 250000, 2e-5, 1.5e+7."""
+    if value == 0 or 1e-3 <= abs(value) < 1e6:
+        return number(value, 6)
+    mantissa, exponent = f"{value:.3e}".split("e")
+    return f"{number(mantissa, 3)}e{int(exponent):+d}"
 
 
 def figure(value: float | None, decimals: int = 3) -> str:

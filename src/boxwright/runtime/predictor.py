@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import List, Optional, Sequence, Tuple
 
 import numpy as np
@@ -54,13 +55,17 @@ class PicturePredictor:
     def __call__(self, picture: PictureSource) -> Detections:
         """Detections of one picture at the threshold, best first, in its own pixels.
 
+        They note the names of the classes, and the picture as it was given: a path is read again when they are drawn,
+        and what is in memory stays there as long as they do.
+
         Args:
             picture: path, encoded bytes, Pillow picture, or uint8 RGB array [height, width, 3].
 
         Raises:
             PictureError: the picture cannot be used.
         """
-        return self.report(self.detect([self.prepare(picture)])[0])
+        found = self.report(self.detect([self.prepare(picture)])[0])
+        return replace(found, names=self.spec.class_names, picture=picture)
 
     def prepare(self, picture: PictureSource, max_pixels: int = MAX_PIXELS) -> Prepared:
         """Decode one picture and lay it on this model's canvas, or its windows on several; see ``tiling.prepare``."""

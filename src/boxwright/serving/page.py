@@ -31,7 +31,7 @@ __all__ = ["PROTOCOL", "page"]
 
 _PLACE = ">MODELS<"
 _PER_CLASS = {
-    "threshold": "from score",
+    "threshold": "threshold",
     "f2": "F2",
     "precision": "precision",
     "recall": "recall",

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from lightning.pytorch.loggers import TensorBoardLogger
 
-from boxwright.inputs.drawing import draw_detections
+from boxwright.runtime.drawing import draw_detections
 
 from .loggers import Tracker
 from .media import BestModel, Curve, Gallery

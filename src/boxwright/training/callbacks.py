@@ -91,7 +91,7 @@ class EpochTable(Callback):
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Print the head of the table."""
         names = "".join(f"{name:>{width + 2}}" for name, _, width, _ in _COLUMNS)
-        self._console.print(f"{'epoch':>7}{names}{'time':>8}")
+        self._console.print(f"{'epoch':>7}{names}{'time':>8}   (* the best so far)")
         self._begin(trainer)
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 from boxwright.config import AUTO, CONFIG_FILE, TrainConfig, load_config
 from boxwright.data import local_data, require_data_folder
 from boxwright.host.dependencies import require_train_extra
+from boxwright.host.listing import Listed, Listing, shown, shown_range
 from boxwright.host.places import is_url, place_of, whole
 from boxwright.inputs.zipped import is_zip
+from boxwright.metrics.figures import HEADLINE
 from boxwright.metrics.objective import Objective
 from boxwright.models import find_architecture, require_family, require_weights_exist
 from boxwright.runtime import ArchiveError, ConfigError, DataError, ModelSpec
@@ -37,9 +39,9 @@ Launch = Callable[["Task", int], dict[str, Any]]
 """Has a task done by several processes, and returns the outcome of the first: see ``launch.run_together``."""
 
 
-@dataclass(frozen=True)
-class RunResult:
-    """A run.
+@dataclass(frozen=True, repr=False)
+class RunResult(Listed):
+    """A run; ``print`` and notebooks show its figures on validation.
 
     Attributes:
         folder: ``OUT/NAME``.
@@ -53,6 +55,26 @@ class RunResult:
     spec: ModelSpec | None
     interrupted: bool
     store: str | None = None
+
+    def listing(self) -> Listing:
+        """The headline figures of the best epoch, with their intervals."""
+        from boxwright.reporting.run_report import REPORT  # the pages' packages are not needed before
+
+        ended = ", interrupted" if self.interrupted else ""
+        if self.spec is None:
+            return Listing(f"Run {self.folder}{ended}: without a model", (), ())
+        figures: Mapping[str, Any] = self.spec.measured.get("valid", {})
+        best = self.spec.provenance.get("best_epoch")
+        epoch = f", best epoch {best + 1}" if isinstance(best, int) else ""
+        rows = [
+            (title, shown(figures[key]), shown_range(figures, key)) for key, title in HEADLINE.items() if key in figures
+        ]
+        return Listing(
+            f"Run {self.folder}{ended}{epoch}",
+            ("on valid", "value", "95 % interval"),
+            rows,
+            (f"Report: {self.folder / REPORT}",),
+        )
 
 
 def train(

@@ -160,7 +160,7 @@ def _side_by_side(execution: Execution) -> list[Execution]:
 def _why_alone(asked: Execution, left_out: Sequence[Execution]) -> str:
     if asked.backend != AUTO:
         return "as asked for"
-    return "the only proved export that can run here" if left_out else "the only one that is proved and can run here"
+    return "the only proved export that can run here" if left_out else "the only way to run this model here"
 
 
 def _fastest(archive: Path, bundle: Bundle, executions: Sequence[Execution]) -> tuple[Choice | None, tuple[str, ...]]:

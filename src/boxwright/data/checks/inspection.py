@@ -7,6 +7,7 @@ folder, and add it to ``SPLIT_CHECKS`` or ``FOLDER_CHECKS``. A new kind of findi
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from boxwright.data.contract import class_contract
 from boxwright.data.documents import ANNOTATIONS, OTHER_NAMES, SPLITS, Document, read_document
 from boxwright.data.findings import CODES, LEVELS, Finding, Level, by_kind
 from boxwright.data.stored import local_data
+from boxwright.host.listing import Listed, Listing
 from boxwright.runtime import ClassEntry, DataError
 from boxwright.runtime.picture import DATA_PIXELS
 
@@ -60,9 +62,9 @@ _REQUIRED = ("train", "valid")
 _FORMATS = {"yolo": "a YOLO export", "voc": "Pascal VOC", "coco": "COCO in another layout"}
 
 
-@dataclass(frozen=True, eq=False)
-class Inspection:
-    """Result of the data check.
+@dataclass(frozen=True, eq=False, repr=False)
+class Inspection(Listed):
+    """Result of the data check; ``print`` and notebooks show what kinds of findings there are, and how many.
 
     Attributes:
         root: the folder.
@@ -77,6 +79,17 @@ class Inspection:
     documents: Mapping[str, Document]
     facts: Mapping[str, Mapping[str, PictureFacts]]
     findings: tuple[Finding, ...]
+
+    def listing(self) -> Listing:
+        """One row per kind of finding, with the first one."""
+        counts = Counter(finding.code for finding in self.findings)
+        firsts = {finding.code: finding for finding in reversed(self.findings)}
+        rows = [
+            (code, CODES[code].level, str(counts[code]), str(firsts[code]))
+            for code in sorted(counts, key=lambda code: _ORDER[code])
+        ]
+        by_level = (f"{len(self.of(level))} {level}{'' if len(self.of(level)) == 1 else 's'}" for level in LEVELS)
+        return Listing(f"{self.root}: {', '.join(by_level)}", ("finding", "level", "count", "the first one"), rows)
 
     def of(self, level: Level) -> list[Finding]:
         """Findings of one level."""

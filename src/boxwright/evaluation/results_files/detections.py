@@ -24,7 +24,7 @@ _CUT = 0.1
 """Where a file has no fainter detection, it was probably cut at a threshold."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class FoundDetections(Detections):
     """What a results file holds of one picture: boxes float64 [n, 4] and scores float64 [n].
 

@@ -76,20 +76,52 @@ function judge(picture, shown) { // the rule of the confusion matrix, as in gall
   return { fate, takes, free };
 }
 
+function place([left, top, right, bottom], wide, high, room, taken) { // the rule of runtime/drawing.py
+  const inside = (at, most) => Math.min(Math.max(at, 0), Math.max(most, 0));
+  const first = inside(left, room.width - wide), last = inside(right - wide, room.width - wide);
+  const rows = [top - high, top, bottom, bottom - high].map((y) => inside(y, room.height - high));
+  for (const y of rows) {
+    const beside = taken.filter((one) => y + .001 < one.y + one.high && one.y + .001 < y + high);
+    const free = [first, last, ...beside.flatMap((one) => [one.x + one.wide, one.x - wide])]
+      .filter((x) => x >= Math.min(first, last) && x <= Math.max(first, last))
+      .filter((x) => !beside.some((one) => x + .001 < one.x + one.wide && one.x + .001 < x + wide))
+      .sort((a, b) => Math.abs(a - first) - Math.abs(b - first));
+    if (free.length) return { x: free[0], y, wide, high };
+  }
+  const shared = (from, length, other, otherLength) => Math.max(0, Math.min(from + length, other + otherLength) - Math.max(from, other));
+  const covered = (y) => taken.reduce((sum, one) => sum + shared(first, wide, one.x, one.wide) * shared(y, high, one.y, one.high), 0);
+  return { x: first, y: rows.reduce((best, y) => covered(y) < covered(best) ? y : best), wide, high };
+}
+
+const ruler = document.createElement("canvas").getContext("2d"); // measures words
+function words(labels, size, room) { // the first ones get the best places, and lie on top
+  const high = size * 1.25, edge = size * .15; // the edge around letters
+  ruler.font = `600 100px ${getComputedStyle(document.body).fontFamily}`;
+  const taken = [], made = [];
+  for (const { box, text, ...attributes } of labels) {
+    const wide = ruler.measureText(text).width * size / 100 + 2 * edge;
+    const squeezed = wide > room.width ? { textLength: room.width - 2 * edge, lengthAdjust: "spacingAndGlyphs" } : {};
+    const at = place(box, Math.min(wide, room.width), high, room, taken);
+    taken.push(at);
+    made.unshift(svg("text", { x: at.x + edge, y: at.y + size * .95, ...squeezed, ...attributes }, text));
+  }
+  return made;
+}
+
 function draw(figure, picture, page, shown) {
-  const layer = figure.querySelector(".frame svg");
+  const layer = figure.querySelector(".frame svg"), room = layer.viewBox.baseVal;
   const { fate, takes, free } = judge(picture, shown);
-  const size = layer.viewBox.baseVal.width / 28;
+  const large = figure.classList.contains("large");
+  const crowded = !large && fate.filter(Boolean).length > 12; // names of right detections are then only shown when enlarged
+  const size = room.width / (large ? 47 : 28);
   layer.style.setProperty("--size", size);
-  layer.classList.toggle("crowded", fate.filter(Boolean).length > 12); // names of right detections are then only shown when enlarged
-  const parts = [];
+  const parts = [], mistakes = [], right = [];
   const frame = ([left, top, right, bottom], attributes) =>
     svg("rect", { x: left, y: top, width: Math.max(right - left, 0), height: Math.max(bottom - top, 0), ...attributes });
-  const word = (x, y, text, attributes) => svg("text", { x, y, ...attributes }, text);
   picture.boxes.forEach((box, at) => {
     const kind = box[5] ? "truth crowd" : free[at] ? "truth missed" : "truth";
     parts.push(frame(box, { class: "under" }), frame(box, { class: kind }));
-    if (free[at]) parts.push(word(box[0] + 3, box[3] - 4, page.names[box[4]], { class: "missed" }));
+    if (free[at]) mistakes.push({ box, text: page.names[box[4]], class: "missed" });
   });
   picture.found.forEach((one, at) => {
     if (!shown(one)) return;
@@ -97,9 +129,11 @@ function draw(figure, picture, page, shown) {
     const text = `${page.names[one[4]]} ${one[5].toFixed(2)}`;
     const remark = { wrong: () => ` (is ${page.names[picture.boxes[takes[at]][4]]})`, alarm: () => " ✗" }[fate[at]];
     parts.push(frame(one, { class: "under" }), frame(one, { class: "box", stroke: colour }));
-    const place = [one[0] + 1, Math.max(one[1] - 4, size)];
-    parts.push(word(...place, text + (remark ? remark() : ""), { class: fate[at], style: `--class: ${colour}` }));
+    const label = { box: one, text: text + (remark ? remark() : ""), class: fate[at], style: `--class: ${colour}` };
+    if (fate[at] !== "found") mistakes.push(label);
+    else if (!crowded) right.push(label);
   });
+  parts.push(...words([...mistakes, ...right], size, room));
   layer.replaceChildren(...parts);
   const count = (kind) => fate.filter((one) => one === kind).length;
   const boxes = picture.boxes.filter((box) => !box[5]).length;
@@ -114,7 +148,8 @@ function gallery() {
   const page = JSON.parse(source.textContent);
   const [slider, value, back] = ["threshold", "threshold-value", "threshold-back"].map((id) => document.getElementById(id));
   const figures = all(".gallery figure");
-  const redraw = (shown) => figures.forEach((figure, at) => draw(figure, page.pictures[at], page, shown));
+  let last;
+  const redraw = (shown) => { last = shown; figures.forEach((figure, at) => draw(figure, page.pictures[at], page, shown)); };
   const restore = () => {
     slider.value = page.threshold;
     value.textContent = page.shown;
@@ -128,7 +163,9 @@ function gallery() {
   });
   back.addEventListener("click", () => { restore(); slider.focus(); });
   for (const button of all(".frame")) button.addEventListener("click", () => {
-    button.setAttribute("aria-pressed", button.closest("figure").classList.toggle("large"));
+    const figure = button.closest("figure");
+    button.setAttribute("aria-pressed", figure.classList.toggle("large"));
+    draw(figure, page.pictures[figures.indexOf(figure)], page, last);
   });
   restore();
 }
