@@ -3,11 +3,13 @@
 import json
 import shutil
 import socket
+import zipfile
 from dataclasses import replace
 
 import pytest
 
 import boxwright as package
+from boxwright.data import fingerprint, read_folder
 from boxwright.runtime import ConfigError, DataError, ModelError, ModelSpec, PictureError
 from support.command_line import boxwright
 
@@ -146,3 +148,30 @@ def test_a_taken_port_is_told_before_a_model_is_opened(tmp_path):
         done = boxwright("serve", tmp_path / "no.mar", "--port", taken.getsockname()[1])
     assert done.returncode == 2
     assert "Choose another --port" in done.stderr
+
+
+@pytest.fixture
+def zipped(demo_data, tmp_path, monkeypatch):
+    """The data as Roboflow's download."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    with zipfile.ZipFile(tmp_path / "shapes.v1.coco.zip", "w") as archive:
+        for one in sorted(demo_data.rglob("*")):
+            archive.write(one, one.relative_to(demo_data))
+    return tmp_path / "shapes.v1.coco.zip"
+
+
+def test_check_ends_with_what_comes_next(demo_data, tmp_path):
+    assert boxwright("check", demo_data).stdout.endswith(f"\nNext: boxwright train {demo_data}\n")
+    (tmp_path / "train").mkdir()
+    (tmp_path / "train" / "_annotations.coco.json").write_text("{")
+    assert "Next:" not in boxwright("check", tmp_path).stdout
+
+
+def test_a_download_is_checked_and_trained_on_as_it_is(zipped, tmp_path, demo_data):
+    found = package.check(zipped)
+    assert [str(one) for one in found.findings] == [str(one) for one in package.check(demo_data).findings]
+    settings = {"model": "fasterrcnn_tiny_fpn", "weights": "none", "wandb": "off", "batch_size": 8, "workers": 1}
+    run = package.train(zipped, epochs=1, out=tmp_path / "runs", name="zip", **settings)
+    assert f"data: {zipped}\n" in (run.folder / "config.yaml").read_text()  # not the place in the cache
+    assert package.evaluate(run.folder).figures.map == run.spec.measured["valid"]["map"]
+    assert run.spec.provenance["data_fingerprint"] == fingerprint(read_folder(demo_data))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -86,6 +87,8 @@ def check(
         sheet.parent.mkdir(parents=True, exist_ok=True)
         drawn.save(sheet, format="PNG")
         written.append(f"Augmented pictures: {sheet}")
+    if left.documents and not left.of("error"):
+        written.append(f"Next: boxwright train {shlex.quote(str(fix or data))}")
     print_inspection(inspection, console)
     if fix:
         _print_repair(repaired, inspection, left, console)

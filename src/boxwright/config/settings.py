@@ -102,7 +102,8 @@ class TrainConfig(BaseModel):
     """Settings of one training run.
 
     Attributes:
-        data: folder with ``train/``, ``valid/`` and optionally ``test/``, or its URL, such as ``s3://bucket/folder``.
+        data: folder with ``train/``, ``valid/`` and optionally ``test/``, a ``.zip`` of it, or a URL of either, such as
+            ``s3://bucket/folder``.
         check: before training, ``full`` decodes every picture once; ``headers`` reads their sizes only, and does
             not find broken pixels, copies and look-alikes.
         max_pixels: largest accepted width x height of a picture; a server accepts 50 million.
