@@ -67,7 +67,7 @@ def test_a_job_runs_a_command_that_exists_on_the_cluster_it_is_given(name):
     assert int(given["devices"] or workers) == workers
     again = re.search(r"entrypoint: (boxwright .*--on ray)", (DEPLOY / "kuberay" / f"{name}.yaml").read_text())
     if again:
-        assert options(shlex.split(again[1]))["resume"] == given["out"] / given["name"]
+        assert options(shlex.split(again[1]))["resume"] == f"{given['out']}/{given['name']}"
 
 
 @pytest.mark.parametrize("name", FILES)
