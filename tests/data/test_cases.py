@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 
-from boxwright.data import ANNOTATIONS, inspect_folder, read_folder, repair
+from boxwright.data import ANNOTATIONS, check, inspect_folder, read_folder, repair
 from boxwright.runtime import DataError
 
 
@@ -163,6 +163,8 @@ def test_an_unreadable_file_is_called_what_it_is(case, part):
     assert UNREADABLE[part] in messages(inspection, "json-broken")[0]
 
 
-def test_an_archive_is_to_be_unzipped(cases):
-    with pytest.raises(DataError, match=r"is a ZIP archive. Unzip it"):
-        inspect_folder(cases / "56-zip" / "export.zip")
+def test_an_archive_is_read_as_it_is(cases, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    inspection = check(cases / "56-zip" / "export.zip")
+    assert {name: len(document.images) for name, document in inspection.documents.items()} == {"train": 4, "valid": 4}
+    assert not inspection.of("error")

@@ -232,9 +232,7 @@ def test_a_run_that_could_not_write_its_end_says_how_to(stopped, tmp_path):
     run = tmp_path / "run"
     shutil.copytree(stopped, run)
     (run / "spec.json").unlink()
-    with pytest.raises(
-        ArchiveError, match=rf"could not write its end; that is done by: boxwright train --resume {run}"
-    ):
+    with pytest.raises(ArchiveError, match=rf"could not write its end. To write it: boxwright train --resume {run}"):
         open_bundle(run)
 
 

@@ -136,9 +136,8 @@ def test_each_runtime_is_measured_and_the_rest_of_a_file_stays(mar, tmp_path):
     assert second.best["backend"] == "openvino"
 
 
-def test_what_cannot_be_measured_is_one_sentence(run, mar, tmp_path):
+def test_what_cannot_be_measured_is_one_sentence(mar, tmp_path):
     for arguments, culprit in (
-        ([run], "is a folder"),
         ([tmp_path / "none.mar"], "no such file"),
         ([mar, "--data", tmp_path / "none"], "no such folder"),
         ([mar, "--data", tmp_path], "no pictures"),

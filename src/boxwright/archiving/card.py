@@ -195,9 +195,9 @@ def _use(spec: ModelSpec, notes: str | None) -> str:
 
 def _limits(spec: ModelSpec) -> Iterator[str]:
     """What is known of them, in sentences."""
-    names, canvas = ", ".join(map(_plain, spec.class_names)), f"{spec.input.width} x {spec.input.height} pixels"
+    names, canvas = ", ".join(map(_plain, spec.class_names)), f"{spec.input.height} x {spec.input.width} pixels"
     yield f"It finds boxes of: {names}. An object of another kind is missed, or taken for one of these."
-    yield f"It sees each picture on a canvas of {canvas} (width x height), {_plain(spec.input.resize)}."
+    yield f"It sees each picture on a canvas of {canvas} (height x width), {_plain(spec.input.resize)}."
     if spec.input.tile:
         yield f"Larger pictures are seen in overlapping windows of {spec.input.tile} pixels."
     smallest = _description(spec).get("smallest_box")

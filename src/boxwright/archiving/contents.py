@@ -72,7 +72,7 @@ def inspect_archive(path: str | Path) -> ArchiveContents:
     """
     place = Path(path)
     if place.is_dir():
-        raise ArchiveError(f"{place}: a folder.", "Give a .mar archive.")
+        raise ArchiveError(f"{place}: a folder.", f"Give a .mar archive; of a run: boxwright archive {place}")
     bundle = open_bundle(place)
     with open_zip(place) as archive:
         sizes = {name: entry.size for name, entry in archive.entries.items()}

@@ -55,8 +55,8 @@ def bench(
         )  # fmt: skip
     if json_file:
         write_json(json_file, result.to_document())
-    _print_bench(console, result)
     print_written(console, json=json_file)
+    _print_bench(console, result)
     tile = open_bundle(archive).spec.input.tile
     if tile is not None:
         console.print(f"This model sees pictures over {tile} pixels in windows; each 'picture' above is one window.")

@@ -32,7 +32,7 @@ _COLOURS = {"error": "bold red", "warning": "yellow", "note": "cyan"}
 
 def check(
     data: Annotated[
-        str, typer.Argument(metavar="DATA", help="Folder or URL with train/, valid/ and optionally test/.")
+        str, typer.Argument(metavar="DATA", help="Folder, .zip or URL with train/, valid/ and optionally test/.")
     ],
     json_file: JsonOption = None,
     html: Annotated[Path | None, typer.Option(help="Also write a page with charts and pictures.")] = None,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import shlex
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from typer.core import TyperCommand
@@ -120,7 +121,7 @@ class VerbWithSettings(Verb):
                 yield word
                 if known[option] and not equals:
                     yield from _next(words)
-            elif equals and not option.startswith("-") and is_setting(option):
+            elif equals and option.isidentifier() and not Path(word).exists():
                 yield from self._setting(option, value)
             elif option.startswith("--") and is_setting(key):
                 given = value if equals else next(words, "")

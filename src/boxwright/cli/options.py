@@ -39,12 +39,12 @@ AnySource = Annotated[
     typer.Argument(metavar="RUN_OR_MAR_OR_RESULTS", help="Run folder, .mar, or any tool's COCO results (.json)."),
 ]
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="Run folder.")]
-DataOption = Annotated[str, typer.Option("--data", help="Folder or URL with train/, valid/ and optionally test/.")]
+DataOption = Annotated[str, typer.Option("--data", help="Folder, .zip or URL with train/, valid/ and perhaps test/.")]
 MeasuredDataOption = Annotated[
     str | None,
     typer.Option(
         "--data",
-        help="Folder or URL with train/, valid/ and perhaps test/, by default the run's; of results also a COCO JSON.",
+        help="Folder, .zip or URL with train/ and valid/; by default the run's. Of results also a COCO JSON file.",
     ),
 ]
 MovedDataOption = Annotated[

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
@@ -100,12 +101,14 @@ def _print_result(result: RunResult) -> None:
         typer.echo(f"Interrupted. To continue: {again}")
         raise typer.Exit(_INTERRUPTED)
     if spec is not None:
-        typer.echo(_next(folder, spec.measured["valid"]["f2"]))
+        typer.echo(_next(folder, result.folder, spec.measured["valid"]["f2"]))
 
 
-def _next(run: str, f2: float) -> str:
+def _next(run: str, folder: Path, f2: float) -> str:
     """What to type after a training."""
+    from boxwright.config import data_of_run
+
     if f2 < _HARDLY_ANYTHING:
-        longer = f"boxwright train --data DATA --weights {shlex.quote(run)} --minutes 60"
-        return f"It finds hardly anything yet. To train on from here: {longer}"
+        longer = f"boxwright train --data {shlex.quote(str(data_of_run(folder)))} --minutes 60"
+        return f"It finds hardly anything yet. Train longer, or from other weights: {longer}"
     return f"Next: boxwright archive {shlex.quote(run)}"

@@ -111,7 +111,7 @@ class TrainConfig(BaseModel):
             those of ``image_size``, ``batch_size``, ``learning_rate``, ``epochs`` and ``minutes`` that are not given.
         weights: ``auto`` (ImageNet's if they are here or can be downloaded, else none, with a warning), ``none``,
             ``imagenet``, ``coco``, a .pth, .safetensors, .ckpt or .mar file, a run folder, or a folder of transformers.
-        epochs: passes over the training split.
+        epochs: passes over the training split; with ``model: auto`` chosen if it is not given.
         minutes: plan so many epochs that training ends in about this time, on this machine; if ``epochs`` is given, at
             most so many.
         epoch_pictures: pictures of an epoch; by default all of the training split, and those that come again.
@@ -326,6 +326,10 @@ def _own_keys(values: Mapping[str, Any], source: str) -> dict[str, Any]:
         if key == "device":
             key, value = "gpus", _gpus_of(value, source)
         target = ALIASES.get(key) or HABITS.get(key, key)
+        if target not in TrainConfig.model_fields and {"train", "names"} <= values.keys():
+            raise ConfigError(
+                f"{source}: describes a data set of YOLO.", "Convert it: boxwright convert FOLDER OUT, then train OUT."
+            )
         if target not in TrainConfig.model_fields:
             raise ConfigError(f"{source}: unknown key {key!r}.", _nearest(str(key)))
         if target in own:

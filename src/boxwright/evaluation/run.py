@@ -52,7 +52,7 @@ def read_run(run: Path) -> tuple[SplitResults, ModelSpec]:
         ArchiveError: not the folder of a run with a trained model, or its files do not belong together.
     """
     if run.suffix == ".mar" and run.is_file():
-        raise ArchiveError(f"{run}: an archive keeps no detections.", "Give a run folder; compare also takes --data.")
+        raise ArchiveError(f"{run}: an archive keeps no detections.", "Give its run; or measure it with --data.")
     if not run.is_dir():
         raise ArchiveError(f"{run}: no such folder.", "Give a folder that boxwright train made.")
     if not (run / RUN_SPEC).is_file():

@@ -53,10 +53,9 @@ def unzipped(path: Path, advance: Callable[[int, int], object] | None = None) ->
     try:
         with zipfile.ZipFile(path) as archive:
             members = list(_sound(archive, path))
-            place = cache / "zips" / f"{path.stem}-{_digest(members)[:16]}"
+            place = cache / "zips" / _digest(members)[:16] / path.stem
             if not place.is_dir():
                 _require_room(members, cache, path)
-                place.parent.mkdir(parents=True, exist_ok=True)
                 _unpack(archive, members, place, advance)
     except (zipfile.BadZipFile, zlib.error, NotImplementedError, EOFError) as error:
         raise DataError(f"{path}: cannot be unpacked: {error}.", "Download it again.") from error
@@ -128,9 +127,9 @@ def _unpack(
 ) -> None:
     """Write all files, or none."""
     done, total = 0, sum(info.file_size for info in members)
-    with new_folder(place) as folder:
+    with new_folder(place.parent) as folder:
         for info in members:
-            target = folder.joinpath(*PurePosixPath(info.filename).parts)
+            target = folder.joinpath(place.name, *PurePosixPath(info.filename).parts)
             target.parent.mkdir(parents=True, exist_ok=True)
             with archive.open(info) as packed, target.open("xb") as file:
                 while piece := packed.read(_CHUNK):

@@ -29,7 +29,7 @@ def find_architecture(name: str) -> Architecture:
     if name in CATALOGUE:
         return CATALOGUE[name]
     close = difflib.get_close_matches(name, CATALOGUE, n=1, cutoff=0.4)
-    hint = f"Did you mean {close[0]!r}?" if close else f"Known: {', '.join(CATALOGUE)}."
+    hint = f"Did you mean {close[0]!r}?" if close else "boxwright models lists all; without a model, one is chosen."
     raise ModelError(f"Model {name!r} is unknown.", hint)
 
 

@@ -20,6 +20,8 @@ from .reference import Reference, thresholds_of
 
 __all__ = ["Proof", "prove"]
 
+_HARDLY_ANYTHING = 0.05  # F2
+
 
 @dataclass(frozen=True, kw_only=True)
 class Proof(Agreement):
@@ -54,6 +56,8 @@ class Proof(Agreement):
             return "Leave this precision out"
         if 0 < self.detections == self.equal:  # as with a model that finds the same everywhere
             return "Every detection has its equal; some lie as close to the threshold as rounding does. Train longer"
+        if self.reference["f2"] < _HARDLY_ANYTHING:
+            return "The model finds hardly anything yet, so that rounding decides. Train it longer"
         return "Choose the threshold anew (boxwright threshold)"
 
     def to_document(self) -> dict[str, Any]:

@@ -179,10 +179,12 @@ def _open_folder(folder: Path) -> Bundle:
             spec = ModelSpec.load(folder / name)
             members = {file.name: "" for file in folder.iterdir() if file.is_file()}
             return Bundle(spec, os.fspath(folder), members, lambda member: _read(folder / member))
-    remedy = "A run folder gets its spec.json when its first epoch has been validated."
+    command = f"boxwright train --resume {shlex.quote(str(folder))}"
     if (folder / "checkpoints" / "best.ckpt").is_file():
-        command = f"boxwright train --resume {shlex.quote(str(folder))}"
-        remedy = f"It is a run that could not write its end; that is done by: {command}"
+        raise ArchiveError(f"{folder}: a run that could not write its end.", f"To write it: {command}")
+    if (folder / "config.yaml").is_file():
+        raise ArchiveError(f"{folder}: a run without a model: its first epoch never ended.", f"To train it: {command}")
+    remedy = "Give a folder that boxwright train made."
     raise ArchiveError(f"{folder}: holds neither {RUN_SPEC} (a run) nor {SPEC} (an unpacked archive).", remedy)
 
 

@@ -129,9 +129,9 @@ def require_writable(folder: Path) -> None:
     """
     there = next(one for one in (folder, *folder.absolute().parents) if one.exists())
     if not there.is_dir():
-        raise ConfigError(f"{there} is a file.", "Choose another folder.")
+        raise ConfigError(f"{folder}: cannot be made: {there} is a file.", "Choose another folder.")
     if not os.access(there, os.W_OK | os.X_OK):
-        raise ConfigError(f"{there}: cannot be written to.", "Make it writable, or choose another folder.")
+        raise ConfigError(f"{folder}: {there} cannot be written to.", "Make it writable, or choose another folder.")
 
 
 def make_folders(run: Path, config: TrainConfig) -> None:

@@ -21,8 +21,6 @@ from boxwright.runtime import ArchiveError, ConfigError, DataError, ModelSpec
 from boxwright.runtime.bundle import RUN_SPEC
 from boxwright.tracking.needs import require_trackers
 
-from .folders import require_writable, run_folder
-
 if TYPE_CHECKING:
     import lightning as L
     from rich.console import Console
@@ -113,8 +111,11 @@ def train(
     else:
         resolved = load_config(*_with_data(config, settings))
     require_train_extra()
+    at_hand = isinstance(resolved.data, Path) and not is_zip(resolved.data)
+    if at_hand:
+        require_data_folder(Path(resolved.data))
     _require_possible(resolved)
-    if launch is None or isinstance(resolved.data, Path):  # of a URL, each machine of a cluster makes its own copy
+    if not at_hand and (launch is None or isinstance(resolved.data, Path)):  # of a URL, each machine makes its own copy
         require_data_folder(local_data(resolved.data, console))
     if launch is not None:
         return _in_processes("train", _portable(resolved), _processes_elsewhere(resolved, make_trainer), launch)
@@ -145,6 +146,8 @@ def _require_possible(config: TrainConfig) -> None:
         MissingDependency: what a model or a tracker needs is not installed.
         ModelError: unknown model, or a file of weights that is not there.
     """
+    from .folders import require_writable, run_folder  # which asks for what boxwright[train] brings
+
     if config.name is not None:
         run_folder(config)
     if isinstance(config.out, Path):

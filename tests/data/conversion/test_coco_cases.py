@@ -103,7 +103,6 @@ def test_a_single_export_is_read_by_the_tails_of_its_paths(cases, tmp_path):
         ("21-json-encodings/cp1252", r"the text is not UTF-8 \(byte \d+ is 0xfc; perhaps it is Windows-1252\)"),
         ("21-json-encodings/lfs", "this is a Git LFS pointer, not the file itself; run: git lfs pull"),
         ("21-json-encodings/empty", r"train/_annotations\.coco\.json: the file is empty"),
-        ("56-zip/export.zip", "this is a ZIP archive. Unzip it: unzip "),
     ],
 )
 @pytest.mark.parametrize("form", [None, "coco"])

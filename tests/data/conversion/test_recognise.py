@@ -1,10 +1,9 @@
 import json
-import zipfile
 
 import pytest
 
 from boxwright.data import inspect_folder
-from boxwright.data.conversion import READERS, convert
+from boxwright.data.conversion import convert
 from boxwright.data.conversion.recognise import recognised
 from boxwright.runtime import DataError
 
@@ -144,11 +143,3 @@ def test_check_names_no_conversion_that_refuses(tmp_path):
     lay(root, {"train/labels/a.txt": LINE})
     with pytest.raises(DataError, match=r"to convert it: .* fits yolo and coco"):
         inspect_folder(root)
-
-
-def test_a_zip_archive_is_no_data_set(tmp_path):
-    with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
-        archive.writestr("train/_annotations.coco.json", json.dumps(COCO))
-    for name in (None, *READERS):
-        with pytest.raises(DataError, match="this is a ZIP archive"):
-            convert(tmp_path / "x.zip", tmp_path / "out", name)

@@ -151,12 +151,15 @@ def test_other_names_are_names(ds, tmp_path, text, categories, name):
     assert [one.name for one in inspect_folder(tmp_path / "out").classes] == [name]
 
 
-def test_a_zip_archive_is_named(tmp_path):
+def test_a_zip_archive_is_read_as_its_folder(ds, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     with zipfile.ZipFile(tmp_path / "export.zip", "w") as archive:
-        archive.writestr("train/_annotations.coco.json", "{}")
-    for form in (None, *READERS):
-        with pytest.raises(DataError, match=r"export\.zip: this is a ZIP archive\. Unzip it: unzip "):
-            convert(tmp_path / "export.zip", tmp_path / "out", form)
+        for one in ds.rglob("*"):
+            archive.write(one, one.relative_to(ds))
+    convert(ds, tmp_path / "one", "yolo")
+    convert(tmp_path / "export.zip", tmp_path / "other", "yolo")
+    files = {one.relative_to(tmp_path / "one"): one.read_bytes() for one in (tmp_path / "one").rglob("*.*")}
+    assert files == {one.relative_to(tmp_path / "other"): one.read_bytes() for one in (tmp_path / "other").rglob("*.*")}
 
 
 def test_json_nested_too_deep_is_refused():

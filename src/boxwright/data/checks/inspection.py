@@ -218,9 +218,16 @@ def _splits_of(root: Path, splits: Sequence[str] | None) -> list[str]:
             raise DataError(f"{root}: is a file.", _instead_of_file(root))
         raise DataError(f"{root}: no such folder.", "Give the folder that holds train/ and valid/.")
     chosen = list(splits or (name for name in SPLITS if name in _REQUIRED or (root / name).is_dir()))
-    if not any((root / name / ANNOTATIONS).is_file() for name in chosen):
+    if any((root / name / ANNOTATIONS).is_file() for name in chosen):
+        return chosen
+    there = [name for name in SPLITS if (root / name / ANNOTATIONS).is_file()]
+    if not there:
         raise _not_a_data_set(root, chosen[0])
-    return chosen
+    made = f"boxwright convert {root} OUT --split 0.7,0.15,0.15"
+    raise DataError(
+        f"{root / chosen[0] / ANNOTATIONS}: missing; there is no split {chosen[0]!r}.",
+        f"Use --split {' or '.join(there)}; or make splits: {made}",
+    )
 
 
 def _instead_of_file(path: Path) -> str:

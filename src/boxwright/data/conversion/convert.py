@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PureWindowsPath
 from typing import Any
-from zipfile import is_zipfile
 
 from boxwright.data.box_readings import READINGS
 from boxwright.data.documents import ANNOTATIONS, category_fault, null_for_nan
 from boxwright.host.files import new_folder, require_new_folder
+from boxwright.inputs.zipped import is_zip, unzipped
 from boxwright.runtime import ConfigError, DataError
 
 from .coco import read_coco
@@ -116,10 +116,8 @@ def convert(
     require_new_folder(out, source)
     if not is_file(source) and not is_folder(source):
         raise DataError(f"{source}: no such file or folder.", "Give the folder of the data set.")
-    if is_file(source) and is_zipfile(source):
-        raise DataError(
-            f"{source}: this is a ZIP archive.", f"Unzip it: unzip {source} -d FOLDER, then give that folder."
-        )
+    if is_file(source) and is_zip(source):
+        source = unzipped(source)
     if format is None:
         format = _format_of(source)  # noqa: A001
         _require_settings(format, voc_origin, boxes, folder)
