@@ -99,7 +99,8 @@ def test_an_adopted_archive_detects_what_the_old_network_detects(old, run, state
     assert f"Archive: {mar}" in done.stdout
     assert "1 circle, 2 square, 3 triangle" in done.stdout
     assert all(
-        word in done.stdout for word in ("antialiasing", "boxwright evaluate", "epsilon as torchvision", "score of 0.02")
+        word in done.stdout
+        for word in ("antialiasing", "boxwright evaluate", "epsilon as torchvision", "score of 0.02")
     )
     assert not (old.parent / "canary").exists()
 

@@ -32,10 +32,11 @@ import boxwright
 from boxwright.data import draw_demo_data
 from boxwright.runtime import ConfigError, Execution, ModelSpec, PictureError
 from boxwright.scale.prediction import JOB, predict_on
-from boxwright.scale.relay import Asked, Group, Told, make_relay
+from boxwright.scale.relay import Asked, Group, make_relay
 from boxwright.scale.serving import Replicas, _asking
 from boxwright.scale.training import launcher
 from boxwright.tracking.metrics_file import read_metrics
+from support import slow_handler
 from support.object_store import KEYS, Bucket, object_store
 
 pytestmark = [
@@ -463,16 +464,6 @@ def test_a_canary_gets_its_share_and_the_endpoint_answers_as_in_training(cluster
         assert served.end() == 0
 
 
-class Handler:
-    """In place of a replica: it takes its time, and one picture ends it."""
-
-    async def ask(self, asked):
-        if asked.body == b"poison":
-            os._exit(1)
-        await asyncio.sleep(0.2)
-        return Told(200, (), b"answer")
-
-
 @pytest.fixture(scope="module")
 def serving(whole_cluster):
     """Ray Serve, asked from this process; the URL of its proxy."""
@@ -493,10 +484,12 @@ def serving(whole_cluster):
 @pytest.fixture
 def deployed(serving):
     """Deploys a ``Handler`` and returns its handle; it goes with Ray Serve."""
-    from ray import serve
+    from ray import cloudpickle, serve
+
+    cloudpickle.register_pickle_by_value(slow_handler)
 
     def deploy(name, **options):
-        kind = serve.deployment(Handler, ray_actor_options={"num_cpus": 0}, health_check_period_s=5)
+        kind = serve.deployment(slow_handler.Handler, ray_actor_options={"num_cpus": 0}, health_check_period_s=5)
         return serve.run(kind.options(**options).bind(), name=name, route_prefix=None)
 
     return deploy
