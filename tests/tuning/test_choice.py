@@ -350,6 +350,15 @@ def stored(archive, **asked):
     return stored_execution(archive, open_bundle(archive), Execution(**asked))
 
 
+def test_what_a_warm_up_found_is_known_for_many_pictures(archive, monkeypatch):
+    found = chosen(archive, sessions=1).execution
+    no_process_from_now_on(monkeypatch)
+    bundle, asked = open_bundle(archive), Execution(sessions=1)
+    assert stored_execution(archive, bundle, asked, pictures=100) == found
+    assert stored_execution(archive, bundle, asked, pictures=99) is None  # the fastest is not the first to be ready
+    assert stored_execution(archive, bundle, Execution("torch", sessions=1), pictures=100) is None
+
+
 def test_what_bench_stored_is_known_without_a_warm_up(archive, monkeypatch):
     no_process_from_now_on(monkeypatch)
     assert stored(archive) is None

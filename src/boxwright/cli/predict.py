@@ -82,7 +82,8 @@ def predict(
         typer.echo(f"Note: {note}", err=True)
     _require_one(pictures)
     tasks = _plan(pictures, None if out is None else Path(out), urls, every)
-    predictor = _predictor(model, threshold, boxwright.Execution(backend, precision, device))
+    asked = boxwright.Execution(backend, precision, device)
+    predictor = _predictor(model, threshold, asked, sum(task.pictures for task in tasks))
     typer.echo(f"Backend {predictor.execution.variant}", err=True)
     console = make_console()
     results: list[dict[str, Any]] = []
@@ -153,13 +154,14 @@ def _show(console: Console, text: str, needed: bool) -> None:
             raise
 
 
-def _predictor(source: Path, threshold: float | None, asked: Execution) -> Predictor:
+def _predictor(source: Path, threshold: float | None, asked: Execution, pictures: int) -> Predictor:
     """Run an archive in the way that was found best here for one picture at a time; nothing is timed for it."""
     from boxwright.runtime import open_bundle
     from boxwright.tuning import stored_execution
 
     bundle = open_bundle(source)
-    stored = stored_execution(source, bundle, replace(asked, sessions=1)) if source.is_file() else None
+    alone = replace(asked, sessions=1)
+    stored = stored_execution(source, bundle, alone, pictures) if source.is_file() else None
     used = stored or asked
     return boxwright.Predictor(
         bundle, threshold=threshold, backend=used.backend, precision=used.precision, device=used.device,

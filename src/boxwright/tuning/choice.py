@@ -23,6 +23,7 @@ __all__ = ["Choice", "choose_execution", "stored_execution"]
 
 _MOST_SESSIONS = 4  # of PyTorch without a word: each holds the weights once more
 _HARDLY_LATER = 1.25  # times the milliseconds of one picture, all sessions busy, that several sessions may cost
+_MANY = 100  # pictures from which on a runtime that takes half a second longer to be ready has made up for it
 _WORTH_SESSIONS = 1.15  # times as many answers from which on they are worth their memory
 
 
@@ -76,7 +77,7 @@ def _chosen(archive: Path, bundle: Bundle, asked: Execution) -> Choice:
     return replace(choice, notes=(*notes, *choice.notes))
 
 
-def stored_execution(archive: Path, bundle: Bundle, asked: Execution) -> Execution | None:
+def stored_execution(archive: Path, bundle: Bundle, asked: Execution, pictures: int = 1) -> Execution | None:
     """The best execution of what was asked for, by what ``boxwright bench`` or a server's warm-up measured here before.
 
     Nothing is timed. If PyTorch was not asked for by name and ``bench`` did not find it best, it is not taken: to
@@ -86,6 +87,8 @@ def stored_execution(archive: Path, bundle: Bundle, asked: Execution) -> Executi
         archive: path of the archive; its measurements lie beside it.
         bundle: the archive, opened.
         asked: what is settled already. Ask for ``sessions=1`` where one picture runs at a time.
+        pictures: how many there will be. For few, what a warm-up found is not asked for: the fastest runtime is not the
+            one that is ready first.
 
     Returns:
         None where nothing that fits was measured on this machine, or nothing was left open.
@@ -93,7 +96,7 @@ def stored_execution(archive: Path, bundle: Bundle, asked: Execution) -> Executi
     best, _ = _stored_best(archive, bundle, asked)
     if best is not None:
         return execution_of(best, asked.device)
-    if asked.settled or asked.device != "cpu":
+    if asked.settled or asked.device != "cpu" or pictures < _MANY:
         return None
     usable = {one.variant for one in usable_executions(bundle)}
     known = {
