@@ -21,4 +21,5 @@ subprocess.run(["true"], check=True)
 def test_signals_are_survived_once_backends_have_ended():
     """On processors with AMX: each ``Core`` gives its thread another stack for signals, and takes it away again."""
     done = subprocess.run([sys.executable, "-c", _BACKENDS_THAT_END], input=graph(), capture_output=True, timeout=60)
-    assert (done.returncode, done.stdout) == (0, b"signalled\n"), done.stderr
+    # a library may have had a child of its own, which ends late
+    assert (done.returncode, set(done.stdout.split())) == (0, {b"signalled"}), done.stderr
