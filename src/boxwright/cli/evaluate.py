@@ -58,14 +58,17 @@ def evaluate(
     ] = None,
 ) -> None:
     """Measure a run, an archive or the results of any tool on a split, with intervals; or an endpoint."""
+    from boxwright.inputs.stores import local_place
+
     require_file_names(json=json_file, html=html)
     _require_fitting(endpoint, {"--threshold": threshold, "--boxes": boxes, "--html": html}, {"--tolerance": tolerance})
     console = make_console()
-    folder = _data_of(source, data, console)
+    model = local_place(source)  # once: a store is asked what has changed
+    folder = _data_of(model, data, console)
     if endpoint is not None:
         with progress(console, "post") as advance:
             answered = boxwright.evaluate_endpoint(
-                source, folder, split, url=endpoint, tolerance=tolerance, device=device, progress=advance
+                model, folder, split, url=endpoint, tolerance=tolerance, device=device, progress=advance
             )
         if json_file:
             write_json(json_file, answered.to_document())
@@ -75,7 +78,7 @@ def evaluate(
         return
     with progress(console, "evaluate") as advance:
         evaluation = boxwright.evaluate(
-            source, folder, split, threshold=threshold, boxes=boxes, device=device, progress=advance
+            model, folder, split, threshold=threshold, boxes=boxes, device=device, progress=advance
         )
     if json_file:
         write_json(json_file, evaluation.to_document())
@@ -87,12 +90,11 @@ def evaluate(
     print_written(console, json=json_file, page=html)
 
 
-def _data_of(source: str, data: str | None, console: Console) -> Path:
+def _data_of(source: Path, data: str | None, console: Console) -> Path:
     """What to measure on; printed if it was not given."""
     from boxwright.evaluation.run import data_for
-    from boxwright.inputs.stores import local_place
 
-    found = data_for(local_place(source), data)
+    found = data_for(source, data)
     if data is None:
         console.print(f"Data: {found}")
     return found

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 __all__ = ["train"]
 
 _INTERRUPTED = 130
-_HARDLY_ANYTHING = 0.05  # F2
 
 
 def train(
@@ -107,8 +106,9 @@ def _print_result(result: RunResult) -> None:
 def _next(run: str, folder: Path, f2: float) -> str:
     """What to type after a training."""
     from boxwright.config import data_of_run
+    from boxwright.metrics.fbeta import HARDLY_ANYTHING
 
-    if f2 < _HARDLY_ANYTHING:
+    if f2 < HARDLY_ANYTHING:
         longer = f"boxwright train --data {shlex.quote(str(data_of_run(folder)))} --minutes 60"
         return f"It finds hardly anything yet. Train longer, or from other weights: {longer}"
     return f"Next: boxwright archive {shlex.quote(run)}"

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from boxwright.evaluation.results import SplitResults
 from boxwright.metrics import none_if_nan
+from boxwright.metrics.fbeta import HARDLY_ANYTHING
 from boxwright.metrics.figures import figures_of
 from boxwright.runtime import BACKENDS, Execution, OutOfTolerance, PicturePredictor
 
@@ -19,8 +20,6 @@ from .pictures import Advance, detect_pictures
 from .reference import Reference, thresholds_of
 
 __all__ = ["Proof", "prove"]
-
-_HARDLY_ANYTHING = 0.05  # F2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +55,7 @@ class Proof(Agreement):
             return "Leave this precision out"
         if 0 < self.detections == self.equal:  # as with a model that finds the same everywhere
             return "Every detection has its equal; some lie as close to the threshold as rounding does. Train longer"
-        if self.reference["f2"] < _HARDLY_ANYTHING:
+        if self.reference["f2"] < HARDLY_ANYTHING:
             return "The model finds hardly anything yet, so that rounding decides. Train it longer"
         return "Choose the threshold anew (boxwright threshold)"
 
