@@ -1,11 +1,12 @@
 """Every architecture on the same drawn data: how fast it learns, what it is served with, and how equal its exports are.
 
-    python benchmarks/catalogue.py --out FOLDER [--minutes 5] [--canvas 256] [--model NAME ...]
+    python benchmarks/catalogue.py --out FOLDER [--minutes 5] [--canvas 256] [--model NAME ...] [--train-only]
 
 Each architecture in a process of its own, from scratch, with ``minutes`` on the demo's data; then its archive with ONNX
 proved on the validation pictures, and ``bench`` of every backend on one picture at a time. All on the same canvas (the
 nearest multiple of the architecture's stride), so that the rows can be compared; their own canvases differ. What is
-there already in FOLDER is not measured again.
+there already in FOLDER is not measured again. With ``--train-only`` nothing is archived or timed: two such commands
+with other names of ``--model`` may share a machine, each pinned to its own half, before one without it.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from typing import Any
 import boxwright
 from boxwright.data import draw_demo_data
 from boxwright.models import CATALOGUE
+from boxwright.runtime import ModelSpec
+from boxwright.runtime.bundle import RUN_SPEC
 
 _HEADS = (
     *("model", "parameters, M", "s per epoch", "epochs", "mAP", "mAP50", "F2"),
@@ -32,7 +35,7 @@ def main() -> None:
     """Measure what is missing, then print the table."""
     options = _options()
     if options.one:
-        _measure(options)
+        _trained(options) if options.train_only else _measure(options)
         return
     options.out.mkdir(parents=True, exist_ok=True)
     if not (options.out / "data").is_dir():
@@ -51,8 +54,26 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--minutes", type=float, default=5)
     parser.add_argument("--canvas", type=int, default=256)
     parser.add_argument("--model", nargs="*")
+    parser.add_argument("--train-only", action="store_true")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     return parser.parse_args()
+
+
+def _trained(options: argparse.Namespace) -> tuple[Path, ModelSpec]:
+    """The run of ``options.one`` and what was measured, trained unless it is there."""
+    folder, stride = options.out / "runs" / options.one, CATALOGUE[options.one].stride
+    if not (folder / RUN_SPEC).is_file():
+        boxwright.train(
+            data=options.out / "data",
+            name=options.one,
+            out=folder.parent,
+            model=options.one,
+            weights="none",
+            image_size=round(options.canvas / stride) * stride,
+            minutes=options.minutes,
+            wandb="off",
+        )
+    return folder, ModelSpec.load(folder / RUN_SPEC)
 
 
 def _measure(options: argparse.Namespace) -> None:
@@ -60,30 +81,19 @@ def _measure(options: argparse.Namespace) -> None:
 
     from boxwright.tracking.metrics_file import read_metrics
 
-    name, stride = options.one, CATALOGUE[options.one].stride
-    run = boxwright.train(
-        data=options.out / "data",
-        name=name,
-        out=options.out / "runs",
-        model=name,
-        weights="none",
-        image_size=round(options.canvas / stride) * stride,
-        minutes=options.minutes,
-        wandb="off",
-    )
-    assert run.spec is not None, "a run of whole epochs"
-    epochs = [line for line in read_metrics(run.folder) if "train/images_per_s" in line]
+    name, (folder, spec) = options.one, _trained(options)
+    epochs = [line for line in read_metrics(folder) if "train/images_per_s" in line]
     speed = statistics.median(line["train/images_per_s"] for line in epochs)
-    weights = torch.load(run.folder / "model_state_dict.pth", weights_only=True)
-    figures = run.spec.measured["valid"]
+    weights = torch.load(folder / "model_state_dict.pth", weights_only=True)
+    figures = spec.measured["valid"]
     row: dict[str, Any] = {
         "model": name,
         "parameters": sum(one.numel() for one in weights.values()) / 1e6,
-        "epoch": run.spec.provenance["data"]["train"]["pictures"] / speed,
+        "epoch": spec.provenance["data"]["train"]["pictures"] / speed,
         "epochs": len(epochs),
         **{key: figures[key] for key in ("map", "map_50", "f2")},
     }
-    archive = boxwright.archive(run.folder, store=options.out / "store", precisions=("fp32", "int8"))
+    archive = boxwright.archive(folder, store=options.out / "store", precisions=("fp32", "int8"))
     exports = boxwright.inspect(archive).spec.exports
     measured = boxwright.bench(archive, options.out / "data" / "valid", batches=(1,), seconds=2, rounds=3)
     row["exports"] = {variant: export["largest_box_difference"] for variant, export in exports.items()}

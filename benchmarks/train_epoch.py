@@ -35,7 +35,7 @@ def main() -> None:
         print(json.dumps(_measure(options.variant, options.data)))
         return
     with tempfile.TemporaryDirectory() as folder:
-        data = _subset(options.data, Path(folder) / "data", options.pictures)
+        data = subset(options.data, Path(folder) / "data", options.pictures)
         results: dict[str, list[dict[str, float]]] = {variant: [] for variant in VARIANTS}
         for number in range(options.rounds):
             for variant in VARIANTS:
@@ -53,7 +53,7 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _subset(data: Path, target: Path, pictures: int) -> Path:
+def subset(data: Path, target: Path, pictures: int) -> Path:
     """A data set of the first portraits; validation is one picture, so that it costs nothing."""
     for split, count in (("train", pictures), ("valid", 1)):
         document = json.loads((data / split / ANNOTATIONS).read_text())
@@ -99,34 +99,63 @@ def _boxwright(data: Path, precision: str) -> float:
 def _plain(data: Path) -> float:
     """Torchvision's model, a DataLoader, fp32: what a tutorial writes."""
     import torch
-    import torchvision
+
+    loader = plain_loader(data)
+    torch.manual_seed(0)
+    model = plain_model(CANVAS)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)
+    started = time.perf_counter()
+    plain_steps(model, loader, optimizer)
+    seconds = time.perf_counter() - started
+    return float(len(loader.dataset) / seconds)
+
+
+def plain_loader(data: Path) -> Any:
+    """Shuffled batches of float pictures, [3, height, width] in 0..1, and targets with xyxy boxes in pixels."""
     from torch.utils.data import DataLoader
     from torchvision.datasets import CocoDetection
+
+    return DataLoader(
+        CocoDetection(str(data / "train"), str(data / "train" / ANNOTATIONS), transforms=_sample),
+        BATCH,
+        shuffle=True,
+        num_workers=2,
+        collate_fn=lambda batch: tuple(zip(*batch, strict=True)),
+    )
+
+
+def _sample(image: Any, annotations: list[dict[str, Any]]) -> tuple[Any, dict[str, Any]]:
+    import torch
     from torchvision.transforms.functional import pil_to_tensor
 
-    def sample(image: Any, annotations: list[dict[str, Any]]) -> tuple[Any, dict[str, Any]]:
-        boxes = torch.tensor([one["bbox"] for one in annotations], dtype=torch.float32).reshape(-1, 4)
-        boxes[:, 2:] += boxes[:, :2]
-        labels = torch.tensor([one["category_id"] for one in annotations], dtype=torch.int64)
-        return pil_to_tensor(image).float() / 255, {"boxes": boxes, "labels": labels}
+    boxes = torch.tensor([one["bbox"] for one in annotations], dtype=torch.float32).reshape(-1, 4)
+    boxes[:, 2:] += boxes[:, :2]
+    labels = torch.tensor([one["category_id"] for one in annotations], dtype=torch.int64)
+    return pil_to_tensor(image).float() / 255, {"boxes": boxes, "labels": labels}
 
-    dataset = CocoDetection(str(data / "train"), str(data / "train" / ANNOTATIONS), transforms=sample)
-    loader = DataLoader(
-        dataset, BATCH, shuffle=True, num_workers=2, collate_fn=lambda batch: tuple(zip(*batch, strict=True))
+
+def plain_model(canvas: tuple[int, int]) -> Any:
+    """Torchvision's detector from scratch, for seven classes, on a canvas of height and width."""
+    import torchvision
+
+    return torchvision.models.detection.fasterrcnn_resnet50_fpn(
+        weights=None, weights_backbone=None, num_classes=8, min_size=min(canvas), max_size=max(canvas)
     )
-    torch.manual_seed(0)
-    model = torchvision.models.detection.fasterrcnn_resnet50_fpn(
-        weights=None, weights_backbone=None, num_classes=8, min_size=min(CANVAS), max_size=max(CANVAS)
-    )
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)
+
+
+def plain_steps(model: Any, loader: Any, optimizer: Any, schedule: Any = None) -> list[float]:
+    """One epoch; the loss of each step."""
     model.train()
-    started = time.perf_counter()
+    losses = []
     for images, targets in loader:
         loss = sum(model(list(images), list(targets)).values())
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-    return len(dataset) / (time.perf_counter() - started)
+        if schedule:
+            schedule.step()
+        losses.append(loss.item())
+    return losses
 
 
 def _report(results: dict[str, list[dict[str, float]]]) -> None:
