@@ -5,6 +5,9 @@ import shutil
 import subprocess
 import sys
 import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from types import SimpleNamespace
 
 import fsspec
 import pytest
@@ -347,6 +350,56 @@ def fsspec_folder(tmp_path):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
     return tmp_path / "packed"
+
+
+@pytest.fixture
+def web(tmp_path):
+    """A folder behind a web server, which counts what is fetched; its address."""
+    (tmp_path / "web").mkdir()
+
+    fetched = []
+
+    class Handler(SimpleHTTPRequestHandler):
+        def do_GET(self):
+            fetched.append(self.path)
+            super().do_GET()
+
+        def log_message(self, *parts):
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=tmp_path / "web")) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield SimpleNamespace(folder=tmp_path / "web", host=f"127.0.0.1:{server.server_port}", fetched=fetched)
+        server.shutdown()
+
+
+def test_a_file_of_a_web_server_is_fetched_once_and_its_key_is_not_shown(web, fetch):
+    (web.folder / "set.zip").write_bytes(b"PK" * 1000)
+    url = f"http://me:hidden-word@{web.host}/set.zip?version=1&key=hidden-key"
+    copy = fetch(url)
+    assert (copy.name, copy.read_bytes()) == ("set.zip", b"PK" * 1000)
+    assert fetch.said.startswith(f"Fetching http://***@{web.host}/set.zip?version=1&key=***: 1 of 1 files")
+    asked = len(web.fetched)
+    assert fetch(url) == copy
+    assert (fetch.said, len(web.fetched)) == ("", asked)
+
+
+def test_a_page_of_a_web_server_is_refused(web):
+    (web.folder / "index.html").write_text("<a href='set.zip'>our pictures</a>")
+    with pytest.raises(DataError, match=r"is a web page, not a file\. Give the address of the archive"):
+        local_copy(f"http://{web.host}/")
+
+
+def test_what_a_web_server_does_not_give_is_one_sentence_without_the_key(web):
+    for host, reason in ((web.host, "404"), ("127.0.0.1:9", "Cannot connect")):
+        with pytest.raises(ConfigError, match=rf"/set.zip\?key=\*\*\*: cannot be reached: .*{reason}") as told:
+            local_copy(f"http://{host}/set.zip?key=hidden")
+        assert "hidden" not in str(told.value)
+
+
+def test_a_url_whose_key_was_not_kept_asks_for_it():
+    with pytest.raises(ConfigError, match=r"its password or key is not kept in files\. Give the whole URL again"):
+        local_copy("https://host/set.zip?key=***")
 
 
 def test_a_path_is_itself(tmp_path, monkeypatch):

@@ -12,7 +12,7 @@ import typer
 
 import boxwright
 from boxwright.host.console import make_console, progress
-from boxwright.host.places import is_url
+from boxwright.host.places import is_url, shown_place
 
 from .options import JsonOption, require_file_names, write_json
 
@@ -66,7 +66,7 @@ def check(
         inspection = boxwright.check(folder, max_pixels=limit, advance=advance)
     written = []  # files come before the printed lines, whose reader may stop reading
     if json_file:
-        write_json(json_file, {**inspection.to_document(), **({"data": data} if is_url(data) else {})})
+        write_json(json_file, {**inspection.to_document(), **({"data": shown_place(data)} if is_url(data) else {})})
         written.append(f"JSON: {json_file}")
     if html:
         from boxwright.reporting import write_check_page

@@ -11,6 +11,7 @@ from .settings import (
     load_config,
     parse_assignment,
     save_config,
+    settings_shown,
 )
 
 __all__ = [
@@ -24,4 +25,5 @@ __all__ = [
     "load_config",
     "parse_assignment",
     "save_config",
+    "settings_shown",
 ]

@@ -11,7 +11,7 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from boxwright.host.files import write_text
-from boxwright.host.places import Place, place_of
+from boxwright.host.places import Place, place_of, shown_place
 from boxwright.runtime import ConfigError
 from boxwright.runtime.bundle import NAME_PATTERN
 from boxwright.runtime.picture import DATA_PIXELS, LARGEST_PIXELS
@@ -28,6 +28,7 @@ __all__ = [
     "load_config",
     "parse_assignment",
     "save_config",
+    "settings_shown",
 ]
 
 CONFIG_FILE = "config.yaml"
@@ -388,9 +389,16 @@ def parse_assignment(text: str) -> tuple[str, Any]:
 
 
 def save_config(config: TrainConfig, path: Path) -> None:
-    """Write all resolved settings, so that ``boxwright train FILE`` does the same training again."""
-    document = config.model_dump(mode="json")
-    write_text(path, yaml.safe_dump(document, sort_keys=False, allow_unicode=True))
+    """Write all resolved settings, so that ``boxwright train FILE`` does the same training again.
+
+    Passwords and keys that are part of the URL of the data are not written: they have to be given again.
+    """
+    write_text(path, yaml.safe_dump(settings_shown(config), sort_keys=False, allow_unicode=True))
+
+
+def settings_shown(config: TrainConfig) -> dict[str, Any]:
+    """All resolved settings as JSON has them, for files and trackers; of URLs what ``shown_place`` shows."""
+    return config.model_dump(mode="json") | {key: shown_place(getattr(config, key)) for key in ("data", "out")}
 
 
 def data_of_run(run: Path) -> Place | None:

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from boxwright.host.console import make_console, progress
 from boxwright.host.dependencies import require_packages
 from boxwright.host.files import cache_folder, replacing, write_text
-from boxwright.host.places import is_url, name_of
+from boxwright.host.places import HIDDEN, is_url, is_web, name_of, shown_place, without_secrets
 from boxwright.runtime.errors import BoxwrightError, ConfigError, DataError, MissingDependency
 
 if TYPE_CHECKING:
@@ -42,8 +42,8 @@ _DIGITS = 16  # of the digest of a URL
 _SHOWN = 8  # names
 _VERSIONS = (
     # of what is in it, first; else when it was written
-    "ETag", "etag", "md5Hash", "content_md5", "CRC",
-    "mtime", "LastModified", "last_modified", "updated", "created",
+    "ETag", "etag", "md5Hash", "content_md5", "Content-MD5", "Digest", "CRC",
+    "mtime", "LastModified", "Last-Modified", "last_modified", "updated", "created",
 )  # fmt: skip
 """What the stores of fsspec call that which changes when a file does."""
 
@@ -77,7 +77,7 @@ def local_copy(url: str, only: Sequence[str] = (), console: Console | None = Non
     fetches. A process that reads a copy while another one brings a newer version sees each file whole, old or new.
 
     Args:
-        url: of a folder or a file, as fsspec has it.
+        url: of a folder or a file, as fsspec has it; a web address is that of a file.
         only: of a folder, the folders in it that count; all of it by default.
         console: gets a line if something is fetched, and a bar on a terminal; standard error by default.
 
@@ -85,20 +85,23 @@ def local_copy(url: str, only: Sequence[str] = (), console: Console | None = Non
         Path of the copy, whose name is the last part of the URL.
 
     Raises:
-        ConfigError: an unknown scheme, no access, no connection, or no room on the disk.
+        ConfigError: an unknown scheme, no access, no connection, no room on the disk, or a URL whose password or key
+            was not kept.
         DataError: there is nothing, or a name in it that cannot be a file's here.
         MissingDependency: fsspec is not installed, or its part for this store.
     """
     require_packages(("fsspec", "filelock"), EXTRA)
+    if HIDDEN in url:
+        raise ConfigError(f"{url}: its password or key is not kept in files.", "Give the whole URL again: --data URL.")
     console = console or make_console(stderr=True)
-    home, name = _home(url)
+    shown, (home, name) = shown_place(url), _home(url)
     with naming_store(url):
         files, root = open_store(url)
-        folders, stored = _listed(files, root, name, only, url)
-    _require_names(stored, url)
+        folders, stored = _listed(files, root, name, only, shown)
+    _require_names(stored, shown)
     copy = _Copy(home, [f"{name}/{one}" for one in only] or [name])
-    with naming_store(url), _locked(home, url, console):
-        copy.bring(files, stored, url, console)
+    with naming_store(url), _locked(home, shown, console):
+        copy.bring(files, stored, shown, console)
         for one in folders:  # their names alone tell something: val/ in place of valid/
             (home / one).mkdir(parents=True, exist_ok=True)
     return home / name
@@ -118,10 +121,12 @@ def open_store(place: str) -> tuple[Any, str]:
     except ImportError as error:
         s3 = place.lower().startswith(("s3://", "s3a://")) or error.name == "fsspec"
         raise MissingDependency(
-            f"{place}: {error}.", f"pip install '{EXTRA}'" if s3 else "pip install what it names."
+            f"{shown_place(place)}: {error}.", f"pip install '{EXTRA}'" if s3 else "pip install what it names."
         ) from error
     except ValueError as error:
-        raise ConfigError(f"{place}: {error}", "Give a path, or a URL such as s3://bucket/folder.") from error
+        raise ConfigError(
+            f"{shown_place(place)}: {error}", "Give a path, or a URL such as s3://bucket/folder."
+        ) from error
     return files, str(root)
 
 
@@ -222,10 +227,13 @@ def naming_store(url: str) -> Iterator[None]:
         yield
     except BoxwrightError:
         raise
-    except FileNotFoundError as error:
-        raise DataError(f"{url}: there is no such bucket or folder.", "Check the URL.") from error
     except Exception as error:
-        raise ConfigError(*_why(url, error)) from error
+        if isinstance(error, FileNotFoundError):
+            if not is_web(url):
+                raise DataError(f"{url}: there is no such bucket or folder.", "Check the URL.") from error
+            error = error.__cause__ if isinstance(error.__cause__, Exception) else error  # whatever a server answered
+        reason, remedy = _why(shown_place(url), error)
+        raise ConfigError(without_secrets(reason, url), remedy) from error
 
 
 def _why(url: str, error: Exception) -> tuple[str, str]:
@@ -249,7 +257,9 @@ def _home(url: str, kind: str = "stores") -> tuple[Path, str]:
     """Where the copy of a URL lies with its lock and journal, and the copy's name there."""
     cache = cache_folder()
     if cache is None:
-        raise ConfigError(f"{url}: no folder for its copy: the home folder is unknown.", "Set XDG_CACHE_HOME.")
+        raise ConfigError(
+            f"{shown_place(url)}: no folder for its copy: the home folder is unknown.", "Set XDG_CACHE_HOME."
+        )
     digest = hashlib.sha256(url.rstrip("/").encode("utf-8", "surrogateescape")).hexdigest()[:_DIGITS]
     return cache / kind / digest, re.sub(r"[^\w.-]+", "-", name_of(url)).lstrip(".-") or "copy"
 
@@ -279,6 +289,8 @@ def _listed(files: Any, root: str, name: str, only: Sequence[str], url: str) -> 
         DataError: there is nothing.
     """
     files.invalidate_cache()  # a listing of minutes ago would hide what has changed
+    if is_web(root):
+        return [], [_stored(_web_file(files.info(root), url), name)]
     top = {_below(str(one["name"]), root): one for one in files.ls(root, detail=True)}
     if set(top) == {""} and top[""]["type"] != "directory" and not str(top[""]["name"]).endswith("/"):
         return [], [_stored(top[""], name)]
@@ -298,6 +310,17 @@ def _listed(files: Any, root: str, name: str, only: Sequence[str], url: str) -> 
         wanted = f"no files in {', '.join(f'{one}/' for one in only)}" if only else "no files"
         raise DataError(f"{url}: holds {wanted}; there is {held}.", "Check the URL.")
     return [f"{name}/{one}" for one in folders if _is_safe(one)], sorted(stored, key=_order)
+
+
+def _web_file(about: dict[str, Any], url: str) -> dict[str, Any]:
+    """What a web server says of a file.
+
+    Raises:
+        DataError: it is a page for people.
+    """
+    if about.get("mimetype") == "text/html":
+        raise DataError(f"{url}: is a web page, not a file.", "Give the address of the archive that it offers.")
+    return about
 
 
 def _below(path: str, root: str) -> str:

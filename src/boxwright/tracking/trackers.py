@@ -8,7 +8,7 @@ from pathlib import Path
 
 from lightning.pytorch.loggers import Logger
 
-from boxwright.config import TrainConfig
+from boxwright.config import TrainConfig, settings_shown
 
 from .loggers import GuardedLogger, LocalLogger, Tracker
 from .metrics_file import next_step
@@ -57,7 +57,8 @@ def tracking(config: TrainConfig, run: Path, first_epoch: int, say: Say) -> Iter
 def _starts(config: TrainConfig, run: Path, say: Say) -> dict[str, Callable[[], Tracker]]:
     assert config.name is not None, "resolved settings have a name"
     name, project, mode, uri, step = config.name, config.wandb_project, config.wandb, config.mlflow, next_step(run)
-    settings = config.model_dump(mode="json", exclude={"mlflow"})  # its address may hold a password
+    settings = settings_shown(config)
+    del settings["mlflow"]  # its address may hold a password
     starts: dict[str, Callable[[], Tracker]] = {}
     if mode == "online" or mode == "offline":
         starts["W&B"] = lambda: WandbTracker(run, name, project, mode, settings, say)

@@ -26,7 +26,7 @@ from boxwright.data.findings import by_kind
 from boxwright.evaluation import ground_truth_of
 from boxwright.host.console import make_console, progress, spoken
 from boxwright.host.files import remove_parts
-from boxwright.host.places import is_url, whole
+from boxwright.host.places import is_url, shown_place, whole
 from boxwright.host.processes import start_server
 from boxwright.metrics.objective import Objective
 from boxwright.models.detector import Detector
@@ -481,7 +481,7 @@ def _read_data(config: TrainConfig, console: Console) -> DataFolder:
     for sentence in by_kind(guesses):
         console.print(f"Note: {sentence}.")
     if warnings or guesses:
-        console.print(f"What to do about them: boxwright check {shlex.quote(str(config.data))}")
+        console.print(f"What to do about them: boxwright check {shlex.quote(shown_place(config.data))}")
     return folder
 
 

@@ -1,0 +1,53 @@
+"""Paths and URLs: what they are called, and what of them is not shown."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from boxwright.host.places import HIDDEN, name_of, shown_place, without_secrets
+
+SECRETS = st.text("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.~%", min_size=20, max_size=40)
+
+
+@pytest.mark.parametrize(
+    ("place", "shown"),
+    [
+        ("https://host/set.zip", "https://host/set.zip"),
+        ("https://host/set.zip?version=3&key=abc", "https://host/set.zip?version=3&key=***"),
+        ("https://me:word@host:8443/set.zip", "https://***@host:8443/set.zip"),
+        ("https://host/set.zip?x=0123456789abcdef#part", "https://host/set.zip?x=***#part"),
+        ("https://host/set.zip?key=", "https://host/set.zip?key="),
+        ("https://host/@home/set.zip", "https://host/@home/set.zip"),
+        ("ftp://me:word@host/set", "ftp://***@host/set"),
+        ("s3://bucket/key=0123456789abcdef?key=1", "s3://bucket/key=0123456789abcdef?key=1"),
+        (Path("a folder?key=1"), "a folder?key=1"),
+        ("a@b/folder", "a@b/folder"),
+    ],
+)
+def test_passwords_and_keys_of_urls_are_not_shown(place, shown):
+    assert shown_place(place) == shown
+
+
+@given(SECRETS, st.sampled_from(["key", "X-Amz-Signature", "t"]))
+def test_no_secret_is_left_in_a_text_and_showing_twice_changes_nothing(secret, name):
+    url = f"https://me:{secret}@host/set.zip?version=3&{name}={secret}"
+    assert secret not in shown_place(url)
+    assert shown_place(shown_place(url)) == shown_place(url)
+    told = without_secrets(f"403 for {url}, with {secret}", url)
+    assert secret not in told
+    assert told == f"403 for {shown_place(url)}, with {HIDDEN}"
+
+
+@pytest.mark.parametrize(
+    ("place", "name"),
+    [
+        ("https://host/sets/fish.zip?key=a/b", "fish.zip"),
+        ("https://host/sets/fish/", "fish"),
+        ("s3://bucket/sets/what?", "what?"),
+        (Path("sets/fish"), "fish"),
+    ],
+)
+def test_a_place_has_the_name_of_its_last_part(place, name):
+    assert name_of(place) == name
