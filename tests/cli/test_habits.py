@@ -45,6 +45,10 @@ def test_a_value_that_looks_like_an_assignment_stays_a_value():
     assert parsed("predict", "m.mar", "--out=a", "seed=1")["pictures"] == ["seed=1"]
 
 
+def test_nothing_after_two_dashes_is_a_setting():
+    assert str(parsed("train", "--seed", "3", "--", "lr=3")["config"]) == "lr=3"
+
+
 def test_a_setting_without_a_value_is_refused():
     assert "--seed needs a value" in refused("train", "--seed")
     assert "--seed needs a value" in refused("train", "--seed", "--epochs", "3")

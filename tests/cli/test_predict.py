@@ -7,11 +7,13 @@ import shutil
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from boxwright.archiving import write_archive
 from boxwright.host.machine import describe_machine
 from boxwright.inputs import Predictor
 from boxwright.inputs.video import describe_video, read_video
@@ -81,6 +83,14 @@ def test_a_picture_to_be_drawn_is_opened_once_and_the_backend_said_once(mar, pic
     assert done.stdout.splitlines()[0].startswith(f"{pictures[0]}: ")  # what is read by others has no bar
     assert done.stdout.splitlines()[-1] == "1"
     assert (tmp_path / f"{pictures[0].stem}.png").is_file()
+
+
+@pytest.mark.parametrize(("f2", "said"), [(0.049, True), (0.05, False), (None, False), ("high", False)])
+def test_a_model_that_finds_hardly_anything_is_told_of(f2, said, run, pictures, tmp_path):
+    bundle = open_bundle(run)
+    archive = write_archive(replace(bundle.spec, measured={"valid": {"f2": f2}}), bundle.weights, "1", tmp_path)
+    done = boxwright("predict", archive, pictures[0])
+    assert ("Note: on its validation split this model finds hardly anything" in done.stderr) is said
 
 
 def test_an_archive_is_run_as_bench_found_best_here(mar, pictures, tmp_path):

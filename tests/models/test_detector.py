@@ -7,6 +7,7 @@ from boxwright.models.detector import Detector, resolve_precision
 from boxwright.models.freezing import stages_of
 from boxwright.runtime import ClassEntry, InputSpec, ModelError, ModelSpec
 from boxwright.runtime.networks import ARCHITECTURES, build_network
+from boxwright.runtime.networks.base import NetworkFamily
 from boxwright.runtime.networks.torchvision import detections_from_output
 from support.networks import TRIED, small_options
 
@@ -109,6 +110,26 @@ def test_bf16_losses_are_near_fp32(architecture):
         losses[name] = detector.losses(*batch())
     for part, value in losses["fp32"].items():
         assert losses["bf16"][part].item() == pytest.approx(value.item(), rel=0.1, abs=0.02)
+
+
+@pytest.mark.parametrize(
+    ("channels", "kernel", "height", "width", "stride", "groups"),
+    [(128, 3, 3, 1, 2, 128), (240, 3, 4, 1, 2, 1), (72, 5, 7, 1, 2, 1), (240, 5, 1, 4, 1, 1), (96, 3, 1, 1, 2, 1)],
+)
+def test_gradients_in_bf16_of_maps_of_one_pixel_are_near_fp32(channels, kernel, height, width, stride, groups):
+    family = NetworkFamily({}, ("part",), list)
+    torch.manual_seed(0)
+    convolution = torch.nn.Conv2d(channels, channels, kernel, stride, kernel // 2, groups=groups, bias=False)
+    network = torch.nn.ModuleDict({"part": torch.nn.Sequential(convolution)}).to(memory_format=torch.channels_last)
+    maps = torch.randn(2, channels, height, width).contiguous(memory_format=torch.channels_last)
+    gradients = {}
+    for precision in ("fp32", "bf16"):
+        convolution.weight.grad = None
+        with family.in_precision(network, precision):
+            network["part"](maps).pow(2).sum().backward()
+        gradients[precision] = convolution.weight.grad.clone()
+    largest = gradients["fp32"].abs().max()
+    assert (gradients["bf16"] - gradients["fp32"]).abs().max() < 0.02 * largest
 
 
 def test_precision_is_resolved_once():

@@ -115,6 +115,9 @@ class VerbWithSettings(Verb):
         known = self._takes_value()
         words = iter(args)
         for word in words:
+            if word == "--":
+                yield from (word, *words)
+                return
             option, equals, value = word.partition("=")
             key = option.removeprefix("--").replace("-", "_")
             if option in known:

@@ -85,6 +85,8 @@ def predict(
     asked = boxwright.Execution(backend, precision, device)
     predictor = _predictor(model, threshold, asked, sum(task.pictures for task in tasks))
     typer.echo(f"Backend {predictor.execution.variant}", err=True)
+    if predictor.spec.finds_hardly_anything:
+        typer.echo("Note: on its validation split this model finds hardly anything; train it longer.", err=True)
     console = make_console()
     results: list[dict[str, Any]] = []
     failed: list[PictureError] = []

@@ -100,15 +100,14 @@ def _print_result(result: RunResult) -> None:
         typer.echo(f"Interrupted. To continue: {again}")
         raise typer.Exit(_INTERRUPTED)
     if spec is not None:
-        typer.echo(_next(folder, result.folder, spec.measured["valid"]["f2"]))
+        typer.echo(_next(folder, result.folder, spec.finds_hardly_anything))
 
 
-def _next(run: str, folder: Path, f2: float) -> str:
+def _next(run: str, folder: Path, poor: bool) -> str:
     """What to type after a training."""
     from boxwright.config import data_of_run
-    from boxwright.metrics.fbeta import HARDLY_ANYTHING
 
-    if f2 < HARDLY_ANYTHING:
+    if poor:
         longer = f"boxwright train --data {shlex.quote(str(data_of_run(folder)))} --minutes 60"
         return f"It finds hardly anything yet. Train longer, or from other weights: {longer}"
     return f"Next: boxwright archive {shlex.quote(run)}"

@@ -18,7 +18,6 @@ from boxwright.runtime.spec import DEFAULT_THRESHOLD
 from .matching import FBETA_IOUS, Matches, last_of_score
 
 __all__ = [
-    "HARDLY_ANYTHING",
     "ROUNDING",
     "FBetaCurve",
     "class_fbeta_at",
@@ -28,9 +27,6 @@ __all__ = [
     "fbeta_name",
     "macro_fbeta_curve",
 ]
-
-HARDLY_ANYTHING = 0.05
-"""F2 below which a detector finds next to nothing: its figures hang on single boxes, and on rounding."""
 
 ROUNDING = 1e-12
 """Values that differ by less come from the same counts, rounded differently."""

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from boxwright.evaluation.results import SplitResults
 from boxwright.metrics import none_if_nan
-from boxwright.metrics.fbeta import HARDLY_ANYTHING
 from boxwright.metrics.figures import figures_of
 from boxwright.runtime import BACKENDS, Execution, OutOfTolerance, PicturePredictor
+from boxwright.runtime.spec import HARDLY_ANYTHING
 
 from .agreement import COMPARED, LEAST_SCORE, TOLERANCES, Agreement, compare_pictures
 from .pictures import Advance, detect_pictures

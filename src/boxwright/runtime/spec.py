@@ -13,7 +13,7 @@ from typing import Any, Dict, Mapping, Optional, Sequence, Tuple, Type, TypeVar,
 from .errors import ArchiveError, ConfigError
 from .strict_json import parse_json
 
-__all__ = ["CONFIG", "DEFAULT_THRESHOLD", "ClassEntry", "InputSpec", "ModelSpec", "OperatingPoint"]
+__all__ = ["CONFIG", "DEFAULT_THRESHOLD", "HARDLY_ANYTHING", "ClassEntry", "InputSpec", "ModelSpec", "OperatingPoint"]
 
 FORMAT = 1
 MAX_SIDE = 8192
@@ -21,6 +21,8 @@ MIN_TILE = 64
 MAX_OVERLAP = 0.5
 DEFAULT_THRESHOLD = 0.5
 """Score threshold of a model whose operating point was never measured."""
+HARDLY_ANYTHING = 0.05
+"""F2 below which a detector finds next to nothing: its figures hang on single boxes, and on rounding."""
 CONFIG = "config"
 """Key of ``ModelSpec.network``: options of a library's own configuration that replace the architecture's; a mapping, in
 which those of the backbone are another one."""
@@ -209,6 +211,12 @@ class ModelSpec:
     def class_names(self) -> Tuple[str, ...]:
         """Class names by index."""
         return tuple(entry.name for entry in self.classes)
+
+    @property
+    def finds_hardly_anything(self) -> bool:
+        """Whether its F2 on the validation split is below ``HARDLY_ANYTHING``; False if that was never measured."""
+        f2 = self.measured.get("valid", {}).get("f2")
+        return isinstance(f2, (int, float)) and f2 < HARDLY_ANYTHING
 
     @property
     def contract(self) -> str:

@@ -43,20 +43,39 @@ class NetworkFamily:
         """
         names = {name for name, _ in network.named_modules()} if precision == "bf16" else ()
         parts = [network.get_submodule(part) for part in self.bf16_parts if part in names]
+        changed = dict.fromkeys(parts, _in_bf16)
         for part in parts:
-            part.forward = _autocast(part.forward)  # an instance attribute: hides the class's method
+            changed.update((one, _lines_in_fp32) for one in part.modules() if isinstance(one, nn.Conv2d))
+        for module, within in changed.items():
+            module.forward = within(module.forward)  # an instance attribute: hides the class's method
         try:
             yield
         finally:
-            for part in parts:
-                del part.forward
+            for module in changed:
+                del module.forward
 
 
-def _autocast(forward: Any) -> Any:
+def _in_bf16(forward: Any) -> Any:
     def run(*inputs: Any, **options: Any) -> Any:
         device = next(tensor.device.type for tensor in _tensors(inputs))
         with torch.autocast(device, dtype=torch.bfloat16):
             return _to_fp32(forward(*inputs, **options))
+
+    return run
+
+
+def _lines_in_fp32(forward: Any) -> Any:
+    """A convolution that takes maps of one pixel's width or height in fp32.
+
+    Of those its gradients in bf16 are wrong, or not numbers: PyTorch 2.15 with ``channels_last``, on a processor with
+    AVX-512, for strides of 2 and kernels of 5. They are small, as at the end of a pyramid.
+    """
+
+    def run(maps: Tensor) -> Any:
+        if min(maps.shape[-2:]) > 1:
+            return forward(maps)
+        with torch.autocast(maps.device.type, enabled=False):
+            return forward(maps.float())
 
     return run
 
