@@ -7,6 +7,7 @@ from collections import Counter
 import pytest
 
 from boxwright.data import ANNOTATIONS, check, inspect_folder, read_folder, repair
+from boxwright.data.conversion import convert
 from boxwright.runtime import DataError
 
 
@@ -168,3 +169,50 @@ def test_an_archive_is_read_as_it_is(cases, tmp_path, monkeypatch):
     inspection = check(cases / "56-zip" / "export.zip")
     assert {name: len(document.images) for name, document in inspection.documents.items()} == {"train": 4, "valid": 4}
     assert not inspection.of("error")
+
+
+def rewritten(root, change):
+    """The annotation files of a folder, changed in place by ``change(document)``."""
+    for path in root.glob(f"*/{ANNOTATIONS}"):
+        document = json.loads(path.read_text())
+        change(document)
+        path.write_text(json.dumps(document))
+    return root
+
+
+def as_text(document):
+    for one in document["images"]:
+        one["id"] = str(one["id"])
+
+
+def as_padded_text(document):
+    for one in document["images"]:
+        one["id"] = f"{one['id']:06d}"
+
+
+def as_floats(document):
+    for one in document["images"]:
+        one["id"] = 1.2e18 + 1024 * one["id"]
+    for one in document["annotations"]:
+        one["image_id"] = 1.2e18 + 1024 * one["image_id"]
+
+
+@pytest.mark.parametrize("spell", [as_text, as_padded_text, as_floats])
+def test_an_id_that_its_links_spell_otherwise_keeps_its_boxes(case, tmp_path, spell):
+    root = rewritten(case("03-hash-ids/src"), number_pictures)
+    rewritten(root, spell)
+    before = inspect_folder(root)
+    assert findings(before, "error") == {"id-text": 2}
+    repair(before, tmp_path / "out")
+    assert boxes(tmp_path / "out") == boxes(root)
+    counts = convert(root, tmp_path / "converted", "coco").splits
+    assert sum(one.boxes for one in counts.values()) == boxes(root)
+    assert findings(inspect_folder(tmp_path / "converted"), "error") == {}
+
+
+def number_pictures(document):
+    numbers = {one["id"]: position for position, one in enumerate(document["images"], start=1)}
+    for one in document["images"]:
+        one["id"] = numbers[one["id"]]
+    for one in document["annotations"]:
+        one["image_id"] = numbers[one["image_id"]]

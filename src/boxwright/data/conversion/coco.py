@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PureWindowsPath
 from typing import Any
 
-from boxwright.data.documents import LISTS, Box, Entry, is_number, number_of, side_of
+from boxwright.data.documents import LISTS, Box, Entry, is_number, is_odd_id, number_of, side_of
 from boxwright.data.file_names import FolderNames, is_file_name, is_picture_name, names_hidden
 from boxwright.data.repair import can_be_turned, turn_box, turn_polygons
 from boxwright.runtime import DataError
@@ -25,7 +25,7 @@ from .coco_boxes import (
     require_reading,
     swapped_by_mistake,
 )
-from .coco_classes import Classes, Key, by_number, is_odd_id, key_of, linked, odd_ids
+from .coco_classes import Classes, Key, by_number, key_of, linked, odd_ids
 from .coco_files import Place, find_documents, find_pictures, left_out
 from .files import decodable, decodes, measure, require_size
 from .source import Source, SourceObject, SourcePicture
@@ -123,7 +123,7 @@ class _Reader:
         odd = odd_ids(place.document)
         self._numbered = any(is_odd_id(entry["id"]) for entry in self._images.values())
         if odd:
-            what = "text" if isinstance(odd[0], str) else "larger than 64 bits hold"
+            what = "text" if isinstance(odd[0], str) else "larger than 64 bits hold exactly"
             notes.append(f"{self._path}: {len(odd)} ids are {what}, as {odd[0]!r}; they became whole numbers.")
 
     def pictures(self, boxes: str | None, folder: Path | None) -> list[SourcePicture]:
