@@ -232,13 +232,21 @@ class _Reader:
         if hidden:
             self._notes.append(f"{self._path}: hidden files were left out: {len(hidden)}, the first {hidden[0]!r}.")
         names = {key: name for key, name in names.items() if name not in hidden}
-        decodable([Path(name) for name in names.values() if not decodes(Path(name))], self._path, self._notes)
-        names = {key: name for key, name in names.items() if decodes(Path(name))}
+        odd = {name for name in names.values() if not decodes(Path(name))}
+        odd -= self._converted(odd, folder)
+        decodable([Path(name) for name in names.values() if name in odd], self._path, self._notes)
+        names = {key: name for key, name in names.items() if name not in odd}
         if not names:
             return {}
         found, read = find_pictures(self._place, list(names.values()), folder, self._notes)
         usable = set(decodable([found / read[name] for name in names.values()], self._path, self._notes))
         return {key: (found / read[name], read[name]) for key, name in names.items() if found / read[name] in usable}
+
+    def _converted(self, names: Collection[str], folder: Path | None) -> set[str]:
+        """Names of pictures in other formats that are here in one that is read."""
+        here = FolderNames(folder or self._place.root)
+        found = {name: here.find(name).name for name in names}
+        return {name for name, file in found.items() if file is not None and decodes(Path(file))}
 
     def _require_sizes(
         self,

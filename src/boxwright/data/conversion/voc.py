@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 from xml.etree.ElementTree import Element
 
-from boxwright.data.file_names import FolderNames, is_file_name, is_hidden, split_of
+from boxwright.data.file_names import FolderNames, is_file_name, is_hidden, names_a_picture, split_of
 from boxwright.runtime import DataError
 
 from .files import (
@@ -21,7 +21,6 @@ from .files import (
     is_file,
     is_folder,
     measure,
-    names_a_picture,
     read_bytes,
     read_text,
     require_size,
