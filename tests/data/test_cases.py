@@ -1,5 +1,6 @@
 """Folders after public reports, through check and ``--fix``: the right value, or one clear sentence."""
 
+import gzip
 import json
 import shutil
 from collections import Counter
@@ -216,3 +217,20 @@ def number_pictures(document):
         one["id"] = numbers[one["id"]]
     for one in document["annotations"]:
         one["image_id"] = numbers[one["image_id"]]
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (gzip.compress(b"{}"), "the file is packed by gzip; unpack it: gunzip"),
+        (b"<!DOCTYPE html>\n<html>Sign in</html>", "this is a web page, not the file itself; download it again"),
+        (b"\n<html>", "this is a web page, not the file itself; download it again"),
+        (b"/annex/objects/MD5E-s12--ab.json\n", "this is a git-annex pointer, not the file itself; run: git annex get"),
+        (b"<<<<<<< HEAD\n{}", "the file holds both sides of a Git merge; settle the conflict"),
+        (bytes(4096), "the file holds nothing but zero bytes; copy or export it again"),
+    ],
+)
+def test_what_lies_in_the_place_of_annotations_is_called_what_it_is(case, content, said):
+    root = case("22-nan/src")
+    (root / "train" / ANNOTATIONS).write_bytes(content)
+    assert said in messages(inspect_folder(root), "json-broken")[0]
