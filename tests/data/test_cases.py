@@ -3,10 +3,12 @@
 import gzip
 import json
 import shutil
+import tarfile
 from collections import Counter
 
 import pytest
 
+from boxwright import train
 from boxwright.data import ANNOTATIONS, check, inspect_folder, read_folder, repair
 from boxwright.data.conversion import convert
 from boxwright.runtime import DataError
@@ -234,3 +236,32 @@ def test_what_lies_in_the_place_of_annotations_is_called_what_it_is(case, conten
     root = case("22-nan/src")
     (root / "train" / ANNOTATIONS).write_bytes(content)
     assert said in messages(inspect_folder(root), "json-broken")[0]
+
+
+def tarred(mode):
+    def make(path, _):
+        with tarfile.open(path, mode) as archive:
+            archive.add(__file__, "train/notes.txt")
+
+    return make
+
+
+PACKED = {
+    "tar": (tarred("w"), "is a tar archive"),
+    "tar.gz": (tarred("w:gz"), "is packed by gzip"),
+    "7z": (lambda path, _: path.write_bytes(b"7z\xbc\xaf'\x1c\0\4"), "is a 7z archive"),
+    "rar": (lambda path, _: path.write_bytes(b"Rar!\x1a\x07\1\0"), "is a RAR archive"),
+    "zip": (lambda path, whole: path.write_bytes(whole[:-200]), "is a ZIP archive whose end is missing"),
+}
+
+
+@pytest.mark.parametrize("kind", PACKED)
+@pytest.mark.parametrize(
+    "ask", [check, lambda path: convert(path, path.parent / "out"), lambda path: train(path, out=path.parent / "run")]
+)
+def test_what_is_packed_otherwise_is_called_what_it_is(cases, tmp_path, kind, ask):
+    make, said = PACKED[kind]
+    path = tmp_path / f"export.{kind}"
+    make(path, (cases / "56-zip" / "export.zip").read_bytes())
+    with pytest.raises(DataError, match=said):
+        ask(path)
