@@ -1,12 +1,16 @@
 """Folders after public reports, through check and ``--fix``: the right value, or one clear sentence."""
 
+import gzip
 import json
 import shutil
+import tarfile
 from collections import Counter
 
 import pytest
 
+from boxwright import train
 from boxwright.data import ANNOTATIONS, check, inspect_folder, read_folder, repair
+from boxwright.data.conversion import convert
 from boxwright.runtime import DataError
 
 
@@ -168,3 +172,96 @@ def test_an_archive_is_read_as_it_is(cases, tmp_path, monkeypatch):
     inspection = check(cases / "56-zip" / "export.zip")
     assert {name: len(document.images) for name, document in inspection.documents.items()} == {"train": 4, "valid": 4}
     assert not inspection.of("error")
+
+
+def rewritten(root, change):
+    """The annotation files of a folder, changed in place by ``change(document)``."""
+    for path in root.glob(f"*/{ANNOTATIONS}"):
+        document = json.loads(path.read_text())
+        change(document)
+        path.write_text(json.dumps(document))
+    return root
+
+
+def as_text(document):
+    for one in document["images"]:
+        one["id"] = str(one["id"])
+
+
+def as_padded_text(document):
+    for one in document["images"]:
+        one["id"] = f"{one['id']:06d}"
+
+
+def as_floats(document):
+    for one in document["images"]:
+        one["id"] = 1.2e18 + 1024 * one["id"]
+    for one in document["annotations"]:
+        one["image_id"] = 1.2e18 + 1024 * one["image_id"]
+
+
+@pytest.mark.parametrize("spell", [as_text, as_padded_text, as_floats])
+def test_an_id_that_its_links_spell_otherwise_keeps_its_boxes(case, tmp_path, spell):
+    root = rewritten(case("03-hash-ids/src"), number_pictures)
+    rewritten(root, spell)
+    before = inspect_folder(root)
+    assert findings(before, "error") == {"id-text": 2}
+    repair(before, tmp_path / "out")
+    assert boxes(tmp_path / "out") == boxes(root)
+    counts = convert(root, tmp_path / "converted", "coco").splits
+    assert sum(one.boxes for one in counts.values()) == boxes(root)
+    assert findings(inspect_folder(tmp_path / "converted"), "error") == {}
+
+
+def number_pictures(document):
+    numbers = {one["id"]: position for position, one in enumerate(document["images"], start=1)}
+    for one in document["images"]:
+        one["id"] = numbers[one["id"]]
+    for one in document["annotations"]:
+        one["image_id"] = numbers[one["image_id"]]
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (gzip.compress(b"{}"), "the file is packed by gzip; unpack it: gunzip"),
+        (b"<!DOCTYPE html>\n<html>Sign in</html>", "this is a web page, not the file itself; download it again"),
+        (b"\n<html>", "this is a web page, not the file itself; download it again"),
+        (b"/annex/objects/MD5E-s12--ab.json\n", "this is a git-annex pointer, not the file itself; run: git annex get"),
+        (b"<<<<<<< HEAD\n{}", "the file holds both sides of a Git merge; settle the conflict"),
+        (bytes(4096), "the file holds nothing but zero bytes; copy or export it again"),
+    ],
+)
+def test_what_lies_in_the_place_of_annotations_is_called_what_it_is(case, content, said):
+    root = case("22-nan/src")
+    (root / "train" / ANNOTATIONS).write_bytes(content)
+    assert said in messages(inspect_folder(root), "json-broken")[0]
+
+
+def tarred(mode):
+    def make(path, _):
+        with tarfile.open(path, mode) as archive:
+            archive.add(__file__, "train/notes.txt")
+
+    return make
+
+
+PACKED = {
+    "tar": (tarred("w"), "is a tar archive"),
+    "tar.gz": (tarred("w:gz"), "is packed by gzip"),
+    "7z": (lambda path, _: path.write_bytes(b"7z\xbc\xaf'\x1c\0\4"), "is a 7z archive"),
+    "rar": (lambda path, _: path.write_bytes(b"Rar!\x1a\x07\1\0"), "is a RAR archive"),
+    "zip": (lambda path, whole: path.write_bytes(whole[:-200]), "is a ZIP archive whose end is missing"),
+}
+
+
+@pytest.mark.parametrize("kind", PACKED)
+@pytest.mark.parametrize(
+    "ask", [check, lambda path: convert(path, path.parent / "out"), lambda path: train(path, out=path.parent / "run")]
+)
+def test_what_is_packed_otherwise_is_called_what_it_is(cases, tmp_path, kind, ask):
+    make, said = PACKED[kind]
+    path = tmp_path / f"export.{kind}"
+    make(path, (cases / "56-zip" / "export.zip").read_bytes())
+    with pytest.raises(DataError, match=said):
+        ask(path)

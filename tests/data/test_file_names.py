@@ -118,3 +118,31 @@ def test_every_normal_form_is_found(tmp_path_factory, stem):
     name = unicodedata.normalize("NFC", f"x{stem.strip()}x.jpg")
     (place / name).write_bytes(b"")
     assert FolderNames(place).find(unicodedata.normalize("NFD", name)).name == name
+
+
+@pytest.mark.parametrize(
+    ("here", "written", "meant"),
+    [
+        ("a.jpg", "a.jpeg", "a.jpg"),
+        ("a.jpg", "a.png", "a.jpg"),
+        ("a.jpg", "a.HEIC", "a.jpg"),
+        ("a.jpg", "a", "a.jpg"),
+        ("a.JPG", "C:\\data\\a.png", "a.JPG"),
+        ("a.jpg", "/data/upload/12/ab12cd34-a.jpg", "a.jpg"),
+        ("ab12cd34-a.jpg", "a.jpg", "ab12cd34-a.jpg"),
+        ("ab12cd34-a.jpg", "ab12cd34-a.png", "ab12cd34-a.jpg"),
+        ("ab12cd34-a.jpg", "00000000-a.jpg", None),  # two hashes are two files
+        ("a-ab12cd34-b.jpg", "a-b.jpg", None),  # no hash stands in the middle
+        ("a.png b.jpg", "a.jpg", None),  # the other pictures are JPEG: this one is missing, and a.png may be its mask
+        ("a.png a.bmp", "a.jpg", ("a.bmp", "a.png")),
+        ("a.xml", "a.jpg", None),
+        ("a.jpg", "a.xml", None),
+    ],
+)
+def test_a_picture_of_another_format_or_behind_a_hash(tmp_path, here, written, meant):
+    for name in here.split():
+        (tmp_path / name).touch()
+    found = FolderNames(tmp_path).find(written)
+    assert found.candidates == (meant if isinstance(meant, tuple) else ())
+    assert found.name == (None if isinstance(meant, tuple) else meant)
+    assert found.guessed == isinstance(meant, str)

@@ -37,6 +37,7 @@ __all__ = [
     "fits",
     "is_list_of_objects",
     "is_number",
+    "is_odd_id",
     "json_text",
     "name_of",
     "null_for_nan",
@@ -64,6 +65,7 @@ _MOST_CANDIDATES = 3
 _CROWDS = (None, 0, 1, "0", "1")
 _LONG = 40  # characters of a number
 _DIGITS = re.compile(r"[0-9]{1,9}", re.ASCII)
+_PADDED_DIGITS = re.compile(r"0*[0-9]{1,18}", re.ASCII)
 _RESERVED = "score"  # a key of the endpoint's answer, beside the class names
 
 Entry = dict[str, Any]
@@ -235,17 +237,25 @@ class _Ids:
     """A document's ids as whole numbers.
 
     Text, and numbers of more than 64 bits, get numbers that the text alone decides, so that splits agree; this is for
-    the check alone. Text that is the number of an entry (``"1"``) is that number.
+    the check alone. Where an id and a link to it are written differently, as "3", 3 and "003", they mean the same, if
+    only one id is that number.
     """
 
     def __init__(self, raw: Entry) -> None:
         own = [entry.get("id") for key in ("images", "categories") for entry in raw[key]]
         links = [entry.get(key) for key in ("image_id", "category_id") for entry in raw["annotations"]]
         self._listed = {number for value in own if (number := whole_id(value)) is not None}
-        self._odd = {str(value) for value in own if _is_odd_id(value)}
-        odd = [value for value in (*own, *links) if _is_odd_id(value) and self.number(value) is not None]
-        self.texts = set(map(str, odd))
+        self._odd = {_id_text(value) for value in own if is_odd_id(value)}
+        self._spelled = self._numbers()
+        odd = [value for value in (*own, *links) if is_odd_id(value) and self.number(value) is not None]
+        self.texts = set(map(_id_text, odd))
         self._example = next(iter(odd), "")
+
+    def _numbers(self) -> Mapping[int, str]:
+        """By number the text that stands for it, if it is the only one and no id is that number itself."""
+        numbers = [(int(text), text) for text in self._odd if _PADDED_DIGITS.fullmatch(text)]
+        count = Counter(number for number, _ in numbers)
+        return {number: text for number, text in numbers if count[number] == 1 and number not in self._listed}
 
     @property
     def sentence(self) -> str:
@@ -255,19 +265,28 @@ class _Ids:
 
     def number(self, value: object) -> int | None:
         """The id as a whole number; None if it is neither that nor the id of an entry."""
-        if type(value) is int and -_LARGEST_ID <= value < _LARGEST_ID:
-            return value
-        if not _is_odd_id(value):
-            return whole_id(value)
-        text = str(value)
+        if not is_odd_id(value):
+            number = whole_id(value)
+            spelled = None if number is None else self._spelled.get(number)
+            return number if spelled is None else _number_for(spelled)
+        text = _id_text(value)
         if _DIGITS.fullmatch(text) and int(text) in self._listed:
             return int(text)
-        if text not in self._odd:
-            return None
-        return -1 - int.from_bytes(hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=6).digest())
+        if text not in self._odd and _PADDED_DIGITS.fullmatch(text):
+            text = self._spelled.get(int(text), text)
+        return _number_for(text) if text in self._odd else None
 
     def all(self, entries: Iterable[Entry]) -> Iterator[int]:
         yield from (number for entry in entries if (number := self.number(entry.get("id"))) is not None)
+
+
+def _number_for(text: str) -> int:
+    """A negative number that stands for a text."""
+    return -1 - int.from_bytes(hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=6).digest())
+
+
+def _id_text(value: object) -> str:
+    return str(value).strip()
 
 
 def is_list_of_objects(value: object) -> bool:
@@ -275,11 +294,15 @@ def is_list_of_objects(value: object) -> bool:
     return isinstance(value, list) and all(isinstance(entry, dict) for entry in value)
 
 
-def _is_odd_id(value: object) -> TypeGuard[str | int]:
-    """Whether it is an id that somebody meant, but no whole number of 64 bits."""
-    if type(value) is int:
-        return not -_LARGEST_ID <= value < _LARGEST_ID
-    return isinstance(value, str) and bool(value.strip())
+def is_odd_id(value: object) -> TypeGuard[str | int | float]:
+    """Whether it is an id that somebody meant, but no whole number of 64 bits that is exact: it becomes another number.
+
+    A hash that went through a table of floats is 1.2345e+18: it still tells its entry from others.
+    """
+    if isinstance(value, str):
+        return bool(value.strip())
+    whole_number = type(value) is int or (type(value) is float and value.is_integer())
+    return whole_number and whole_id(value) is None
 
 
 def _images(

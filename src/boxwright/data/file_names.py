@@ -31,9 +31,11 @@ __all__ = [
     "is_hidden",
     "is_other_picture_name",
     "is_picture_name",
+    "names_a_picture",
     "names_hidden",
     "split_of",
     "stays_inside",
+    "without_hash",
 ]
 
 _SPLIT_OF = {
@@ -46,6 +48,8 @@ _COPIES = (re.compile(r"(?P<source>.+)\.rf\.[0-9A-Za-z_-]+\.[^.]+"),)  # Roboflo
 
 _NO_PICTURES = ("PDF", "EPS", "MPEG", "PS", "GRIB", "HDF5", "BUFR", "FITS")
 _OTHER_PICTURES = re.compile(r"\.(heic|heif|hif|avif|jxl|jp2|mpo|dng|cr2|cr3|nef|arw|orf|rw2|raf|svg)")
+_JPEGS = (".jpg", ".jpeg", ".jpe", ".jfif")
+_HASH = re.compile(r"^[0-9a-f]{8}[-_]+(?=.)")  # Label Studio puts it before the name of an uploaded picture
 _OF_SYSTEMS = ("__macosx", "thumbs.db", "desktop.ini", "@eadir")
 
 
@@ -81,6 +85,11 @@ def is_picture_name(name: str) -> bool:
     return name.lower().endswith(SUFFIXES)
 
 
+def names_a_picture(name: str) -> bool:
+    """Whether its suffix is that of a picture, in a format that is read or in another."""
+    return is_picture_name(name) or is_other_picture_name(name)
+
+
 def is_other_picture_name(name: str) -> bool:
     """Whether its suffix is that of a picture in another format, as HEIC, RAW or GIF."""
     suffix = PurePosixPath(name).suffix.lower()
@@ -92,6 +101,11 @@ def _pillow_suffixes() -> frozenset[str]:
     from PIL import Image
 
     return frozenset(suffix for suffix, kind in Image.registered_extensions().items() if kind not in _NO_PICTURES)
+
+
+def without_hash(stem: str) -> str:
+    """A file's name without the hash that Label Studio puts before it, if there is one."""
+    return _HASH.sub("", stem, count=1)
 
 
 def is_file_name(name: object) -> TypeGuard[str]:
@@ -126,7 +140,8 @@ class FolderNames:
 
     Annotation files come from other systems. A name that is not there as it is written means the file that shares
     most of the path's end with it, whatever the spelling: backslashes, percent-encoding, Unicode normal form, letter
-    case; folders may be missing or come on top, as in an absolute path of another machine.
+    case; folders may be missing or come on top, as in an absolute path of another machine. If there is none, it means
+    the picture of that name in another format or behind Label Studio's hash, see ``_nearly``.
 
     Args:
         folder: where the names start; hidden files and folders in it are found only by their exact names.
@@ -169,7 +184,8 @@ class FolderNames:
             return Found(own, guessed=True)
         if not inside and _exists(self.folder / written):
             return Found(None, outside=True)  # a real file elsewhere: not the one of this name here
-        candidates = self._nearest(_parts(written))
+        parts = _parts(written)
+        candidates = _nearest(self._by_base, parts) or self._nearly(parts)
         if len(candidates) == 1:
             return Found(candidates[0], guessed=True)
         return Found(None, candidates=tuple(candidates), outside=not inside and not candidates)
@@ -193,7 +209,7 @@ class FolderNames:
     @cached_property
     def _folders(self) -> Mapping[tuple[str, ...], str]:
         """Folders that hold pictures, at any depth."""
-        pictures = (name for name in self.files if is_picture_name(name) or is_other_picture_name(name))
+        pictures = (name for name in self.files if names_a_picture(name))
         folders = {parent.as_posix() for name in pictures for parent in PurePosixPath(name).parents}
         return {tuple(_spelled(folder).split("/")): folder for folder in sorted(folders - {"."})}
 
@@ -225,14 +241,49 @@ class FolderNames:
             return name if self.holds(name) else None
         return None
 
-    def _nearest(self, parts: tuple[str, ...]) -> list[str]:
-        """The files that share most of the path's end; those alone whose whole path is in it, if there are any."""
-        if not parts:
+    def _nearly(self, parts: tuple[str, ...]) -> list[str]:
+        """The pictures whose names differ from the written one in their suffix, or in Label Studio's hash.
+
+        A picture in another format is taken only if none here is in the written one: else ``a.jpg`` is missing, and
+        ``a.png`` may be its mask.
+        """
+        if not parts or not _may_be_picture(parts[-1]):
             return []
-        shared = [(_shared(own, parts), len(own), file) for own, file in self._by_base.get(parts[-1], ())]
-        most = max((count for count, _, _ in shared), default=0)
-        best = [(length == count, file) for count, length, file in shared if count == most]
-        return [file for whole, file in best if whole] or [file for _, file in best]
+        stem, suffix = _stem_and_suffix(parts[-1])
+        stems = ((stem, self._by_stem), (without_hash(stem), self._by_stem), (stem, self._by_hashed_stem))
+        found = (_nearest(by_stem, (*parts[:-1], one)) for one, by_stem in stems)
+        nearest = next((files for files in found if files), [])
+        return [file for file in nearest if self._is_converted(suffix, _stem_and_suffix(file.lower())[1])]
+
+    def _is_converted(self, written: str, own: str) -> bool:
+        """Whether a picture with its own suffix may be what a name with the written one means."""
+        same = written in ("", own) or {written, own} <= set(_JPEGS)
+        return same or written not in self._suffixes
+
+    @cached_property
+    def _suffixes(self) -> frozenset[str]:
+        return frozenset(_stem_and_suffix(file.lower())[1] for file in self.files)
+
+    @cached_property
+    def _by_stem(self) -> Mapping[str, list[tuple[tuple[str, ...], str]]]:
+        """Pictures by their names without suffix."""
+        by_stem: dict[str, list[tuple[tuple[str, ...], str]]] = defaultdict(list)
+        for files in self._by_base.values():
+            for parts, file in files:
+                if names_a_picture(file):
+                    stem = _stem_and_suffix(parts[-1])[0]
+                    by_stem[stem].append(((*parts[:-1], stem), file))
+        return by_stem
+
+    @cached_property
+    def _by_hashed_stem(self) -> Mapping[str, list[tuple[tuple[str, ...], str]]]:
+        """Pictures that have a hash before their names, by the names without it and without suffix."""
+        by_stem: dict[str, list[tuple[tuple[str, ...], str]]] = defaultdict(list)
+        for stem, files in self._by_stem.items():
+            plain = without_hash(stem)
+            if plain != stem:
+                by_stem[plain] += [((*parts[:-1], plain), file) for parts, file in files]
+        return by_stem
 
 
 class NamesAsWritten:
@@ -266,6 +317,27 @@ def _parts(written: str) -> tuple[str, ...]:
     parts = PurePosixPath(path.removeprefix(PureWindowsPath(path).drive.replace("\\", "/"))).parts
     ups = max((position for position, part in enumerate(parts) if part == ".."), default=-1)
     return tuple(part for part in parts[ups + 1 :] if part != "/")
+
+
+def _may_be_picture(base: str) -> bool:
+    """Whether a name is that of a picture, by its suffix or for want of one."""
+    return names_a_picture(base) or "." not in base
+
+
+def _stem_and_suffix(name: str) -> tuple[str, str]:
+    """A picture's name, and its suffix in lower case; the suffix is empty where the name has none of a picture's."""
+    stem, suffix = posixpath.splitext(name)
+    return (stem, suffix.lower()) if names_a_picture(name) else (name, "")
+
+
+def _nearest(by_base: Mapping[str, list[tuple[tuple[str, ...], str]]], parts: tuple[str, ...]) -> list[str]:
+    """The files that share most of the path's end; those alone whose whole path is in it, if there are any."""
+    if not parts:
+        return []
+    shared = [(_shared(own, parts), len(own), file) for own, file in by_base.get(parts[-1], ())]
+    most = max((count for count, _, _ in shared), default=0)
+    best = [(length == count, file) for count, length, file in shared if count == most]
+    return [file for whole, file in best if whole] or [file for _, file in best]
 
 
 def _shared(own: tuple[str, ...], written: tuple[str, ...]) -> int:

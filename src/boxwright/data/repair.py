@@ -116,7 +116,7 @@ class _Draft:
 
     def _would_empty(self, code: str) -> bool:
         """Whether a repair would remove most of the split's pictures or boxes: then the cause is another one."""
-        if code == "unknown-picture" and (self._findings["picture-key"] or self._findings["picture-id-twice"]):
+        if code == "unknown-picture" and any(self._findings[one] for one in _ODD_PICTURE_IDS):
             return True  # its picture may be the one whose id is wrong
         together = next((codes for codes in _REMOVED_TOGETHER if code in codes), ())
         entries = self.images if together == _REMOVED_TOGETHER[0] else self.annotations
@@ -312,6 +312,8 @@ _REMOVED_TOGETHER = (
     ("annotation-twice",),
 )
 """What most pictures or boxes of a split have in common is counted together; such a repair is not made."""
+
+_ODD_PICTURE_IDS = ("picture-key", "picture-id-twice", "id-text")
 
 _REFUSED = {
     "json-broken": "What cannot be read cannot be repaired; export it again.",

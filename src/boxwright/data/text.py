@@ -4,8 +4,18 @@ from __future__ import annotations
 
 __all__ = ["text_of"]
 
-_LFS = b"version https://git-lfs"
-_ARCHIVE = b"PK\x03\x04"
+_STARTS = {
+    b"version https://git-lfs": "this is a Git LFS pointer, not the file itself; run: git lfs pull",
+    b"/annex/objects/": "this is a git-annex pointer, not the file itself; run: git annex get",
+    b"PK\x03\x04": "this is a ZIP archive; unzip it",
+    b"\x1f\x8b": "the file is packed by gzip; unpack it: gunzip",
+    b"<<<<<<< ": "the file holds both sides of a Git merge; settle the conflict",
+    b"<!doctype html": "this is a web page, not the file itself; download it again",
+    b"<html>": "this is a web page, not the file itself; download it again",
+    b"<html ": "this is a web page, not the file itself; download it again",
+}
+"""How files begin that were put in the place of an annotation file, in lower case but for marks of bytes."""
+
 _MARKS = {b"\xff\xfe\x00\x00": "UTF-32", b"\x00\x00\xfe\xff": "UTF-32", b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
 
 
@@ -20,10 +30,14 @@ def text_of(content: bytes) -> str:
     """
     if not content.strip():
         raise ValueError("the file is empty")
-    if content.startswith(_LFS):
-        raise ValueError("this is a Git LFS pointer, not the file itself; run: git lfs pull")
-    if content.startswith(_ARCHIVE):
-        raise ValueError("this is a ZIP archive; unzip it")
+    start = content[:64].lstrip()
+    what = next(
+        (said for mark, said in _STARTS.items() if start.startswith(mark) or start.lower().startswith(mark)), None
+    )
+    if what:
+        raise ValueError(what)
+    if not content.strip(b"\0"):
+        raise ValueError("the file holds nothing but zero bytes; copy or export it again")
     encoding = next((name for mark, name in _MARKS.items() if content.startswith(mark)), None)
     if encoding is None and content[:64].count(0) >= len(content[:64]) // 4 > 0:
         encoding = "UTF-16"  # without a mark, every second byte of plain text is 0

@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 from boxwright.host.files import cache_folder, new_folder
 from boxwright.runtime import ConfigError, DataError
 
-__all__ = ["is_zip", "unzipped"]
+__all__ = ["is_zip", "refuse_packed", "starts_packed", "unzipped"]
 
 _MARGIN = 2**28  # bytes that are left on the disk
 _SMALL = 2**27  # bytes up to which a ratio says nothing
@@ -22,12 +22,49 @@ _MOST_RATIO = 50  # times its packed size that a data set may be: pictures hardl
 _MOST_MEMBERS = 2_000_000
 _CHUNK = 2**20
 _ENCRYPTED = 0x1
+_HEAD = 512  # bytes, the first block of a tar archive
+_TAR = slice(257, 262)
+_PACKED = {
+    b"PK\x03\x04": ("is a ZIP archive whose end is missing", "Download it again."),
+    b"\x1f\x8b": ("is packed by gzip", "Unpack it, as by tar -xzf, and give the folder."),
+    b"BZh": ("is packed by bzip2", "Unpack it, as by tar -xjf, and give the folder."),
+    b"\xfd7zXZ\0": ("is packed by xz", "Unpack it, as by tar -xJf, and give the folder."),
+    b"7z\xbc\xaf\x27\x1c": ("is a 7z archive", "Unpack it, as by 7z x, and give the folder."),
+    b"Rar!\x1a\x07": ("is a RAR archive", "Unpack it, as by unrar x, and give the folder."),
+}
+"""How packed files begin that are not read, what they are, and what to do."""
+
 _UNSAFE = set('<>:"|?*') | {chr(code) for code in range(32)}  # not in a file name of some system
 
 
 def is_zip(path: Path) -> bool:
     """Whether a path is a ZIP archive, whatever it is called."""
     return path.is_file() and zipfile.is_zipfile(path)
+
+
+def starts_packed(path: Path) -> tuple[str, str] | None:
+    """What a file is that is packed, and what to do; None if it is not. Of ZIP archives, those alone that are cut."""
+    if not path.is_file() or is_zip(path):
+        return None
+    try:
+        with path.open("rb") as file:
+            head = file.read(_HEAD)
+    except OSError:  # said where it is read
+        return None
+    if head[_TAR] == b"ustar":
+        return "is a tar archive", "Unpack it, as by tar -xf, and give the folder."
+    return next((said for mark, said in _PACKED.items() if head.startswith(mark)), None)
+
+
+def refuse_packed(path: Path) -> None:
+    """Refuse a packed file that is not read.
+
+    Raises:
+        DataError: it is one; what it is, and how to unpack it, is said.
+    """
+    if (said := starts_packed(path)) is not None:
+        what, remedy = said
+        raise DataError(f"{path}: {what}; of archives, whole ZIP files are read.", remedy)
 
 
 def unzipped(path: Path, advance: Callable[[int, int], object] | None = None) -> Path:

@@ -13,7 +13,7 @@ from boxwright.data import local_data, require_data_folder
 from boxwright.host.dependencies import require_train_extra
 from boxwright.host.listing import Listed, Listing, shown, shown_range
 from boxwright.host.places import is_url, place_of, whole
-from boxwright.inputs.zipped import is_zip
+from boxwright.inputs.zipped import is_zip, starts_packed
 from boxwright.metrics.figures import HEADLINE
 from boxwright.metrics.objective import Objective
 from boxwright.models import find_architecture, require_family, require_weights_exist
@@ -130,7 +130,8 @@ def _with_data(config: str | Path | None, settings: dict[str, Any]) -> tuple[Pat
     Raises:
         ConfigError: the data is given twice.
     """
-    if config is None or not (is_url(config) or Path(config).is_dir() or is_zip(Path(config))):
+    place = None if config is None or is_url(config) else Path(config)
+    if config is None or (place and not (place.is_dir() or is_zip(place) or starts_packed(place))):
         return Path(config) if config else None, settings
     if settings.get("data") is not None:
         raise ConfigError(f"{config} and data = {settings['data']}: two folders.", "Give one of them.")

@@ -84,6 +84,18 @@ def test_a_turned_box_by_its_corners(lay, tmp_path, written):
     assert annotations_of(tmp_path / "out", written)[0]["bbox"] == [10, 5, 30, 30]
 
 
+@pytest.mark.parametrize(
+    ("degrees", "box"), [("0.0", DEVKIT), ("180", DEVKIT), ("90.0", [-2.5, 7.5, 27, 18]), ("-270", [-2.5, 7.5, 27, 18])]
+)
+def test_a_box_with_an_angle_beside_it_gets_the_upright_one_around_it(lay, tmp_path, written, degrees, box):
+    turned = f"<attributes><attribute><name>rotation</name><value>{degrees}</value></attribute></attributes>"
+    root = lay("a", "b", content=xml(f"<name>cat</name>{BOX}{turned}"))
+    result = convert(root, tmp_path / "out", "voc")
+    assert annotations_of(tmp_path / "out", written)[0]["bbox"] == pytest.approx(box)
+    said = "Boxes that are turned (attribute rotation): 2, the first by"
+    assert any(said in note for note in result.notes) == (box is not DEVKIT)
+
+
 def test_boxes_that_are_the_bounds_of_their_polygons_are_edges(lay, tmp_path, written):
     polygon = "<polygon><x1>2.2</x1><y1>3</y1><x2>20</x2><y2>3.3</y2><x3>20</x3><y3>29.8</y3></polygon>"
     root = lay("a", "b", content=xml(f"<name>cat</name>{BOX}{polygon}"))
@@ -140,6 +152,7 @@ def test_pictures_beside_or_in_any_folder(lay, tmp_path, pictures):
         "{n}.jpg",
         "{n}.xml",
         "{n} 1",
+        "{n}\t-1",
         "JPEGImages/{n}.jpg Annotations/{n}.xml",
         "./JPEGImages/{n}.jpg\tAnnotations/{n}.xml",
         "/data/VOC/JPEGImages/{n}.jpg /data/VOC/Annotations/{n}.xml",
@@ -153,6 +166,15 @@ def test_lists_of_names_pictures_paths_and_pairs(lay, tmp_path, text, line, plac
     root = lay("a", "b 2", "c.1")
     text(root / place / "train.txt", line.format(n="a"), line.format(n="b 2"))
     text(root / place / "val.txt", line.format(n="c.1"))
+    result = convert(root, tmp_path / "out", "voc")
+    assert result.splits == {"train": SplitCounts(2, 2), "valid": SplitCounts(1, 1)}
+
+
+def test_lists_as_paddlex_names_them(lay, tmp_path, text):
+    root = lay("a", "b", "c")
+    text(root / "train_list.txt", "JPEGImages/a.jpg Annotations/a.xml", "JPEGImages/b.jpg Annotations/b.xml")
+    text(root / "val_list.txt", "JPEGImages/c.jpg Annotations/c.xml")
+    text(root / "labels.txt", "cat")
     result = convert(root, tmp_path / "out", "voc")
     assert result.splits == {"train": SplitCounts(2, 2), "valid": SplitCounts(1, 1)}
 

@@ -57,6 +57,28 @@ def test_a_list_of_classes_is_enough(lay, tmp_path, text, boxes, categories, fil
     assert notes_with(result, "one split")
 
 
+@pytest.mark.parametrize(
+    ("place", "file"),
+    [
+        ("images/{split}/{n}.jpg", "labels/{split}/classes.txt"),  # LabelImg
+        ("{split}/images/{n}.jpg", "{split}/labels/classes.txt"),
+        ("images/{split}/{n}.jpg", "images/{split}/predefined_classes.txt"),
+        ("{split}/{n}.jpg", "{split}/_darknet.labels"),  # Roboflow's YOLO Darknet
+    ],
+)
+def test_each_split_may_have_the_list_of_classes(lay, tmp_path, text, categories, place, file):
+    root = lay(*(place.format(split=split, n=n) for split in ("train", "valid") for n in range(3)))
+    for split in ("train", "valid"):
+        text(root / file.format(split=split), *CLASSES)
+    result = convert(root, tmp_path / "out")
+    assert result.splits == {"train": SplitCounts(3, 3), "valid": SplitCounts(3, 3)}
+    assert categories(tmp_path / "out") == {1: "cat", 2: "dog"}
+    assert not notes_with(result, "left out")
+    text(root / file.format(split="valid"), "dog", "cat")
+    with pytest.raises(DataError, match=r"the classes are .* in train|the classes are .* in \w+/train"):
+        convert(root, tmp_path / "again", "yolo")
+
+
 def test_label_studios_notes_are_enough_and_must_agree_with_classes_txt(lay, tmp_path, text, categories):
     root = lay("images/a.jpg", "images/b.jpg")
     text(root / "notes.json", json.dumps({"categories": [{"id": 1, "name": "dog"}, {"id": 0, "name": 7}]}))

@@ -18,6 +18,7 @@ from boxwright.data.documents import ANNOTATIONS, OTHER_NAMES, SPLITS, Document,
 from boxwright.data.findings import CODES, LEVELS, Finding, Level, by_kind
 from boxwright.data.stored import local_data
 from boxwright.host.listing import Listed, Listing
+from boxwright.inputs.zipped import refuse_packed
 from boxwright.runtime import ClassEntry, DataError
 from boxwright.runtime.picture import DATA_PIXELS
 
@@ -215,6 +216,7 @@ def _splits_of(root: Path, splits: Sequence[str] | None) -> list[str]:
     """Names of the splits to check."""
     if not root.is_dir():
         if root.is_file():
+            refuse_packed(root)
             raise DataError(f"{root}: is a file.", _instead_of_file(root))
         raise DataError(f"{root}: no such folder.", "Give the folder that holds train/ and valid/.")
     chosen = list(splits or (name for name in SPLITS if name in _REQUIRED or (root / name).is_dir()))

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PureWindowsPath
 from typing import Any
 
-from boxwright.data.documents import LISTS, Box, Entry, is_number, number_of, side_of
+from boxwright.data.documents import LISTS, Box, Entry, is_number, is_odd_id, number_of, side_of
 from boxwright.data.file_names import FolderNames, is_file_name, is_picture_name, names_hidden
 from boxwright.data.repair import can_be_turned, turn_box, turn_polygons
 from boxwright.runtime import DataError
@@ -25,7 +25,7 @@ from .coco_boxes import (
     require_reading,
     swapped_by_mistake,
 )
-from .coco_classes import Classes, Key, by_number, is_odd_id, key_of, linked, odd_ids
+from .coco_classes import Classes, Key, by_number, key_of, linked, odd_ids
 from .coco_files import Place, find_documents, find_pictures, left_out
 from .files import decodable, decodes, measure, require_size
 from .source import Source, SourceObject, SourcePicture
@@ -123,7 +123,7 @@ class _Reader:
         odd = odd_ids(place.document)
         self._numbered = any(is_odd_id(entry["id"]) for entry in self._images.values())
         if odd:
-            what = "text" if isinstance(odd[0], str) else "larger than 64 bits hold"
+            what = "text" if isinstance(odd[0], str) else "larger than 64 bits hold exactly"
             notes.append(f"{self._path}: {len(odd)} ids are {what}, as {odd[0]!r}; they became whole numbers.")
 
     def pictures(self, boxes: str | None, folder: Path | None) -> list[SourcePicture]:
@@ -232,13 +232,21 @@ class _Reader:
         if hidden:
             self._notes.append(f"{self._path}: hidden files were left out: {len(hidden)}, the first {hidden[0]!r}.")
         names = {key: name for key, name in names.items() if name not in hidden}
-        decodable([Path(name) for name in names.values() if not decodes(Path(name))], self._path, self._notes)
-        names = {key: name for key, name in names.items() if decodes(Path(name))}
+        odd = {name for name in names.values() if not decodes(Path(name))}
+        odd -= self._converted(odd, folder)
+        decodable([Path(name) for name in names.values() if name in odd], self._path, self._notes)
+        names = {key: name for key, name in names.items() if name not in odd}
         if not names:
             return {}
         found, read = find_pictures(self._place, list(names.values()), folder, self._notes)
         usable = set(decodable([found / read[name] for name in names.values()], self._path, self._notes))
         return {key: (found / read[name], read[name]) for key, name in names.items() if found / read[name] in usable}
+
+    def _converted(self, names: Collection[str], folder: Path | None) -> set[str]:
+        """Names of pictures in other formats that are here in one that is read."""
+        here = FolderNames(folder or self._place.root)
+        found = {name: here.find(name).name for name in names}
+        return {name for name, file in found.items() if file is not None and decodes(Path(file))}
 
     def _require_sizes(
         self,

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from boxwright.data.contract import parent_ids
-from boxwright.data.documents import CategoryEntry, Entry, name_of, whole_id
+from boxwright.data.documents import CategoryEntry, Entry, is_odd_id, name_of, whole_id
 from boxwright.runtime import DataError
 
-__all__ = ["Classes", "Key", "by_number", "is_odd_id", "key_of", "linked", "odd_ids"]
+__all__ = ["Classes", "Key", "by_number", "key_of", "linked", "odd_ids"]
 
 Key = int | str
 """An id: a whole number of 64 bits, or a text; of a larger number its digits."""
@@ -43,12 +43,7 @@ def key_of(entry: Mapping[str, Any], key: str, where: str) -> Key:
     return number
 
 
-def is_odd_id(value: object) -> bool:
-    """Whether an id is a text, or a whole number of more than 64 bits: it becomes another number."""
-    return isinstance(value, str) or (type(value) is int and whole_id(value) is None)
-
-
-def odd_ids(document: Entry) -> list[str | int]:
+def odd_ids(document: Entry) -> list[str | int | float]:
     """Those ids of pictures, categories and annotations that are text or too large."""
     keys = {"images": ("id",), "categories": ("id",), "annotations": ("id", "image_id", "category_id")}
     rows = ((entry, names) for part, names in keys.items() for entry in document[part])

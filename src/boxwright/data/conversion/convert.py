@@ -18,7 +18,7 @@ from typing import Any
 from boxwright.data.box_readings import READINGS
 from boxwright.data.documents import ANNOTATIONS, category_fault, null_for_nan
 from boxwright.host.files import new_folder, require_new_folder
-from boxwright.inputs.zipped import is_zip, unzipped
+from boxwright.inputs.zipped import is_zip, refuse_packed, unzipped
 from boxwright.runtime import ConfigError, DataError
 
 from .coco import read_coco
@@ -118,6 +118,7 @@ def convert(
         raise DataError(f"{source}: no such file or folder.", "Give the folder of the data set.")
     if is_file(source) and is_zip(source):
         source = unzipped(source)
+    refuse_packed(source)
     if format is None:
         format = _format_of(source)  # noqa: A001
         _require_settings(format, voc_origin, boxes, folder)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from boxwright.data.file_names import is_hidden, is_other_picture_name, is_picture_name, split_of, stays_inside
+from boxwright.data.file_names import is_hidden, is_other_picture_name, names_a_picture, split_of, stays_inside
 from boxwright.data.text import text_of
 from boxwright.runtime import DataError, PictureError
 from boxwright.runtime.picture import FORMATS, LARGEST_PIXELS, upright_size
@@ -26,7 +26,6 @@ __all__ = [
     "is_file",
     "is_folder",
     "measure",
-    "names_a_picture",
     "packed",
     "pictures_in",
     "read_bytes",
@@ -70,11 +69,6 @@ def unzip_command(archive: Path) -> str:
     """What unpacks an archive: ``train.zip`` into ``train``, ``images.zip`` beside it."""
     target = archive.with_suffix("") if split_of(archive.stem) else archive.parent
     return f"unzip {shlex.quote(str(archive))} -d {shlex.quote(str(target))}"
-
-
-def names_a_picture(name: str) -> bool:
-    """Whether a file's name is that of a picture, in a format that is read or in another."""
-    return is_picture_name(name) or is_other_picture_name(name)
 
 
 def files_below(folder: Path, deep: bool = True) -> list[Path]:

@@ -10,10 +10,10 @@ from functools import cached_property
 from pathlib import Path
 from urllib.parse import unquote
 
-from boxwright.data.file_names import is_hidden, is_picture_name
+from boxwright.data.file_names import is_hidden, is_picture_name, names_a_picture, without_hash
 from boxwright.runtime import DataError
 
-from .files import is_file, is_folder, names_a_picture, read_text
+from .files import is_file, is_folder, read_text
 
 __all__ = ["LabelFiles"]
 
@@ -22,7 +22,6 @@ _LABELS = "labels"
 _SUFFIX = ".txt"
 _LEAST_FIELDS = 5
 _FIELD = re.compile(r"[+-]?[0-9.]+([eE][+-]?[0-9]+)?", re.ASCII)
-_HASH = re.compile(r"[0-9a-f]{8}[-_]+(?=.)")  # Label Studio puts it before the name of an uploaded picture
 _SEPARATORS = re.compile(r"[\W_]+")
 _MOST_NAMED = 3
 
@@ -217,7 +216,7 @@ def _names(path: Path) -> Iterator[tuple[str, bool]]:
     """A file's name without what tools change in it; and without a hash before it, if there is one: then True."""
     stem = Path(path.stem).stem if path.suffix.lower() == _SUFFIX and is_picture_name(path.stem) else path.stem
     whole = unicodedata.normalize("NFKC", unquote(stem)).casefold()
-    plain = _HASH.sub("", whole, count=1)
+    plain = without_hash(whole)
     yield _tokens(whole), False
     if plain != whole:
         yield _tokens(plain), True

@@ -7,10 +7,10 @@ from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
-from boxwright.data.file_names import FolderNames, is_file_name, stays_inside
+from boxwright.data.file_names import FolderNames, is_file_name, names_a_picture, stays_inside
 from boxwright.runtime import DataError
 
-from .files import decodable, files_below, guess_note, names_a_picture
+from .files import decodable, files_below, guess_note
 
 __all__ = ["OwnPictures"]
 

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any, TypeGuard
 
 from boxwright.data.documents import is_list_of_objects, is_number, name_of
-from boxwright.data.file_names import FolderNames, is_file_name, split_of
+from boxwright.data.file_names import FolderNames, is_file_name, names_a_picture, split_of
 from boxwright.runtime import DataError
 
-from .files import decodable, files_below, guess_note, is_file, measure, names_a_picture, read_text
+from .files import decodable, files_below, guess_note, is_file, measure, read_text
 from .source import Source, SourceObject, SourcePicture, outlined, plain_categories
 
 __all__ = ["is_via", "read_via"]

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 from xml.etree.ElementTree import Element
 
-from boxwright.data.file_names import FolderNames, is_file_name, is_hidden, split_of
+from boxwright.data.file_names import FolderNames, is_file_name, is_hidden, names_a_picture, split_of
 from boxwright.runtime import DataError
 
 from .files import (
@@ -21,7 +21,6 @@ from .files import (
     is_file,
     is_folder,
     measure,
-    names_a_picture,
     read_bytes,
     read_text,
     require_size,
@@ -37,7 +36,11 @@ VocOrigin = Literal["auto", 0, 1]
 
 _PICTURE_FOLDERS = ("jpegimages", "images")
 _ANNOTATION_FOLDERS = ("annotations",)
-_LISTS = {"train": ("train",), "valid": ("val", "valid", "validation"), "test": ("test",)}
+_LISTS = {
+    "train": ("train", "train_list"),  # the second as PaddleX calls it
+    "valid": ("val", "valid", "validation", "val_list"),
+    "test": ("test", "test_list"),
+}
 _LIST_FOLDERS = ("ImageSets/Main", "ImageSets", "ImageSets/Segmentation", "ImageSets/Layout", "")
 _FLAGS = ("-1", "0", "1")
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
@@ -49,6 +52,7 @@ _FRACTION = re.compile(r"[+-]?(\d+\.\d*|\.\d+|\d+(?=[eE]))([eE][+-]?\d{1,2})?", 
 _PAIR = re.compile(r"(?P<picture>.+)\s(?P<annotation>\S.*\.xml)", re.IGNORECASE)
 _MOST_NAMED = 3
 _FULL_TURN = 2 * math.pi
+_LEAST_ANGLE = 0.5  # degrees
 _MOST = 0.95
 _ROUNDING = 0.5  # of a corner that is written as a whole number
 
@@ -66,7 +70,8 @@ class VocObject:
         extra: pose, truncated, occluded, difficult, as far as given.
         ignored: tags of the object that are not read.
         outline: x1, y1, x2, y2, ... of its polygon as written, pixels from the picture's edge.
-        turned: centre x, centre y, width, height in pixels and the angle in radians of its robndbox.
+        turned: centre x, centre y, width, height in pixels and the angle in radians of its robndbox; beside corners,
+            what these are when turned by the attribute that CVAT writes.
     """
 
     name: str
@@ -187,6 +192,12 @@ def _object_notes(objects: Sequence[VocObject]) -> Iterator[str]:
         yield (
             f"Objects without bndbox, which got the upright box around their turned box (robndbox): {len(turned)}; "
             "the angle was left out."
+        )
+    beside = [item.turned for item in objects if item.corners is not None and item.turned is not None]
+    if beside:
+        yield (
+            f"Boxes that are turned (attribute rotation): {len(beside)}, the first by {math.degrees(beside[0][4]):g} "
+            "degrees; the upright boxes around them were written, and the angle was left out."
         )
     ignored = sorted({tag for item in objects for tag in item.ignored})
     if ignored:
@@ -316,8 +327,8 @@ def _listed_name(line: str, names: FolderNames) -> str:
     pair = _PAIR.fullmatch(line)
     if pair and names_a_picture(pair["picture"].strip()):
         return posixpath.normpath(pair["annotation"]).removeprefix(f"{names.folder.name}/")
-    name, _, flag = line.rpartition(" ")
-    name = name.rstrip() if flag in _FLAGS and name else line
+    *before, flag = line.rsplit(maxsplit=1)
+    name = before[0] if before and flag in _FLAGS else line
     if names.holds(f"{name}.xml"):
         return f"{name}.xml"
     if name.lower().endswith(".xml"):
@@ -355,9 +366,9 @@ def _source_object(item: VocObject, ids: Mapping[str, int], origin: int) -> Sour
         box = (left - origin, top - origin, right - left + origin, bottom - top + origin)
     if item.outline is not None:
         return outlined(category, [item.outline], box, item.extra)
-    if box is None:
-        assert item.turned is not None, "an object has one of the three"
+    if item.turned is not None:
         box = _around(item.turned)
+    assert box is not None, "an object has one of the three"
     return SourceObject(category, box, extra=item.extra)
 
 
@@ -408,7 +419,8 @@ def _object(element: Element, where: str) -> VocObject:
     tags = frozenset(str(child.tag) for child in element)
     outline = _outline(element.find("polygon"))
     box = None if corners or outline else element.find("robndbox")
-    turned = None if box is None else _turned(box, where)
+    turned = _turned_by_attribute(element, corners) if box is None and outline is None else None
+    turned = turned if box is None else _turned(box, where)
     if box is not None and turned is None:
         outline = _turned_corners(box)
     if corners is None and outline is None and turned is None:
@@ -470,6 +482,18 @@ def _turned(box: Element, where: str) -> tuple[float, float, float, float, float
     if w < 0 or h < 0:
         raise DataError(f"{where}: robndbox: the box is {w:g} x {h:g}.", "Write sides of at least 0.")
     return x, y, w, h, angle
+
+
+def _turned_by_attribute(element: Element, corners: Box | None) -> tuple[float, float, float, float, float] | None:
+    """What CVAT means by corners beside an attribute ``rotation``, in degrees; None if the box is upright."""
+    texts = (
+        _text(one, "value") for one in element.iterfind("attributes/attribute") if _text(one, "name") == "rotation"
+    )
+    degrees = _number_or_none(next(texts, None))
+    if corners is None or degrees is None or min(degrees % 180, -degrees % 180) < _LEAST_ANGLE:
+        return None
+    left, top, right, bottom = corners
+    return (left + right) / 2, (top + bottom) / 2, right - left, bottom - top, math.radians(degrees)
 
 
 def _number_or_none(text: str | None) -> float | None:

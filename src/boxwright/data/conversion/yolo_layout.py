@@ -17,7 +17,7 @@ from boxwright.data.documents import is_list_of_objects, name_of
 from boxwright.data.file_names import FolderNames, is_file_name, is_hidden, names_hidden, split_of
 from boxwright.runtime import DataError
 
-from .files import decodable, guess_note, in_folder, is_file, is_folder, pictures_in, read_text
+from .files import decodable, files_below, guess_note, in_folder, is_file, is_folder, pictures_in, read_text
 
 __all__ = ["Layout", "find_layout"]
 
@@ -28,7 +28,7 @@ _EMPTY: tuple[Any, ...] = ("", "~", "null")
 _COUNT = re.compile(r"[1-9]\d{0,3}", re.ASCII)
 _QUOTED = re.compile(r'^(\s*-?\s*(?:(?:path|train|val|valid|validation|test)\s*:)?[\s\[]*)"([^"\n]*)"', re.MULTILINE)
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\xa0\u2028\u2029]")  # what \U, \t, \n, \_ ... of a Windows path become in YAML
-_CLASS_FILES = ("classes.txt", "obj.names", "notes.json")
+_CLASS_FILES = ("classes.txt", "obj.names", "notes.json", "_darknet.labels", "predefined_classes.txt")
 _DEEPER = ("", "data", "labels", "cfg")
 _LISTS = {"train": ("train",), "val": ("val", "valid", "validation"), "test": ("test",)}
 _MOST_NAMED = 3
@@ -130,14 +130,13 @@ def _settings_of(path: Path) -> dict[str, str]:
 
 
 def _class_file(source: Path) -> Path | None:
-    """The file of the classes' names; several must say the same."""
+    """The file of the classes' names; several must say the same.
+
+    LabelImg puts one beside the labels of each split, Roboflow's Darknet export one into each split.
+    """
     folders = [source / name for name in _DEEPER if is_folder(source / name)]
-    files = [
-        path
-        for folder in folders
-        for path in in_folder(folder)
-        if (path.name in _CLASS_FILES or path.suffix == ".names") and _is_ours(path)
-    ]
+    near = [path for folder in folders for path in in_folder(folder) if _names_classes(path) and _is_ours(path)]
+    files = near or [path for path in files_below(source) if _names_classes(path)]
     files.sort(key=lambda path: path.name == "notes.json")  # Label Studio writes both, in one order
     known = [_class_names(path) for path in files]
     for path, names in zip(files, known, strict=True):
@@ -148,6 +147,10 @@ def _class_file(source: Path) -> Path | None:
                 "Remove the wrong file.",
             )
     return files[0] if files else None
+
+
+def _names_classes(path: Path) -> bool:
+    return path.name in _CLASS_FILES or path.suffix == ".names"
 
 
 def _class_names(path: Path) -> list[str]:
@@ -477,8 +480,7 @@ class _Plain:
         listed = [(key, path, name) for key, file in files for path, name in lists.pictures(file)]
         said = f"{self._classes}: the classes were read from it; there is no data.yaml."
         self._notes.append(said)
-        others = {path for folder in (self._root, self._classes.parent) for path in folder.glob("*.txt")
-                  if path.name in _CLASS_FILES}  # fmt: skip
+        others = {path for path in files_below(self._root) if path.name in _CLASS_FILES}
         texts = frozenset((self._classes, *lists.read, *others))
         return Layout(self._classes, self._root, names, listed or self._by_folder(), texts)
 
