@@ -228,6 +228,29 @@ def test_a_full_disk_is_one_sentence_and_what_is_there_can_be_used(small, tmp_pa
     assert open_bundle(tmp_path / "full").spec.provenance["finished"]
 
 
+def test_a_reader_that_leaves_early_ends_no_training(small, tmp_path):
+    """As ``| head -1`` does."""
+    options = [f"--set={key}={value}" for key, value in {**SETTINGS, "epochs": 1}.items()]
+    call = [
+        sys.executable,
+        "-m",
+        "boxwright",
+        "train",
+        "--data",
+        small,
+        "--out",
+        tmp_path,
+        "--name",
+        "unread",
+        *options,
+    ]
+    with subprocess.Popen(list(map(str, call)), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        process.stdout.close()
+        said = process.stderr.read()
+    assert process.returncode == 0, said
+    assert open_bundle(tmp_path / "unread").spec.provenance["finished"]
+
+
 def test_a_run_that_could_not_write_its_end_says_how_to(stopped, tmp_path):
     run = tmp_path / "run"
     shutil.copytree(stopped, run)

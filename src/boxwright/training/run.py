@@ -137,6 +137,7 @@ class TrainingRun:
     ) -> TrainingRun:
         """An interrupted run, with its own settings; see ``boxwright.training.resume``."""
         console = _console(console)
+        Objective.parse(config.objective)
         require_trackers(config)
         config = config.model_copy(update=resolve_devices(config, console, world))
         run = cls(config, _read_data(config, console), folder, console, make_trainer, world)
@@ -463,7 +464,9 @@ def _is_first_process() -> bool:
 
 
 def _console(console: Console | None) -> Console:
-    return console or make_console() if _is_first_process() else Console(quiet=True, force_terminal=False)
+    return (
+        console or make_console(to_the_end=True) if _is_first_process() else Console(quiet=True, force_terminal=False)
+    )
 
 
 def _read_data(config: TrainConfig, console: Console) -> DataFolder:
