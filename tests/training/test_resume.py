@@ -189,6 +189,21 @@ def test_what_a_resumed_run_cannot_follow_is_refused_by_name(edited, key, value,
     assert (run / "checkpoints" / "last.ckpt").read_bytes() == before
 
 
+def test_what_is_left_open_is_as_the_run_was_started(edited, capsys):
+    run = edited(learning_rate=None, batch_size="auto", image_size=None, resize=None, precision="auto", epochs=2)
+    resume(run)
+    after = yaml.safe_load((run / "config.yaml").read_text())
+    assert (after["learning_rate"], after["batch_size"]) == (3e-3, SETTINGS["batch_size"])
+    assert (after["image_size"], after["resize"]) == ([96, 96], "letterbox")
+    assert "Changed since the run was started: epochs from 3 to 2." in capsys.readouterr().out
+
+
+def test_an_objective_that_is_none_is_refused_before_the_training(edited):
+    run = edited(objective="beauty")
+    with pytest.raises(ConfigError, match="Objective 'beauty' is unknown"):
+        resume(run, console=Console(quiet=True))
+
+
 def test_two_trainings_do_not_share_a_folder(small, edited, tmp_path, monkeypatch):
     once = {**SETTINGS, "epochs": 1}
     with claimed(tmp_path / "same"):
