@@ -10,7 +10,7 @@ import pytest
 
 import boxwright as package
 from boxwright.data import fingerprint, read_folder
-from boxwright.runtime import ConfigError, DataError, ModelError, ModelSpec, PictureError
+from boxwright.runtime import ArchiveError, ConfigError, DataError, ModelError, ModelSpec, PictureError
 from support.command_line import boxwright
 
 
@@ -101,6 +101,16 @@ def test_what_cannot_be_written_is_told_before_the_work(arguments, tmp_path):
     assert done.returncode == 2
     assert "cannot be made" in done.stderr
     assert "a-file is a file. Choose another folder." in " ".join(done.stderr.split())
+
+
+def test_a_command_that_is_told_can_be_pasted(tmp_path):
+    folder = tmp_path / "my data"
+    folder.mkdir()
+    (folder / "data.yaml").write_text("names: [a]")
+    with pytest.raises(DataError, match=r"boxwright convert '.*/my data' OUT"):
+        read_folder(folder / "data.yaml")
+    with pytest.raises(ArchiveError, match=r"boxwright archive '.*/my data'"):
+        package.inspect(folder)
 
 
 def test_predict_says_from_which_score_on_nothing_was_found(mar, picture):
