@@ -10,7 +10,7 @@ import pytest
 
 import boxwright as package
 from boxwright.data import fingerprint, read_folder
-from boxwright.runtime import ConfigError, DataError, ModelError, ModelSpec, PictureError
+from boxwright.runtime import ArchiveError, ConfigError, DataError, ModelError, ModelSpec, PictureError
 from support.command_line import boxwright
 
 
@@ -39,6 +39,8 @@ def nothing_slow(monkeypatch):
         ({"weights": "nowhere.pth"}, ModelError, "does not exist"),
         ({"objective": "beauty"}, ConfigError, "beauty"),
         ({"out": "a-file/runs"}, ConfigError, "is a file"),
+        ({"checkpoint_out": "a-file/best"}, ConfigError, "is a file"),
+        ({"state_dict_out": "a-file/best"}, ConfigError, "is a file"),
         ({"data": "nowhere"}, DataError, "no such folder"),
     ],
 )
@@ -78,6 +80,37 @@ def test_predict_says_that_nothing_is_there_before_it_opens_a_model(tmp_path, mo
 
     with pytest.raises(PictureError, match=r"'nope\.jpg' cannot be read: No such file"):
         predict(tmp_path / "no.mar", ["nope.jpg", "neither.jpg"])
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("evaluate", "m.mar", "--data", "d", "--json", "a-file/x.json"),
+        ("evaluate", "m.mar", "--data", "d", "--html", "a-file/x.html"),
+        ("compare", "one", "two", "--html", "a-file/x.html"),
+        ("bench", "m.mar", "--json", "a-file/x.json"),
+        ("predict", "m.mar", "a-file", "--out", "a-file"),
+        ("predict", "m.mar", "a-file", "--json", "a-file/x.json"),
+        ("export", "run", "--out", "a-file/x.onnx"),
+        ("archive", "run", "--store", "a-file"),
+    ],
+)
+def test_what_cannot_be_written_is_told_before_the_work(arguments, tmp_path):
+    (tmp_path / "a-file").touch()
+    done = boxwright(*arguments, cwd=tmp_path)  # the model is not there: it would be the next error
+    assert done.returncode == 2
+    assert "cannot be made" in done.stderr
+    assert "a-file is a file. Choose another folder." in " ".join(done.stderr.split())
+
+
+def test_a_command_that_is_told_can_be_pasted(tmp_path):
+    folder = tmp_path / "my data"
+    folder.mkdir()
+    (folder / "data.yaml").write_text("names: [a]")
+    with pytest.raises(DataError, match=r"boxwright convert '.*/my data' OUT"):
+        read_folder(folder / "data.yaml")
+    with pytest.raises(ArchiveError, match=r"boxwright archive '.*/my data'"):
+        package.inspect(folder)
 
 
 def test_predict_says_from_which_score_on_nothing_was_found(mar, picture):

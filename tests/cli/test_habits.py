@@ -4,6 +4,7 @@ import pytest
 import typer
 
 from boxwright.cli import app
+from boxwright.cli.options import settings_of
 from boxwright.cli.verbs import VERBS
 from boxwright.config import HABITS, TrainConfig, load_config
 from boxwright.runtime import ConfigError
@@ -52,6 +53,15 @@ def test_nothing_after_two_dashes_is_a_setting():
 def test_a_setting_without_a_value_is_refused():
     assert "--seed needs a value" in refused("train", "--seed")
     assert "--seed needs a value" in refused("train", "--seed", "--epochs", "3")
+
+
+def test_an_option_with_two_values_is_refused():
+    assert "--epochs is given twice, as 3 and 5. Keep one." in refused("train", "--epochs", "3", "epochs=5")
+    assert "--threshold is given twice" in refused("evaluate", "run", "--threshold=.5", "--threshold", ".6")
+    assert parsed("train", "--epochs=3", "--epochs", "3", "--set", "seed=1", "--set", "ema=0")["epochs"] == 3
+    with pytest.raises(ConfigError, match="'epochs' is given twice, as 3 and 5"):
+        settings_of({"epochs": 3, "model": None}, ["epochs=5"])
+    assert settings_of({"devices": "2"}, ["devices=2", "seed=1"]) == {"devices": 2, "seed": 1}
 
 
 @pytest.mark.parametrize(("theirs", "ours"), HABITS.items())

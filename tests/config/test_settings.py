@@ -71,6 +71,11 @@ def test_overrides_win_and_none_is_no_override(tmp_path):
         ("data: a\nwandb_pictures: 17", "'wandb_pictures' = 17", "less"),
         ("data: a\nmlflow: 5000", "'mlflow' = 5000", "http://"),
         ("data: a\nepochs: 3\nepoch_num: 4", "'epochs' is given twice", "Keep one"),
+        ("data: a\nepochs: 3\nepochs: 4", "'epochs' is given twice", "Keep one"),
+        ("data: a\nlearning_rate: .inf", "'learning_rate' = inf", "finite"),
+        ("data: a\nweight_decay: .nan", "'weight_decay' = nan", "finite"),
+        ("data: a\nminutes: .inf", "'minutes' = inf", "finite"),
+        ("data: a\nseed: 4294967296", "'seed' = 4294967296", "less"),
         ("- a\n- b", "not a list of settings", "key: value"),
         ("data: [", "not YAML", "key: value"),
     ],
@@ -80,6 +85,15 @@ def test_errors_name_culprit_and_remedy(tmp_path, text, culprit, remedy):
         load_config(written(tmp_path, text))
     assert culprit in str(caught.value)
     assert remedy in str(caught.value)
+
+
+def test_the_home_folder_is_found_where_no_shell_looks(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    places = ("data", "out", "cache_dir", "checkpoint_out", "state_dict_out")
+    config = load_config(None, {**dict.fromkeys(places, "~/here"), "weights": "~/here.pth"})
+    assert {getattr(config, name) for name in places} == {tmp_path / "here"}
+    assert config.weights == str(tmp_path / "here.pth")
+    assert load_config(None, {"data": "s3://bucket/~/here"}).data == "s3://bucket/~/here"
 
 
 def test_a_missing_file_is_named(tmp_path):

@@ -1,6 +1,7 @@
 """A search, with trials that are quick to compute, and once with real trainings."""
 
 import json
+import math
 import os
 import signal
 import subprocess
@@ -185,6 +186,8 @@ def test_a_trial_that_ends_the_process_is_left_out_at_last(small, tmp_path, quic
         ({"devices": 2}, 60, "devices is decided by the search"),
         ({"gpus": 2}, 60, "gpus = 2: a search trains on one device"),
         ({"learning_rat": 1}, 60, "Did you mean 'learning_rate'"),
+        ({}, math.nan, "minutes = nan does not fit"),
+        ({}, math.inf, "minutes = inf does not fit"),
         ({}, 1, "minutes = 1 is too short for a search"),
     ],
 )

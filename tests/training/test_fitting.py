@@ -10,8 +10,10 @@ from boxwright.data import draw_demo_data, read_folder
 from boxwright.models.detector import Detector
 from boxwright.runtime import ConfigError, InputSpec, ModelError, ModelSpec
 from boxwright.training import fitting
+from boxwright.training import run as run_module
 from boxwright.training.data_module import DetectionData, Loading
 from boxwright.training.fitting import Need, measure_need, memory_warning, naming_what_fits
+from boxwright.training.pace import Pace
 
 TINY = {
     "model": "fasterrcnn_tiny_fpn",
@@ -75,6 +77,21 @@ def test_a_batch_that_will_not_fit_is_told_before_training(small, tmp_path, monk
     monkeypatch.setattr(fitting, "free_memory", lambda: int((need.fixed + 3.5 * need.picture) / 0.85))
     boxwright.train(data=small, out=tmp_path, batch_size=12, **TINY)
     assert "batch_size=3 with total_batch=12 fits and learns the same" in capsys.readouterr().out
+
+
+def test_a_batch_is_measured_as_large_as_the_data_makes_it(small, tmp_path, monkeypatch, capsys):
+    measured = []
+
+    def pace(detector, batches, picture, device):
+        measured.append(len(next(batches).indices))
+        return Pace(1.0, 1.0)
+
+    monkeypatch.setattr(run_module, "measure_pace", pace)
+    boxwright.train(data=small, out=tmp_path, batch_size=1000, **TINY)
+    assert measured == [12]
+    output = capsys.readouterr().out
+    assert "batch_size = 1000: an epoch has 12 pictures, all in one step" in output
+    assert "Warning: steps" not in output
 
 
 def test_nothing_is_said_of_what_fits():

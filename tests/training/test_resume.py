@@ -189,6 +189,21 @@ def test_what_a_resumed_run_cannot_follow_is_refused_by_name(edited, key, value,
     assert (run / "checkpoints" / "last.ckpt").read_bytes() == before
 
 
+def test_what_is_left_open_is_as_the_run_was_started(edited, capsys):
+    run = edited(learning_rate=None, batch_size="auto", image_size=None, resize=None, precision="auto", epochs=2)
+    resume(run)
+    after = yaml.safe_load((run / "config.yaml").read_text())
+    assert (after["learning_rate"], after["batch_size"]) == (3e-3, SETTINGS["batch_size"])
+    assert (after["image_size"], after["resize"]) == ([96, 96], "letterbox")
+    assert "Changed since the run was started: epochs from 3 to 2." in capsys.readouterr().out
+
+
+def test_an_objective_that_is_none_is_refused_before_the_training(edited):
+    run = edited(objective="beauty")
+    with pytest.raises(ConfigError, match="Objective 'beauty' is unknown"):
+        resume(run, console=Console(quiet=True))
+
+
 def test_two_trainings_do_not_share_a_folder(small, edited, tmp_path, monkeypatch):
     once = {**SETTINGS, "epochs": 1}
     with claimed(tmp_path / "same"):
@@ -226,6 +241,29 @@ def test_a_full_disk_is_one_sentence_and_what_is_there_can_be_used(small, tmp_pa
     assert done.returncode == 0, done.stderr
     assert "Nothing was saved yet; starting from the beginning" in done.stdout
     assert open_bundle(tmp_path / "full").spec.provenance["finished"]
+
+
+def test_a_reader_that_leaves_early_ends_no_training(small, tmp_path):
+    """As ``| head -1`` does."""
+    options = [f"--set={key}={value}" for key, value in {**SETTINGS, "epochs": 1}.items()]
+    call = [
+        sys.executable,
+        "-m",
+        "boxwright",
+        "train",
+        "--data",
+        small,
+        "--out",
+        tmp_path,
+        "--name",
+        "unread",
+        *options,
+    ]
+    with subprocess.Popen(list(map(str, call)), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        process.stdout.close()
+        said = process.stderr.read()
+    assert process.returncode == 0, said
+    assert open_bundle(tmp_path / "unread").spec.provenance["finished"]
 
 
 def test_a_run_that_could_not_write_its_end_says_how_to(stopped, tmp_path):

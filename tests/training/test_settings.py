@@ -5,6 +5,7 @@ from rich.console import Console
 
 import boxwright
 from boxwright.config import load_config
+from boxwright.runtime import ConfigError
 from boxwright.training.settings import resolve_settings
 
 
@@ -35,3 +36,9 @@ def test_from_scratch_although_there_are_whole_detectors_is_said(demo_data, tmp_
         console=Console(file=text, width=200),
     )
     assert "training from scratch, which needs far more pictures and epochs than --weights coco" in text.getvalue()
+
+
+def test_more_devices_than_pictures_of_a_batch_are_refused_before_any_starts(demo_data, tmp_path):
+    with pytest.raises(ConfigError, match=r"batch_size = 4: fewer pictures than the 1000 devices that share them\."):
+        boxwright.train(data=demo_data, out=tmp_path, devices=1000, gpus=0, wandb="off")
+    assert not list(tmp_path.iterdir())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -72,7 +73,9 @@ def inspect_archive(path: str | Path) -> ArchiveContents:
     """
     place = Path(path)
     if place.is_dir():
-        raise ArchiveError(f"{place}: a folder.", f"Give a .mar archive; of a run: boxwright archive {place}")
+        raise ArchiveError(
+            f"{place}: a folder.", f"Give a .mar archive; of a run: boxwright archive {shlex.quote(str(place))}"
+        )
     bundle = open_bundle(place)
     with open_zip(place) as archive:
         sizes = {name: entry.size for name, entry in archive.entries.items()}

@@ -11,6 +11,7 @@ import typer
 
 import boxwright
 from boxwright.host.console import make_console, stages
+from boxwright.host.files import require_writable
 
 from .options import (
     JsonOption,
@@ -91,6 +92,7 @@ def archive(
         raise boxwright.ConfigError("--json goes with --inspect.", "Leave it out.")
     if precision and not export:
         raise boxwright.ConfigError("--precision does not go with --no-export.", "Leave one of them out.")
+    require_writable(store)
     precisions = ("fp32", *(precision or ())) if export else ()
     options = ReleaseOptions(name, version, store, precisions, data, tolerance, gate, weights, card_notes)
     with stages(console) as advance:

@@ -63,22 +63,35 @@ class Verb(TyperCommand):
             from boxwright.runtime.errors import ConfigError
 
             raise ConfigError(f"boxwright {self.name} has no option {option}.", self._answer(option))
+        self._require_once(args)
         return super().parse_args(ctx, args)
 
     def _unknown(self, args: Sequence[str]) -> Iterator[str]:
-        """Long options that the verb does not have; what follows ``--`` and values of options are none."""
+        """Long options that the verb does not have."""
         known = self._takes_value()
-        value = False
-        for word in args:
-            if value:
-                value = False
-            elif word == "--":
+        return (option for option, _ in self._options(args) if option not in known)
+
+    def _require_once(self, args: Sequence[str]) -> None:
+        """Raise if an option is given two values, of which only the last would count."""
+        several = {name for one in self.params if getattr(one, "multiple", False) for name in one.opts}
+        given: dict[str, str | None] = {}
+        for option, value in self._options(args):
+            if option not in several and given.setdefault(option, value) != value:
+                from boxwright.runtime.errors import ConfigError
+
+                raise ConfigError(f"{option} is given twice, as {given[option]} and {value}.", "Keep one.")
+
+    def _options(self, args: Sequence[str]) -> Iterator[tuple[str, str | None]]:
+        """Long options with their values, if they take one; what follows ``--`` and values of options are none."""
+        known = self._takes_value()
+        words = iter(args)
+        for word in words:
+            if word == "--":
                 return
-            elif word.startswith("--"):
-                option, equals, _ = word.partition("=")
-                if option not in known:
-                    yield option
-                value = not equals and known.get(option, False)
+            if word.startswith("--"):
+                option, equals, value = word.partition("=")
+                takes = known.get(option, False)
+                yield option, value if equals else next(words, None) if takes else None
 
     def _takes_value(self) -> dict[str, bool]:
         """Whether an option is followed by a value, by option."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -30,6 +31,7 @@ __all__ = [
     "ToleranceOption",
     "print_written",
     "require_file_names",
+    "settings_of",
     "write_json",
 ]
 
@@ -75,17 +77,40 @@ BackendOption = Annotated[
 PrecisionOption = Annotated[str, typer.Option("--precision", help="fp32, bf16 or int8; auto: with --backend.")]
 
 
+def settings_of(options: Mapping[str, Any], assignments: Iterable[str]) -> dict[str, Any]:
+    """What is given as options, without None, and with ``--set``.
+
+    Raises:
+        ConfigError: one of them is given two values.
+    """
+    from boxwright.config import parse_assignment
+    from boxwright.runtime import ConfigError
+
+    given = {key: value for key, value in options.items() if value is not None}
+    for key, value in map(parse_assignment, assignments):
+        if key in given and str(given[key]) != str(value):
+            raise ConfigError(f"{key!r} is given twice, as {given[key]} and {value}.", "Keep one.")
+        given[key] = value
+    return given
+
+
 def require_file_names(**paths: Path | None) -> None:
-    """Raise if a file to write is a folder, before minutes are spent on its content.
+    """Raise if a file cannot be written, before minutes are spent on its content.
 
     Args:
         **paths: by option, as in ``json=Path("a.json")`` for ``--json``.
+
+    Raises:
+        ConfigError: it is a folder, or its folder cannot be made or written to.
     """
+    from boxwright.host.files import require_writable
     from boxwright.runtime import ConfigError
 
     for option, path in paths.items():
         if path is not None and path.is_dir():
             raise ConfigError(f"--{option} {path} is a folder.", "Give the name of a file.")
+        if path is not None and not path.exists():  # what exists may be a device, as /dev/stdout
+            require_writable(path.parent)
 
 
 def print_written(console: Console, **paths: Path | None) -> None:

@@ -15,6 +15,7 @@ import typer
 
 import boxwright
 from boxwright.host.console import make_console, progress
+from boxwright.host.files import require_writable
 
 from .options import (
     BackendOption,
@@ -81,6 +82,8 @@ def predict(
     for note in _not_read(pictures):
         typer.echo(f"Note: {note}", err=True)
     _require_one(pictures)
+    if out is not None:
+        require_writable(Path(out))
     tasks = _plan(pictures, None if out is None else Path(out), urls, every)
     asked = boxwright.Execution(backend, precision, device)
     predictor = _predictor(model, threshold, asked, sum(task.pictures for task in tasks))

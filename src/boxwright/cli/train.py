@@ -10,6 +10,7 @@ import typer
 
 import boxwright
 
+from .options import settings_of
 from .tables import show_with_interval
 
 if TYPE_CHECKING:
@@ -50,14 +51,11 @@ def train(
     ] = None,
 ) -> None:
     """Train a detector; Ctrl-C leaves a run that --resume continues."""
-    from boxwright.config import parse_assignment
-
     settings: dict[str, Any] = {
         "data": data, "model": model, "weights": weights, "epochs": epochs, "minutes": minutes, "name": name,
         "out": out, "cache": cache, "devices": devices, "tile": tile, "overlap": overlap,
     }  # fmt: skip
-    given = {key: value for key, value in settings.items() if value is not None}
-    given |= dict(parse_assignment(text) for text in assignments or [])
+    given = settings_of(settings, assignments or [])
     if resume and (config or set(given) - {"data", "devices"}):
         remedy = (
             "Leave the others out but --devices and --data, where the data lies if it has moved; or start a new run."

@@ -11,7 +11,7 @@ import typer
 
 import boxwright
 
-from .options import DataOption
+from .options import DataOption, settings_of
 
 if TYPE_CHECKING:
     from boxwright import TuneResult
@@ -40,9 +40,7 @@ def tune(
     ] = None,
 ) -> None:
     """Search for settings that train better, and say whether they do."""
-    from boxwright.config import parse_assignment
-
-    given = dict(parse_assignment(text) for text in assignments or [])
+    given = settings_of({}, assignments or [])
     if given.keys() & {"data", "minutes", "models", "name", "out", "run_trial", "run_final", "at_once", "console"}:
         raise boxwright.ConfigError("--set is for settings of a training.", "Give the others as options of tune.")
     try:

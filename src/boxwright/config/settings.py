@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -157,7 +158,7 @@ class TrainConfig(BaseModel):
         cache: keep decoded pictures between epochs: ``off``, ``ram``, or ``disk``, which later runs use again.
         cache_dir: folder of the disk cache; by default ``$XDG_CACHE_HOME/boxwright`` or ``~/.cache/boxwright``.
             A picture takes 3 x height x width bytes of the canvas; its files may be deleted at any time.
-        seed: of all random numbers.
+        seed: of all random numbers; under 2**32, as NumPy wants.
         checkpoint_minutes: within an epoch, a checkpoint is saved so often; a killed run loses no more than that.
             0 saves after epochs only.
         monitor: the figure that decides which epoch is the best.
@@ -177,7 +178,7 @@ class TrainConfig(BaseModel):
         state_dict_out: a second folder for the best weights, as ``NAME_model.pth``.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     data: Annotated[Place, BeforeValidator(place_of)]
     check: Literal["full", "headers"] = "full"
@@ -216,7 +217,7 @@ class TrainConfig(BaseModel):
     workers: int = Field(default=2, ge=0)
     cache: Literal["off", "ram", "disk"] = "off"
     cache_dir: Path | None = None
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, lt=2**32)
     checkpoint_minutes: float = Field(default=10.0, ge=0)
     monitor: Literal["val/f2", "val/map"] = "val/f2"
     objective: str = "f2"
@@ -241,6 +242,13 @@ class TrainConfig(BaseModel):
     def step_pictures(self) -> int:
         """Pictures per step of the optimizer."""
         return self.total_batch or (_TOTAL_BATCH if self.batch_size == "auto" else self.batch_size)
+
+    @field_validator("data", "out", "weights", "cache_dir", "checkpoint_out", "state_dict_out", mode="before")
+    @classmethod
+    def _from_home(cls, place: object) -> object:
+        """As a shell does it, which sees neither files of settings nor what follows ``key=``."""
+        expanded = os.path.expanduser  # Path.expanduser raises where there is no home
+        return expanded(place) if isinstance(place, str) else place
 
     @field_validator("name")
     @classmethod
@@ -311,7 +319,9 @@ def load_config(path: Path | None, overrides: Mapping[str, Any] | None = None) -
 
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        _require_once(yaml.compose(text, yaml.SafeLoader), path)
+        document = yaml.safe_load(text)
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}.", "Check the path.") from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:
@@ -319,6 +329,14 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     if document is not None and not isinstance(document, dict):
         raise ConfigError(f"{path}: not a list of settings.", "Write one 'key: value' per line.")
     return document or {}
+
+
+def _require_once(document: yaml.Node | None, path: Path) -> None:
+    """Raise if a key stands in a file twice; YAML's reader would keep the last without a word."""
+    keys = [key.value for key, _ in document.value] if isinstance(document, yaml.MappingNode) else []
+    twice = next((key for index, key in enumerate(keys) if key in keys[:index]), None)
+    if twice is not None:
+        raise ConfigError(f"{path}: {twice!r} is given twice.", "Keep one.")
 
 
 def _own_keys(values: Mapping[str, Any], source: str) -> dict[str, Any]:

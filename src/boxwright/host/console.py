@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -15,11 +15,23 @@ __all__ = ["make_console", "progress", "spoken", "stages"]
 _PIPE_WIDTH = 140  # tables into files and pipes are not folded to a terminal's 80 columns
 
 
-def make_console(stderr: bool = False) -> Console:
-    """A console on standard output, or standard error, that prints names as they are and lines whole."""
+def make_console(stderr: bool = False, to_the_end: bool = False) -> Console:
+    """A console on standard output, or standard error, that prints names as they are and lines whole.
+
+    Args:
+        stderr: on standard error.
+        to_the_end: go on in silence when nobody reads any more, as behind ``| head``: what is made is worth more than
+            what is printed. Otherwise the program ends then.
+    """
     from rich.console import Console
 
-    console = Console(stderr=stderr, highlight=False, markup=False, emoji=False, soft_wrap=True)
+    class Lasting(Console):
+        def on_broken_pipe(self) -> None:
+            with suppress(SystemExit):
+                super().on_broken_pipe()
+
+    kind = Lasting if to_the_end else Console
+    console = kind(stderr=stderr, highlight=False, markup=False, emoji=False, soft_wrap=True)
     if not console.is_terminal:
         console.width = _PIPE_WIDTH
     return console

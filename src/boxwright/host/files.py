@@ -10,7 +10,15 @@ from pathlib import Path
 
 from boxwright.runtime import ConfigError
 
-__all__ = ["cache_folder", "new_folder", "remove_parts", "replacing", "require_new_folder", "write_text"]
+__all__ = [
+    "cache_folder",
+    "new_folder",
+    "remove_parts",
+    "replacing",
+    "require_new_folder",
+    "require_writable",
+    "write_text",
+]
 
 
 @contextmanager
@@ -57,6 +65,19 @@ def require_new_folder(out: Path, source: Path) -> None:
         raise ConfigError(f"{out} exists already and is not empty.", "Give a new folder, or an empty one.")
     if inside:
         raise ConfigError(f"{out} lies inside {source}.", "Give a folder outside the data.")
+
+
+def require_writable(folder: Path) -> None:
+    """Raise unless a folder can be written to, or made, before long work is done for it; nothing is made.
+
+    Raises:
+        ConfigError: it cannot.
+    """
+    there = next(one for one in (folder, *folder.absolute().parents) if one.exists())
+    if not there.is_dir():
+        raise ConfigError(f"{folder}: cannot be made: {there} is a file.", "Choose another folder.")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise ConfigError(f"{folder}: {there} cannot be written to.", "Make it writable, or choose another folder.")
 
 
 @contextmanager

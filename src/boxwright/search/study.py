@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from math import isfinite
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -148,7 +149,7 @@ def tune(
         given = given.model_copy(update={key: places[key] for key in places.keys() & given.model_fields_set})
     from boxwright.host.console import make_console
 
-    console = console or make_console()
+    console = console or make_console(to_the_end=True)
     search = _Search(given, minutes, models, Path(out) / name, console, run_trial, run_final, at_once)
     return search.run()
 
@@ -168,6 +169,8 @@ def _require_searchable(given: TrainConfig, minutes: float) -> None:
     if isinstance(given.gpus, int) and given.gpus > 1:
         raise ConfigError(f"gpus = {given.gpus}: a search trains on one device.", "Use gpus=1.")
     least = round(_SHORTEST * _TRIALS / _SEARCH, 3)
+    if not isfinite(minutes):
+        raise ConfigError(f"minutes = {minutes:g} does not fit.", f"Give a number from {least:g} on; hours are usual.")
     if minutes < least:
         raise ConfigError(
             f"minutes = {minutes:g} is too short for a search.", f"Give {least:g} or more; hours are usual."

@@ -11,7 +11,7 @@ from boxwright.runtime import ConfigError
 
 from .preparation import recorded_settings
 
-__all__ = ["require_followed"]
+__all__ = ["as_started", "require_followed"]
 
 # Read anew by a resumed run: the schedule is planned anew, the optimizer gets its rates again.
 _FOLLOWED = {
@@ -41,6 +41,23 @@ _FOLLOWED = {
 }
 # They decide which pictures a step has, so they cannot change within an epoch.
 _BETWEEN_EPOCHS = {"batch_size", "epoch_pictures", "repeat_threshold", "total_batch"}
+
+
+# Left to the machine or the architecture: a resumed run keeps what was found for it when it was started.
+_FOUND = ("batch_size", "freeze_batchnorm", "learning_rate", "name", "precision", "resize", "trainable_stages")
+
+
+def as_started(started: Mapping[str, Any], config: TrainConfig) -> TrainConfig:
+    """The settings of now, where ``auto`` and nothing mean what the run was started with.
+
+    Args:
+        started: the settings that the run was started with, as its specification holds them.
+        config: those of now.
+    """
+    left = [key for key in _FOUND if key in started and getattr(config, key) in (None, "auto")]
+    side = config.image_size
+    size = tuple(started.get("image_size") or ()) if side is None else (side, side) if isinstance(side, int) else side
+    return config.model_copy(update={**{key: started[key] for key in left}, "image_size": size or None})
 
 
 def require_followed(started: Mapping[str, Any], config: TrainConfig, run: Path, within: bool) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
 import shutil
@@ -24,7 +23,6 @@ __all__ = [
     "fetched_run",
     "free_name",
     "make_folders",
-    "require_writable",
     "run_folder",
     "stored_run",
 ]
@@ -119,19 +117,6 @@ def claimed(run: Path) -> Iterator[None]:
             run.rmdir()
             if new_parent:
                 run.parent.rmdir()
-
-
-def require_writable(folder: Path) -> None:
-    """Raise unless a folder can be written to, or made; nothing is made.
-
-    Raises:
-        ConfigError: it cannot.
-    """
-    there = next(one for one in (folder, *folder.absolute().parents) if one.exists())
-    if not there.is_dir():
-        raise ConfigError(f"{folder}: cannot be made: {there} is a file.", "Choose another folder.")
-    if not os.access(there, os.W_OK | os.X_OK):
-        raise ConfigError(f"{folder}: {there} cannot be written to.", "Make it writable, or choose another folder.")
 
 
 def make_folders(run: Path, config: TrainConfig) -> None:

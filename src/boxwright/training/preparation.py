@@ -27,6 +27,7 @@ from boxwright.runtime.networks import build_network
 from boxwright.runtime.spec import CONFIG
 
 from .module import scaled_size
+from .settings import require_shared
 
 __all__ = ["prepare", "recorded_settings", "require_company", "with_settings"]
 
@@ -99,11 +100,7 @@ def require_company(network: nn.Module, batch: int, pictures: int, processes: in
         ConfigError: a BatchNorm would get a batch of one picture, which has no statistics; or more processes than
             pictures.
     """
-    if batch < processes:
-        raise ConfigError(
-            f"batch_size = {batch}: fewer pictures than the {processes} devices that share them.",
-            f"Use batch_size={processes} or more, or fewer --devices.",
-        )
+    require_shared(batch, processes)
     if not learns_statistics(network):
         return 1
     if pictures < processes:

@@ -42,7 +42,7 @@ from boxwright.tracking.trackers import tracking
 from .averaging import MovingAverage
 from .best import best_model, copy_best, require_detections, write_best
 from .callbacks import EpochTable, Patience, TrackPictures
-from .changes import require_followed
+from .changes import as_started, require_followed
 from .checkpoints import (
     BEST,
     LAST,
@@ -137,6 +137,7 @@ class TrainingRun:
     ) -> TrainingRun:
         """An interrupted run, with its own settings; see ``boxwright.training.resume``."""
         console = _console(console)
+        Objective.parse(config.objective)
         require_trackers(config)
         config = config.model_copy(update=resolve_devices(config, console, world))
         run = cls(config, _read_data(config, console), folder, console, make_trainer, world)
@@ -148,6 +149,7 @@ class TrainingRun:
         path = self.folder / LAST
         if not path.is_file():
             self.console.print("Nothing was saved yet; starting from the beginning.")
+            self.config = self._world.same(resolve_settings(self.config, self.console, self._world))
             return
         checkpoint = read_checkpoint(path)
         require_detections(checkpoint, path)
@@ -155,6 +157,7 @@ class TrainingRun:
         _require_same_data(self.recorded, self.data, self.console)
         so_far = checkpoint[CHECKPOINT_KEY].get(SO_FAR)
         started: Any = self.recorded.provenance.get("settings", {})
+        self.config = _with_calm(as_started(started, self.config))
         if changed := require_followed(started, self.config, self.folder, within=so_far is not None):
             self.console.print(f"Changed since the run was started: {', '.join(changed)}.")
         self.first_epoch = int(checkpoint["epoch"]) + (so_far is None)
@@ -302,14 +305,17 @@ class TrainingRun:
             batch = need.largest(total) or fewest
             config = config.model_copy(update={"batch_size": batch, "total_batch": total})
             self.console.print(f"Batch: {batch} of {total} pictures at once, about {need.of(batch) / 2**30:.1f} GiB")
-        if warning := memory_warning(need, config):
+        held = min(config.batch, data.epoch_pictures)
+        if held < config.batch:
+            self.console.print(f"Note: batch_size = {config.batch}: an epoch has {held} pictures, all in one step.")
+        if warning := memory_warning(need, config.model_copy(update={"batch_size": held})):
             self.console.print(warning)
         return config
 
     def _timed(self, detector: Detector, data: DetectionData) -> TrainConfig:
         """The settings, with as many epochs as ``minutes`` has time for; how long it will take is printed."""
         config, train, valid = self.config, data.epoch_pictures, data.validation_canvases
-        own = max(self._world.sizes(config.batch))
+        own = max(self._world.sizes(min(config.batch, train)))
         timed = max(own, min(self._least, 2))  # not among the others yet, a BatchNorm needs two
         batches, pictures = data.trial_batches("train", timed), data.trial_batches("valid", 1)
         pace = measure_pace(detector, batches, next(pictures), _device(config))
@@ -325,8 +331,7 @@ class TrainingRun:
         seconds = pace.epoch(steps, valid)
         epochs = f"{config.epochs} epoch{'s' * (config.epochs > 1)} of {steps} steps"
         self.console.print(f"Time: {epochs}, about {spoken(seconds)} each, {spoken(config.epochs * seconds)} in all")
-        calm = config.epochs // _CALM_SHARE if config.close_mosaic is None else config.close_mosaic
-        return config.model_copy(update={"close_mosaic": calm})
+        return _with_calm(config)
 
     def _tracking(self) -> AbstractContextManager[list[Logger]]:
         return tracking(self.config, self.folder, self.first_epoch, self.console.print)
@@ -424,6 +429,12 @@ def _remove_new(folder: Path, before: set[Path]) -> None:
             one.unlink()
 
 
+def _with_calm(config: TrainConfig) -> TrainConfig:
+    """The settings, with the number of last epochs that mix no pictures."""
+    calm = config.epochs // _CALM_SHARE if config.close_mosaic is None else config.close_mosaic
+    return config.model_copy(update={"close_mosaic": calm})
+
+
 def _strategy() -> DDPStrategy:
     """Averages gradients; buffers are the same everywhere without being sent, see ``synchronise_batchnorm``."""
     return DDPStrategy(broadcast_buffers=False, gradient_as_bucket_view=True)
@@ -463,7 +474,9 @@ def _is_first_process() -> bool:
 
 
 def _console(console: Console | None) -> Console:
-    return console or make_console() if _is_first_process() else Console(quiet=True, force_terminal=False)
+    return (
+        console or make_console(to_the_end=True) if _is_first_process() else Console(quiet=True, force_terminal=False)
+    )
 
 
 def _read_data(config: TrainConfig, console: Console) -> DataFolder:

@@ -18,7 +18,14 @@ from boxwright.tracking.wandb import resolve_wandb_mode
 from .folders import free_name
 from .world import ALONE, World
 
-__all__ = ["from_anywhere", "resolve_devices", "resolve_settings", "usable_gpus", "wanted_processes"]
+__all__ = [
+    "from_anywhere",
+    "require_shared",
+    "resolve_devices",
+    "resolve_settings",
+    "usable_gpus",
+    "wanted_processes",
+]
 
 
 def resolve_settings(config: TrainConfig, console: Console, world: World = ALONE) -> TrainConfig:
@@ -76,7 +83,7 @@ def wanted_processes(config: TrainConfig) -> int:
     """How many processes the settings ask for on this machine.
 
     Raises:
-        ConfigError: more than there are GPUs.
+        ConfigError: more than there are GPUs, or than a batch has pictures.
     """
     import torch
 
@@ -90,7 +97,22 @@ def wanted_processes(config: TrainConfig) -> int:
             f"devices = {config.devices}: there {'is one GPU' if there == 1 else f'are {there} GPUs'} here.",
             f"Use --devices {there}, or train on the processor with --set gpus=0.",
         )
+    if config.batch_size != "auto":
+        require_shared(config.batch_size, config.devices)
     return config.devices
+
+
+def require_shared(batch: int, processes: int) -> None:
+    """Raise unless each process gets a picture of a batch.
+
+    Raises:
+        ConfigError: there are fewer.
+    """
+    if batch < processes:
+        raise ConfigError(
+            f"batch_size = {batch}: fewer pictures than the {processes} devices that share them.",
+            f"Use batch_size={processes} or more, or fewer --devices.",
+        )
 
 
 def usable_gpus(wanted: str | int, console: Console) -> int:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from boxwright.config import AUTO, CONFIG_FILE, TrainConfig, load_config
 from boxwright.data import local_data, require_data_folder
 from boxwright.host.dependencies import require_train_extra
+from boxwright.host.files import require_writable
 from boxwright.host.listing import Listed, Listing, shown, shown_range
 from boxwright.host.places import is_url, place_of, whole
 from boxwright.inputs.zipped import is_zip, starts_packed
@@ -147,12 +148,14 @@ def _require_possible(config: TrainConfig) -> None:
         MissingDependency: what a model or a tracker needs is not installed.
         ModelError: unknown model, or a file of weights that is not there.
     """
-    from .folders import require_writable, run_folder  # which asks for what boxwright[train] brings
+    from .folders import run_folder  # which asks for what boxwright[train] brings
 
     if config.name is not None:
         run_folder(config)
     if isinstance(config.out, Path):
         require_writable(config.out)
+    for folder in filter(None, (config.checkpoint_out, config.state_dict_out)):
+        require_writable(folder)
     Objective.parse(config.objective)
     require_trackers(config)
     require_weights_exist(config.weights)

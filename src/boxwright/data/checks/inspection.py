@@ -7,6 +7,7 @@ folder, and add it to ``SPLIT_CHECKS`` or ``FOLDER_CHECKS``. A new kind of findi
 from __future__ import annotations
 
 import os
+import shlex
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -125,7 +126,9 @@ class Inspection(Listed):
         kinds = by_kind(errors)
         first = "; ".join(kinds[:_MOST_KINDS])
         rest = f"; and {len(kinds) - _MOST_KINDS} more kinds" if len(kinds) > _MOST_KINDS else ""
-        raise DataError(f"{self.root}: {len(errors)} errors: {first}{rest}.", f"See: boxwright check {self.root}")
+        raise DataError(
+            f"{self.root}: {len(errors)} errors: {first}{rest}.", f"See: boxwright check {_quoted(self.root)}"
+        )
 
 
 def _statistics(document: Document, by_class: Mapping[str, int]) -> dict[str, Any]:
@@ -225,11 +228,16 @@ def _splits_of(root: Path, splits: Sequence[str] | None) -> list[str]:
     there = [name for name in SPLITS if (root / name / ANNOTATIONS).is_file()]
     if not there:
         raise _not_a_data_set(root, chosen[0])
-    made = f"boxwright convert {root} OUT --split 0.7,0.15,0.15"
+    made = f"boxwright convert {_quoted(root)} OUT --split 0.7,0.15,0.15"
     raise DataError(
         f"{root / chosen[0] / ANNOTATIONS}: missing; there is no split {chosen[0]!r}.",
         f"Use --split {' or '.join(there)}; or make splits: {made}",
     )
+
+
+def _quoted(path: Path) -> str:
+    """A path as it stands in a command."""
+    return shlex.quote(str(path))
 
 
 def _instead_of_file(path: Path) -> str:
@@ -239,7 +247,9 @@ def _instead_of_file(path: Path) -> str:
     if root is not None:
         return f"Give the folder that holds train/ and valid/: {root}"
     if path.suffix.lower() in (".yaml", ".yml"):
-        return f"If it describes a data set of YOLO, convert that: boxwright convert {above} OUT, then give OUT."
+        return (
+            f"If it describes a data set of YOLO, convert that: boxwright convert {_quoted(above)} OUT, then give OUT."
+        )
     return "Give the folder that holds train/ and valid/."
 
 
@@ -258,7 +268,7 @@ def _not_a_data_set(root: Path, split: str) -> DataError:
         form = recognised(root)
         if form in READERS:
             READERS[form](root)
-            remedy = f"Convert it: boxwright convert {root} OUT --from {form}"
+            remedy = f"Convert it: boxwright convert {_quoted(root)} OUT --from {form}"
             return DataError(f"{path}: missing; this looks like {_FORMATS.get(form, form)}.", remedy)
     except DataError as error:
         return DataError(f"{path}: missing; to convert it: {error.message}", error.remedy)
