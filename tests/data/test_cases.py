@@ -224,7 +224,7 @@ def number_pictures(document):
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (gzip.compress(b"{}"), "the file is packed by gzip; unpack it: gunzip"),
+        (gzip.compress(b"{}", mtime=0), "the file is packed by gzip; unpack it: gunzip"),
         (b"<!DOCTYPE html>\n<html>Sign in</html>", "this is a web page, not the file itself; download it again"),
         (b"\n<html>", "this is a web page, not the file itself; download it again"),
         (b"/annex/objects/MD5E-s12--ab.json\n", "this is a git-annex pointer, not the file itself; run: git annex get"),
