@@ -126,7 +126,7 @@ WRONG = [
     (["predict", "{mar}", "."], "no pictures"),
     (["predict", "{mar}", "text.txt", "--threshold", "7"], "'--threshold'"),
     (["predict", "{mar}", "text.txt", "--device", "cuda:9"], "cuda:9"),
-    (["predict", "{mar}", "{picture}", "--out", "text.txt"], "text.txt: File exists"),
+    (["predict", "{mar}", "{picture}", "--out", "text.txt"], "text.txt is a file"),
     (["predict", "{mar}", "{data}/test", "{data}/valid", "--out", "drawn"], "would overwrite"),
     (["predict", "{mar}", "text.txt", "--device", "gpu"], "'gpu' is not available"),
     (["demo", "--out", "text.txt"], "text.txt"),
