@@ -8,7 +8,7 @@ import pytest
 
 from support.walk import DOCS, Walk, blocks_of, free_port
 
-GUIDES = ("data", "thresholds", "comparing", "python", "offline")
+GUIDES = ("check", "data", "thresholds", "comparing", "archive", "predict", "python", "offline")
 """Pages whose blocks need the tutorial's folder and runs."""
 
 SHORTER = {

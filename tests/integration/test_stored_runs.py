@@ -20,6 +20,7 @@ from boxwright.tracking.metrics_file import read_metrics
 from boxwright.training import resume
 from support.command_line import boxwright as command
 from support.object_store import KEYS, Bucket, object_store
+from support.server import served
 
 SETTINGS = {
     "model": "fasterrcnn_tiny_fpn",
@@ -161,6 +162,45 @@ def test_a_bucket_that_is_not_there_ends_a_training_before_its_first_step(bucket
 def test_a_search_keeps_nothing_in_a_store(small):
     with pytest.raises(ConfigError, match="a search keeps a database, which needs a folder"):
         boxwright.tune(small, 10, out="s3://bucket/runs")
+
+
+def test_another_operating_point_is_written_where_the_run_lies(resumed, killed, bucket):
+    page = bucket.get("runs/killed/report.html")
+    done = command("threshold", killed[0], "--objective", "f1")
+    assert done.returncode == 0, done.stderr
+    assert f"Written to {killed[0]}/spec.json." in " ".join(done.stdout.split())
+    assert f"boxwright archive {killed[0]}" in " ".join(done.stdout.split())
+    assert json.loads(bucket.get("runs/killed/spec.json"))["operating_point"]["objective"] == "f1"
+    assert yaml.safe_load(bucket.get("runs/killed/config.yaml"))["objective"] == "f1"
+    assert bucket.get("runs/killed/report.html") != page
+    assert f"boxwright predict {killed[0]} PICTURE".encode() in bucket.get("runs/killed/report.html")
+
+
+def test_a_report_is_written_where_the_run_lies(resumed, killed, bucket):
+    bucket.remove("runs/killed/report.html")
+    done = command("report", killed[0])
+    assert done.returncode == 0, done.stderr
+    assert f"Report: {killed[0]}/report.html" in done.stdout
+    assert b"<html" in bucket.get("runs/killed/report.html")
+
+
+def test_a_network_is_exported_from_there(resumed, killed, tmp_path):
+    done = command("export", killed[0], "--to", "state-dict", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    exported = torch.load(tmp_path / "exports" / "killed.pth", weights_only=True)
+    trained = torch.load(resumed.folder / "model_state_dict.pth", weights_only=True)
+    assert exported.keys() == trained.keys()
+
+
+def test_an_archive_there_is_shown_measured_and_served(resumed, bucket, small, tmp_path):
+    made = boxwright.archive(resumed.folder, name="stored", store=tmp_path, precisions=())
+    bucket.put("model-store/stored.mar", made.read_bytes())
+    url, picture = f"s3://{bucket.name}/model-store/stored.mar", min((small / "valid").glob("*.jpg"))
+    assert boxwright.inspect(url).spec == boxwright.inspect(made).spec
+    assert boxwright.Predictor(url)(picture).to_answer() == boxwright.Predictor(made)(picture).to_answer()
+    assert boxwright.bench(url, batches=(1,), seconds=0.1, rounds=1).runs
+    with served(url) as server:
+        assert server.ask("/predictions/stored", picture.read_bytes())[0] == 200
 
 
 def test_a_complete_run_is_said_to_be_complete(resumed, killed):

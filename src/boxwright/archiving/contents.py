@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from boxwright.inputs.stores import local_place
 from boxwright.runtime import ArchiveError, ModelSpec, open_bundle
 from boxwright.runtime.bundle import CHECKSUMS
 from boxwright.runtime.strict_zip import open_zip
@@ -66,12 +67,12 @@ def inspect_archive(path: str | Path) -> ArchiveContents:
     """Verify an archive and say what it holds; nothing of it is executed, nothing is written.
 
     Args:
-        path: a ``.mar`` of ours.
+        path: a ``.mar`` of ours, or a URL of it.
 
     Raises:
         ArchiveError: it cannot be read, is unsafe, altered or truncated; see ``boxwright.runtime.open_bundle``.
     """
-    place = Path(path)
+    place = local_place(path)
     if place.is_dir():
         raise ArchiveError(
             f"{place}: a folder.", f"Give a .mar archive; of a run: boxwright archive {shlex.quote(str(place))}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -31,7 +30,7 @@ __all__ = ["bench"]
 
 
 def bench(
-    archive: Annotated[Path, typer.Argument(metavar="MAR_OR_RUN", help="Archive; of a run PyTorch alone.")],
+    archive: Annotated[str, typer.Argument(metavar="MAR_OR_RUN", help="Archive, or its URL; of a run PyTorch alone.")],
     data: Annotated[
         str | None, typer.Option("--data", help="Folder or URL of pictures to measure on; made-up ones by default.")
     ] = None,
@@ -44,20 +43,22 @@ def bench(
     json_file: JsonOption = None,
 ) -> None:
     """Measure how fast an archive runs on this machine, in each way it can; 'serve' then takes the best."""
+    from boxwright.inputs.stores import local_place
     from boxwright.runtime import open_bundle
 
     require_file_names(json=json_file)
     console = make_console()
+    model = local_place(archive)  # once: a store is asked what has changed
     with progress(console, "bench") as advance:
         result = boxwright.bench(
-            archive, data, backend=backend, precision=precision, batches=_batches(batch), seconds=seconds,
+            model, data, backend=backend, precision=precision, batches=_batches(batch), seconds=seconds,
             rounds=rounds, device=device, advance=advance, begin=partial(_announce, console),
         )  # fmt: skip
     if json_file:
         write_json(json_file, result.to_document())
     print_written(console, json=json_file)
     _print_bench(console, result)
-    tile = open_bundle(archive).spec.input.tile
+    tile = open_bundle(model).spec.input.tile
     if tile is not None:
         console.print(f"This model sees pictures over {tile} pixels in windows; each 'picture' above is one window.")
     if not result.runs:

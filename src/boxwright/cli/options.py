@@ -40,7 +40,7 @@ AnySource = Annotated[
     str,
     typer.Argument(metavar="RUN_OR_MAR_OR_RESULTS", help="Run folder, .mar, or any tool's COCO results (.json)."),
 ]
-Run = Annotated[Path, typer.Argument(metavar="RUN", help="Run folder.")]
+Run = Annotated[str, typer.Argument(metavar="RUN", help="Run folder, or its URL.")]
 DataOption = Annotated[str, typer.Option("--data", help="Folder, .zip or URL with train/, valid/ and perhaps test/.")]
 MeasuredDataOption = Annotated[
     str | None,

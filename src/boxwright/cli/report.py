@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import typer
 
 import boxwright
@@ -15,12 +13,16 @@ __all__ = ["print_missing_pictures", "report"]
 
 def report(run: Run, data: MovedDataOption = None) -> None:
     """Write a run's report.html anew."""
-    typer.echo(f"Report: {boxwright.report(run, data)}")
+    from boxwright.host.places import is_url, shown_place
+
+    page = boxwright.report(run, data)
+    where = f"{shown_place(run).rstrip('/')}/{page.name}" if is_url(run) else page
+    typer.echo(f"Report: {where}")
     if data is None:
         print_missing_pictures(run)
 
 
-def print_missing_pictures(run: Path) -> None:
+def print_missing_pictures(run: str) -> None:
     """Print why a report has no pictures, if it has none."""
     from boxwright.reporting import missing_pictures
 

@@ -18,6 +18,7 @@ import boxwright
 from .options import BackendOption, DeviceOption, PrecisionOption
 
 if TYPE_CHECKING:
+    from boxwright.host.places import Place
     from boxwright.serving.configuration import Configuration
     from boxwright.serving.engine import Engine
     from boxwright.serving.model import ServedModel
@@ -33,7 +34,7 @@ _SERVER, _MODELS, _SECURITY, _EXECUTION, _CLUSTER = "Server", "Models", "Securit
 
 def serve(
     archives: Annotated[
-        list[Path] | None, typer.Argument(metavar="MAR...", help="Paths of archives or of run folders.")
+        list[str] | None, typer.Argument(metavar="MAR...", help="Archives or run folders, or their URLs.")
     ] = None,
     store: Annotated[
         Path | None,
@@ -133,6 +134,8 @@ def serve(
     ] = None,
 ) -> None:
     """Serve archives at TorchServe's URLs until Ctrl-C, as 'boxwright bench' found best here."""
+    from boxwright.host.places import place_of
+    from boxwright.inputs.stores import local_place
     from boxwright.serving.configuration import read_configuration
     from boxwright.serving.server import Offer, run
 
@@ -154,22 +157,23 @@ def serve(
                   "model_api": True if management_port is not None else None},
     )  # fmt: skip
     _require_pair(settings)
-    _require_no_stores(archives or ())
+    places = [place_of(one) for one in archives or ()]
+    _require_no_stores(places)
     if on or replicas or canary or write_config:
         if sessions or model_control:
             raise boxwright.ConfigError("--sessions and --model-control cannot be used with --on.", "Use --replicas.")
         offered = replace(settings, host="0.0.0.0") if write_config and not host else settings  # proxies everywhere
         asked = boxwright.Execution(backend, precision, device, threads, 1)
-        _serve_on(on, archives or (), offered, asked, replicas, canary, write_config)
+        _serve_on(on, places, offered, asked, replicas, canary, write_config)
         return
     if workers and sessions:
         raise boxwright.ConfigError("--workers and --sessions say the same.", "Give one of them.")
     asked = boxwright.Execution(backend, precision, device, threads, workers or sessions)
-    load = () if archives or settings.store is None else None
-    offer = Offer(tuple(archives or ()), asked, workers, load)
+    load = () if places or settings.store is None else None
+    offer = Offer(tuple(map(local_place, places)), asked, workers, load)
     if configured:
         offer = offer._replace(
-            load=offer.load if archives or not configured.load else configured.load,
+            load=offer.load if places or not configured.load else configured.load,
             workers=workers or configured.workers,
             models=configured.models,
         )
@@ -208,13 +212,14 @@ def _log_form(text: str) -> Literal["json", "text"] | None:
 
 def _serve_on(
     on: str | None,
-    archives: Sequence[Path],
+    archives: Sequence[Place],
     settings: ServerSettings,
     execution: boxwright.Execution,
     replicas: str | None,
     canary: str | None,
     config: Path | None,
 ) -> None:
+    from boxwright.host.places import name_of
     from boxwright.scale.serving import Canary, Replicas, serve_on
     from boxwright.scale.serving import write_config as write
 
@@ -235,7 +240,7 @@ def _serve_on(
         typer.echo(f"Configuration: {config}. To deploy it: serve deploy {shlex.quote(str(config))}")
         return
     _allow_connections(settings)
-    names = ", ".join(path.stem for path in archives)
+    names = ", ".join(Path(name_of(place)).stem for place in archives)
 
     def announce(url: str) -> None:
         typer.echo(f"{names}: {url}, {count.least} replicas on {on}")
@@ -268,12 +273,12 @@ def _require_pair(settings: ServerSettings) -> None:
             raise boxwright.ConfigError(f"{part} is not a file.", "Give a PEM file.")
 
 
-def _require_no_stores(archives: Sequence[Path]) -> None:
+def _require_no_stores(archives: Sequence[Place]) -> None:
     """Raise if one is a folder of archives, which is for another option."""
     from boxwright.runtime import open_bundle
 
     for place in archives:
-        if place.is_dir() and any(place.glob("*.mar")):
+        if isinstance(place, Path) and place.is_dir() and any(place.glob("*.mar")):
             try:
                 open_bundle(place)
             except boxwright.ArchiveError:

@@ -33,16 +33,19 @@ def threshold(
     ] = None,
 ) -> None:
     """Show a run's operating point, or choose another from its validation detections."""
+    from boxwright.host.places import shown_place
+    from boxwright.inputs.stores import local_place
     from boxwright.runtime.bundle import RUN_SPEC
 
     chosen = objective is not None or by_class is not None
     load = boxwright.ModelSpec.load
-    spec = boxwright.choose_threshold(run, objective, by_class) if chosen else load(run / RUN_SPEC)
+    spec = boxwright.choose_threshold(run, objective, by_class) if chosen else load(local_place(run) / RUN_SPEC)
     console = make_console()
     _print_operating_point(console, spec)
     if chosen:
-        anew = f"boxwright archive {shlex.quote(str(run))}"
-        console.print(f"Written to {run / RUN_SPEC}. Archives made earlier keep theirs: {anew}")
+        shown = shown_place(run)
+        anew = f"boxwright archive {shlex.quote(shown)}"
+        console.print(f"Written to {shown.rstrip('/')}/{RUN_SPEC}. Archives made earlier keep theirs: {anew}")
         print_missing_pictures(run)
 
 

@@ -8,6 +8,8 @@ from pathlib import Path
 
 from boxwright.host.dependencies import require_train_extra
 from boxwright.host.files import replacing
+from boxwright.host.places import name_of, place_of
+from boxwright.inputs.stores import local_place
 from boxwright.parity.proof import Proof, prove
 from boxwright.parity.reference import Reference
 from boxwright.runtime import BACKENDS, ConfigError, Execution, PicturePredictor
@@ -33,7 +35,7 @@ def default_file(run: str | Path, to: str, precision: str = "fp32") -> Path:
         ConfigError: an unknown format.
     """
     _, suffixes, _ = _format(to)
-    return Path("exports", Path(run).resolve().name + f"-{precision}" * (precision != "fp32") + suffixes[0])
+    return Path("exports", name_of(place_of(run)) + f"-{precision}" * (precision != "fp32") + suffixes[0])
 
 
 def export(
@@ -49,7 +51,7 @@ def export(
     """Write a run's network to a file, and prove what was written against the trained model.
 
     Args:
-        run: its folder.
+        run: its folder, or a URL of it.
         to: ``state-dict``, ``onnx`` or ``openvino``.
         out: the file; OpenVINO puts the weights beside it, as ``.bin``. Nothing is written if the proof fails.
         precision: ``fp32``, or ``int8`` for the graphs.
@@ -70,7 +72,7 @@ def export(
     require_train_extra()
     out = Path(out)
     execution = _execution(to, out, precision)
-    reference = Reference.of(Path(run), data)
+    reference = Reference.of(local_place(run), data)
     advance = None if progress is None else (lambda done, total: progress(f"prove {to}", done, total))
     with tempfile.TemporaryDirectory() as place:
         predictor = _written(reference, execution, Path(place) / out.name, progress)

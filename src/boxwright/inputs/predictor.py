@@ -12,6 +12,7 @@ from PIL import Image
 from boxwright.runtime import Bundle, Detections, Execution, PicturePredictor, open_bundle
 
 from .sources import SourcePicture, Sources, read_sources
+from .stores import local_place
 
 __all__ = ["Prediction", "Predictor"]
 
@@ -66,7 +67,7 @@ class Predictor(PicturePredictor):
     """A trained model, ready for pictures; see ``PicturePredictor`` for a single one.
 
     Args:
-        source: a run folder, a ``.mar`` archive, an unpacked archive, or an opened ``Bundle``.
+        source: a run folder, a ``.mar`` archive or an unpacked one, the URL of one of these, or an opened ``Bundle``.
         threshold: lowest reported score, in [0, 1]; the model's own operating point by default.
         backend: a key of ``BACKENDS``; ``auto`` takes the first that was proved and can run here.
         precision: one of ``PRECISIONS``; ``auto`` takes the first that was proved.
@@ -89,7 +90,7 @@ class Predictor(PicturePredictor):
         device: str = "cpu",
         threads: int | None = None,
     ) -> None:
-        bundle = source if isinstance(source, Bundle) else open_bundle(source)
+        bundle = source if isinstance(source, Bundle) else open_bundle(local_place(source))
         super().__init__(bundle, Execution(backend, precision, device, threads), threshold)
 
     def predict(self, sources: Sources, *, urls: bool = False, every: int = 1) -> Iterator[Detections]:

@@ -29,7 +29,17 @@ from boxwright.runtime.errors import BoxwrightError, ConfigError, DataError, Mis
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["EXTRA", "Sender", "local_copy", "local_place", "names_in", "naming_store", "open_store", "work_folder"]
+__all__ = [
+    "EXTRA",
+    "Sender",
+    "changed_place",
+    "local_copy",
+    "local_place",
+    "names_in",
+    "naming_store",
+    "open_store",
+    "work_folder",
+]
 
 EXTRA = "boxwright[urls]"
 
@@ -105,6 +115,22 @@ def local_copy(url: str, only: Sequence[str] = (), console: Console | None = Non
         for one in folders:  # their names alone tell something: val/ in place of valid/
             (home / one).mkdir(parents=True, exist_ok=True)
     return home / name
+
+
+@contextmanager
+def changed_place(place: str | Path) -> Iterator[Path]:
+    """A folder to change files in: a path as it is; of a URL its copy, of which what was changed is sent back.
+
+    Nothing is sent if the block raises.
+
+    Raises:
+        BoxwrightError: see ``local_copy`` and ``Sender``.
+    """
+    local = local_place(place)
+    sender = Sender(local, str(place), sent=True) if is_url(place) else None
+    yield local
+    if sender is not None:
+        sender.send()
 
 
 def open_store(place: str) -> tuple[Any, str]:

@@ -15,6 +15,8 @@ from boxwright.evaluation.evaluate import pictures_of_data
 from boxwright.evaluation.operating import interval_document, measured_spec, recorded_intervals, write_spec
 from boxwright.evaluation.results import SplitResults
 from boxwright.evaluation.run import read_run
+from boxwright.host.places import shown_place
+from boxwright.inputs.stores import changed_place, local_place
 from boxwright.metrics.bootstrap import Intervals
 from boxwright.metrics.objective import Objective
 from boxwright.runtime import BoxwrightError, DataError, ModelSpec
@@ -35,19 +37,23 @@ def report_run(run: str | Path, data: str | Path | None = None, named: str | Non
     The intervals are those that were measured with the operating point, if ``spec.json`` holds them.
 
     Args:
-        run: its folder.
+        run: its folder, or a URL of it.
         data: folder with the pictures; by default the one in the run's settings. If they are not there, the
             page has no gallery and says so.
-        named: what the page calls the run in commands; its folder by default.
+        named: what the page calls the run in commands; as it is given by default.
 
     Returns:
-        Path of the page.
+        Path of the page on this machine. Of a run at a URL it lies there as well.
 
     Raises:
         ArchiveError: not a finished run.
         DataError: ``data`` is given and does not hold the pictures.
     """
-    run = Path(run)
+    with changed_place(run) as folder:
+        return _report_folder(folder, data, named or shown_place(run))
+
+
+def _report_folder(run: Path, data: str | Path | None, named: str) -> Path:
     results, spec = read_run(run)
     pictures = _recorded_pictures(run, results)[0] if data is None else local_data(data) / results.split
     missing = pictures is None or not _holds(pictures, results)
@@ -61,7 +67,7 @@ def report_run(run: str | Path, data: str | Path | None = None, named: str | Non
         epochs=read_metrics(run),
         pictures=None if missing else pictures,
         data_summary=spec.provenance.get("data"),
-        source=named or run,
+        source=named,
         card=model_card(_with_intervals(spec, results.split, analysis), facts=facts_of_run(run, spec)),
     )
     write_report(run / REPORT, report)
@@ -75,18 +81,19 @@ def _with_intervals(spec: ModelSpec, split: str, analysis: Analysis) -> ModelSpe
     return replace(spec, measured={**spec.measured, split: figures})
 
 
-def missing_pictures(run: Path) -> str:
+def missing_pictures(run: str | Path) -> str:
     """Why the report of a run has no pictures and what to do, in a sentence; empty if it has them.
 
     Raises:
         ArchiveError: not a finished run.
     """
-    results, _ = read_run(run)
-    pictures, why = _recorded_pictures(run, results)
+    folder = local_place(run)
+    results, _ = read_run(folder)
+    pictures, why = _recorded_pictures(folder, results)
     if pictures is not None and _holds(pictures, results):
         return ""
     gone = f"The pictures are no longer at {pictures}" if pictures else why
-    return f"{gone}; give --data: boxwright report {shlex.quote(str(run))} --data FOLDER"
+    return f"{gone}; give --data: boxwright report {shlex.quote(shown_place(run))} --data FOLDER"
 
 
 def _recorded_pictures(run: Path, results: SplitResults) -> tuple[Path | None, str]:
@@ -125,8 +132,8 @@ def choose_threshold(run: str | Path, objective: str | None = None, by_class: bo
     """Choose another operating point for a run, from the detections of its best epoch on validation, and write it.
 
     Args:
-        run: its folder; ``spec.json`` and ``report.html`` are written anew, and ``config.yaml`` keeps the
-            choice for ``--resume``.
+        run: its folder, or a URL of it; ``spec.json`` and ``report.html`` are written anew, and ``config.yaml``
+            keeps the choice for ``--resume``.
         objective: ``f2``, ``precision>=0.95`` and the like; the present one by default.
         by_class: whether each class with enough boxes is reported from its own threshold; as it is by default.
 
@@ -137,7 +144,11 @@ def choose_threshold(run: str | Path, objective: str | None = None, by_class: bo
         ArchiveError: not a finished run.
         ConfigError: the objective is unknown or cannot be attained.
     """
-    run = Path(run)
+    with changed_place(run) as folder:
+        return _choose_in_folder(folder, objective, by_class, shown_place(run))
+
+
+def _choose_in_folder(run: Path, objective: str | None, by_class: bool | None, named: str) -> ModelSpec:
     results, spec = read_run(run)
     point = spec.operating_point
     wanted = Objective.parse(point.objective if objective is None else objective)
@@ -146,5 +157,5 @@ def choose_threshold(run: str | Path, objective: str | None = None, by_class: bo
     if (run / CONFIG_FILE).is_file():
         chosen = {"objective": spec.operating_point.objective, "thresholds_by_class": spec.operating_point.by_class}
         save_config(load_config(run / CONFIG_FILE, chosen), run / CONFIG_FILE)
-    report_run(run)
+    report_run(run, named=named)
     return spec

@@ -17,6 +17,8 @@ from typing import Any
 import yaml
 
 from boxwright.host.files import write_text
+from boxwright.host.places import Place, place_of, whole
+from boxwright.inputs.stores import local_place
 from boxwright.runtime import BoxwrightError, ConfigError, Execution, ServingError, open_bundle
 from boxwright.runtime.backends import settle
 from boxwright.serving.model import ModelOptions
@@ -86,11 +88,11 @@ class Canary:
     """Another archive, which some of the requests go to.
 
     Attributes:
-        archive: path, which all machines see.
+        archive: path, which all machines see, or URL.
         share: of the requests that name no version, in (0, 1).
     """
 
-    archive: Path
+    archive: Place
     share: float
 
     @classmethod
@@ -107,14 +109,14 @@ class Canary:
             number = 0.0
         if not equals or not share.endswith("%") or not 0 < number < 1:
             raise ConfigError(f"--canary {text!r} does not fit.", "Give an archive and a share: --canary NEW.mar=10%.")
-        return cls(Path(archive), number)
+        return cls(place_of(archive), number)
 
 
 class Replica:
     """Serves archives in one of Ray Serve's processes; the application is the one of ``boxwright serve``.
 
     Args:
-        archives: path of each, and the fields of its execution.
+        archives: path or URL of each, and the fields of its execution.
         limits: fields of ``Limits``.
         models: fields of ``ModelOptions``.
         stamp: of the archives' files: Ray Serve replaces replicas if what they are given has changed.
@@ -139,7 +141,7 @@ class Replica:
         settings = _settings(limits, models)
         loaded: dict[str, Any] = {}
         for path, execution in archives:
-            loaded |= load_models([path], Execution(**execution), settings.models)
+            loaded |= load_models([local_place(path)], Execution(**execution), settings.models)
         self.engine = Engine(loaded)
         service = Service(self.engine, settings)
         metrics = Metrics(self.engine, service.intake)
@@ -231,7 +233,7 @@ class _Box:
 
 
 def serve_on(
-    archives: Sequence[Path],
+    archives: Sequence[Place],
     on: str = LOCAL,
     settings: ServerSettings = ServerSettings(),
     execution: Execution = Execution(),
@@ -244,7 +246,7 @@ def serve_on(
     Requests come to this process, which passes them on. If a replica is lost, what it had is asked again.
 
     Args:
-        archives: ``.mar`` files, which all machines of the cluster see.
+        archives: ``.mar`` files, which all machines of the cluster see, or URLs: each machine makes a copy of its own.
         on: see ``require_ray``.
         settings: host, port and limits of what comes in.
         execution: how they run. It is settled here, once, so that all replicas give the same bits; one thread by
@@ -278,7 +280,7 @@ def serve_on(
 
 def write_config(
     path: Path,
-    archives: Sequence[Path],
+    archives: Sequence[Place],
     settings: ServerSettings = ServerSettings(),
     execution: Execution = Execution(),
     replicas: Replicas = Replicas(),
@@ -438,7 +440,7 @@ def _asking(handle: Any) -> Callable[[Asked], Any]:
 
 
 def _plan(
-    archives: Sequence[Path], settings: ServerSettings, execution: Execution, canary: Canary | None
+    archives: Sequence[Place], settings: ServerSettings, execution: Execution, canary: Canary | None
 ) -> dict[str, Any]:
     """All that replicas are told, as JSON has it: ``limits``, ``models``, ``stable`` and, if there is one, ``canary``.
 
@@ -463,15 +465,16 @@ def _plan(
     return plan
 
 
-def _part(archives: Sequence[Path], execution: Execution, share: float) -> dict[str, Any]:
-    bundles = [open_bundle(path) for path in archives]
+def _part(archives: Sequence[Place], execution: Execution, share: float) -> dict[str, Any]:
+    files = [local_place(place) for place in archives]
+    bundles = [open_bundle(path) for path in files]
     fixed = [replace(settle(one, execution), threads=execution.threads or 1, sessions=1) for one in bundles]
-    places = [os.fspath(path.resolve()) for path in archives]
+    places = [str(whole(place)) for place in archives]
     return {
         "archives": [[place, asdict(how)] for place, how in zip(places, fixed, strict=True)],
         "versions": [[bundle.spec.name, bundle.version] for bundle in bundles],
         "share": share,
-        "stamp": " ".join(str(Path(place).stat().st_mtime_ns) for place in places),  # new files, new replicas
+        "stamp": " ".join(str(path.stat().st_mtime_ns) for path in files),  # new files, new replicas
     }
 
 

@@ -110,7 +110,7 @@ def bench(
     busy; the rounds of all executions alternate, so that whatever else the machine does hits all alike.
 
     Args:
-        archive: a ``.mar``, or a run folder, whose figures are not kept.
+        archive: a ``.mar``, or a run folder, whose figures are not kept; or a URL of either.
         data: folder of pictures, or its URL; made-up ones by default.
         backend: one of ``BACKENDS``; ``auto`` takes all that were proved and are installed.
         precision: one of ``PRECISIONS``, or ``auto``, with the same meaning.
@@ -127,7 +127,7 @@ def bench(
             impossible number.
         MissingDependency: nothing here can run the model.
     """
-    archive = Path(archive)
+    archive = local_place(archive)
     _require_sensible(archive, batches, seconds, rounds)
     bundle, machine = open_bundle(archive), describe_machine(device)
     asked = Execution(backend, precision, device)
