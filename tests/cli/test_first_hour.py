@@ -193,6 +193,38 @@ def zipped(demo_data, tmp_path, monkeypatch):
     return tmp_path / "shapes.v1.coco.zip"
 
 
+@pytest.fixture
+def broken_zip(demo_data, tmp_path, monkeypatch):
+    """A download with an impossible class, in a folder whose name has a blank."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    (tmp_path / "my sets").mkdir()
+    with zipfile.ZipFile(tmp_path / "my sets" / "shapes.zip", "w") as archive:
+        for one in sorted(demo_data.rglob("*")):
+            if one.parent.name == "train" and one.suffix == ".json":
+                document = json.loads(one.read_text())
+                document["annotations"][0]["category_id"] = 99
+                document["annotations"][1]["image_id"] = 9999
+                archive.writestr("train/_annotations.coco.json", json.dumps(document))
+            elif one.is_file():
+                archive.write(one, one.relative_to(demo_data))
+    return "my sets/shapes.zip"
+
+
+@pytest.mark.parametrize("verb", ["train", "check", "convert"])
+def test_what_is_wrong_in_a_download_is_said_of_the_download(broken_zip, verb, tmp_path):
+    written = {"train": [], "check": ["--json", "found.json", "--html", "found.html"], "convert": ["out"]}
+    done = boxwright(verb, broken_zip, *written[verb], cwd=tmp_path)
+    assert done.returncode in (1, 2)
+    assert str(tmp_path / "cache") not in done.stdout + done.stderr
+    if verb == "check":
+        assert json.loads((tmp_path / "found.json").read_text())["data"] == broken_zip
+        assert str(tmp_path / "cache") not in (tmp_path / "found.html").read_text()
+        return
+    assert done.stderr.startswith(f"Error: {broken_zip}")
+    if verb == "train":  # what it says to type can be pasted
+        assert done.stderr.endswith("See: boxwright check 'my sets/shapes.zip'\n")
+
+
 def test_check_ends_with_what_comes_next(demo_data, tmp_path):
     assert boxwright("check", demo_data).stdout.endswith(f"\nNext: boxwright train {demo_data}\n")
     (tmp_path / "train").mkdir()

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from boxwright.host.places import HIDDEN, name_of, shown_place, without_secrets
+from boxwright.host.places import HIDDEN, as_given, name_of, remember_copy, shown_place, without_secrets
 
 SECRETS = st.text("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.~%", min_size=20, max_size=40)
 
@@ -51,3 +51,13 @@ def test_no_secret_is_left_in_a_text_and_showing_twice_changes_nothing(secret, n
 )
 def test_a_place_has_the_name_of_its_last_part(place, name):
     assert name_of(place) == name
+
+
+def test_copies_are_called_what_they_are_copies_of(tmp_path):
+    remember_copy(tmp_path / "stores" / "set.zip", "https://me:word@host/set.zip")
+    remember_copy(tmp_path / "zips" / "a set", tmp_path / "stores" / "set.zip")
+    remember_copy(tmp_path / "zips" / "b", "it's mine.zip")
+    assert as_given(f"{tmp_path}/zips/a set/train: missing") == "https://***@host/set.zip/train: missing"
+    assert as_given(f"check {tmp_path}/zips/b", in_commands=True) == """check 'it'"'"'s mine.zip'"""
+    assert as_given(f"check '{tmp_path}/zips/a set'", in_commands=True) == "check 'https://***@host/set.zip'"
+    assert as_given(f"{tmp_path}/zips/other") == f"{tmp_path}/zips/other"

@@ -44,6 +44,7 @@ def _root(
 def main() -> None:
     """Run the command line. Exit codes: 0 done, 1 the answer is no, 2 could not be done, 130 interrupted."""
     from boxwright.host.memory import keep_freed_memory
+    from boxwright.host.places import as_given
     from boxwright.runtime.errors import BoxwrightError
 
     if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
@@ -53,7 +54,8 @@ def main() -> None:
     try:
         app()
     except BoxwrightError as error:
-        print(f"Error: {error}", file=sys.stderr)  # noqa: T201
+        remedy = as_given(error.remedy or "", in_commands=True)
+        print(f"Error: {as_given(error.message)} {remedy}".rstrip(), file=sys.stderr)  # noqa: T201
         sys.exit(error.exit_code)
     except OSError as error:  # a full disk, a folder that cannot be written: not a fault of the code
         print(f"Error: {error.filename or 'input or output'}: {error.strerror or error}.", file=sys.stderr)  # noqa: T201

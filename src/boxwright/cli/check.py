@@ -12,7 +12,7 @@ import typer
 
 import boxwright
 from boxwright.host.console import make_console, progress
-from boxwright.host.places import is_url, shown_place
+from boxwright.host.places import as_given
 
 from .options import JsonOption, require_file_names, write_json
 
@@ -66,7 +66,7 @@ def check(
         inspection = boxwright.check(folder, max_pixels=limit, advance=advance)
     written = []  # files come before the printed lines, whose reader may stop reading
     if json_file:
-        write_json(json_file, {**inspection.to_document(), **({"data": shown_place(data)} if is_url(data) else {})})
+        write_json(json_file, {**inspection.to_document(), "data": as_given(str(folder))})
         written.append(f"JSON: {json_file}")
     if html:
         from boxwright.reporting import write_check_page
@@ -180,7 +180,7 @@ def _rows(findings: tuple[Finding, ...]) -> Iterator[tuple[str, str, str]]:
     for finding in findings:
         shown[finding.code] += 1
         if shown[finding.code] <= _MOST_OF_A_CODE:
-            yield finding.level, finding.code, str(finding)
+            yield finding.level, finding.code, as_given(str(finding))
         elif shown[finding.code] == counts[finding.code]:
             yield finding.level, finding.code, f"… and {counts[finding.code] - _MOST_OF_A_CODE} more (--json, --html)"
 

@@ -10,6 +10,7 @@ import typer
 
 import boxwright
 from boxwright.host.console import make_console, progress
+from boxwright.host.places import as_given
 
 from .options import (
     AnySource,
@@ -96,7 +97,7 @@ def _data_of(source: Path, data: str | None, console: Console) -> Path:
 
     found = data_for(source, data)
     if data is None:
-        console.print(f"Data: {found}")
+        console.print(f"Data: {as_given(str(found))}")
     return found
 
 

@@ -3,10 +3,23 @@
 from __future__ import annotations
 
 import re
+import shlex
 from pathlib import Path
 from urllib.parse import urlsplit
 
-__all__ = ["HIDDEN", "Place", "is_url", "is_web", "name_of", "place_of", "shown_place", "whole", "without_secrets"]
+__all__ = [
+    "HIDDEN",
+    "Place",
+    "as_given",
+    "is_url",
+    "is_web",
+    "name_of",
+    "place_of",
+    "remember_copy",
+    "shown_place",
+    "whole",
+    "without_secrets",
+]
 
 Place = Path | str
 """A path, or a URL as text: a ``Path`` would make one slash of two."""
@@ -69,6 +82,29 @@ def without_secrets(text: str, url: str) -> str:
     text = text.replace(url, shown_place(url))
     for secret in secrets:
         text = text.replace(secret, HIDDEN)
+    return text
+
+
+_GIVEN: dict[str, str] = {}
+"""What a person has named, by the copy of it in the cache."""
+
+
+def remember_copy(copy: Path, given: str | Path) -> None:
+    """Note what a folder or a file in the cache is a copy of, for ``as_given``."""
+    _GIVEN[str(copy)] = as_given(shown_place(given))
+
+
+def as_given(text: str, *, in_commands: bool = False) -> str:
+    """A text for people in which copies in the cache are called by what they are copies of.
+
+    Args:
+        text: with paths in it.
+        in_commands: whether the paths are parts of commands, which a person may paste into a shell.
+    """
+    for copy, given in _GIVEN.items():
+        if copy in text:
+            name = shlex.quote(given) if in_commands else given
+            text = text.replace(shlex.quote(copy), name).replace(copy, name)
     return text
 
 

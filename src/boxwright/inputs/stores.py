@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from boxwright.host.console import make_console, progress
 from boxwright.host.dependencies import require_packages
 from boxwright.host.files import cache_folder, replacing, write_text
-from boxwright.host.places import HIDDEN, is_url, is_web, name_of, shown_place, without_secrets
+from boxwright.host.places import HIDDEN, is_url, is_web, name_of, remember_copy, shown_place, without_secrets
 from boxwright.runtime.errors import BoxwrightError, ConfigError, DataError, MissingDependency
 
 if TYPE_CHECKING:
@@ -114,6 +114,7 @@ def local_copy(url: str, only: Sequence[str] = (), console: Console | None = Non
         copy.bring(files, stored, shown, console)
         for one in folders:  # their names alone tell something: val/ in place of valid/
             (home / one).mkdir(parents=True, exist_ok=True)
+    remember_copy(home / name, url)
     return home / name
 
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 
 from boxwright.host.files import cache_folder, new_folder
+from boxwright.host.places import remember_copy
 from boxwright.runtime import ConfigError, DataError
 
 __all__ = ["is_zip", "refuse_packed", "starts_packed", "unzipped"]
@@ -98,7 +99,9 @@ def unzipped(path: Path, advance: Callable[[int, int], object] | None = None) ->
         raise DataError(f"{path}: cannot be unpacked: {error}.", "Download it again.") from error
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror or error}.", "Check the path.") from error
-    return _root(place)
+    root = _root(place)
+    remember_copy(root, path)
+    return root
 
 
 def _by_hand(path: Path) -> str:

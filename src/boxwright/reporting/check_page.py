@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from boxwright.data import CODES, Finding, Inspection
 from boxwright.data.documents import AnnotationEntry
+from boxwright.host.places import as_given
 from boxwright.runtime import PictureError, decode
 from boxwright.runtime.picture import LARGEST_PIXELS
 
@@ -36,7 +37,7 @@ def write_check_page(inspection: Inspection, path: Path) -> None:
     write_page(
         path,
         "check.html.j2",
-        data=str(inspection.root),
+        data=as_given(str(inspection.root)),
         document=inspection.to_document(),
         groups=list(_groups(inspection)),
         classes=list(_classes(inspection)),
