@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 import re
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from boxwright.host.dependencies import require_packages
 from boxwright.host.machine import cores
 from boxwright.runtime import ConfigError
 
-__all__ = ["LOCAL", "connected", "require_ray"]
+__all__ = ["LOCAL", "connected", "environment", "require_ray"]
 
 LOCAL = "ray"
 """Where ``RAY_ADDRESS`` says, else on this machine."""
@@ -53,7 +53,7 @@ def connected(on: str = LOCAL) -> Iterator[None]:
         MissingDependency: ``boxwright[ray]`` is not installed.
     """
     require_ray(on)
-    with _environment(_QUIET):
+    with environment(_QUIET):
         import ray
 
         if ray.is_initialized():
@@ -105,7 +105,7 @@ def _nobody(where: str, reason: str) -> ConfigError:
 
 
 @contextmanager
-def _environment(values: dict[str, str]) -> Iterator[None]:
+def environment(values: Mapping[str, str]) -> Iterator[None]:
     """Variables that Ray reads from the environment alone; what the caller has set stays."""
     added = {name: value for name, value in values.items() if name not in os.environ}
     os.environ.update(added)
