@@ -1,12 +1,13 @@
 """Every architecture on the same drawn data: how fast it learns, what it is served with, and how equal its exports are.
 
-    python benchmarks/catalogue.py --out FOLDER [--minutes 5] [--canvas 256] [--model NAME ...] [--train-only]
+    python benchmarks/catalogue.py --out FOLDER [--minutes 5] [--canvas 256] [--rounds 3]
+    [--model NAME ...] [--prepare-only]
 
 Each architecture in a process of its own, from scratch, with ``minutes`` on the demo's data; then its archive with ONNX
 proved on the validation pictures, and ``bench`` of every backend on one picture at a time. All on the same canvas (the
 nearest multiple of the architecture's stride), so that the rows can be compared; their own canvases differ. What is
-there already in FOLDER is not measured again. With ``--train-only`` nothing is archived or timed: two such commands
-with other names of ``--model`` may share a machine, each pinned to its own half, before one without it.
+there already in FOLDER is not measured again. With ``--prepare-only`` nothing is timed but the trainings' epochs: two
+such commands with other names of ``--model`` may share a machine, each pinned to its own half, before one without it.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ def main() -> None:
     """Measure what is missing, then print the table."""
     options = _options()
     if options.one:
-        _trained(options) if options.train_only else _measure(options)
+        _archived(options, _trained(options)[0]) if options.prepare_only else _measure(options)
         return
     options.out.mkdir(parents=True, exist_ok=True)
     if not (options.out / "data").is_dir():
@@ -54,7 +55,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--minutes", type=float, default=5)
     parser.add_argument("--canvas", type=int, default=256)
     parser.add_argument("--model", nargs="*")
-    parser.add_argument("--train-only", action="store_true")
+    parser.add_argument("--rounds", type=int, default=3, help="of bench")
+    parser.add_argument("--prepare-only", action="store_true")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     return parser.parse_args()
 
@@ -76,6 +78,14 @@ def _trained(options: argparse.Namespace) -> tuple[Path, ModelSpec]:
     return folder, ModelSpec.load(folder / RUN_SPEC)
 
 
+def _archived(options: argparse.Namespace, folder: Path) -> Path:
+    """The archive of a run, made unless it is there."""
+    archive = options.out / "store" / f"{options.one}.mar"
+    if not archive.is_file():
+        boxwright.archive(folder, store=archive.parent, precisions=("fp32", "int8"))
+    return archive
+
+
 def _measure(options: argparse.Namespace) -> None:
     import torch
 
@@ -93,9 +103,9 @@ def _measure(options: argparse.Namespace) -> None:
         "epochs": len(epochs),
         **{key: figures[key] for key in ("map", "map_50", "f2")},
     }
-    archive = boxwright.archive(folder, store=options.out / "store", precisions=("fp32", "int8"))
+    archive = _archived(options, folder)
     exports = boxwright.inspect(archive).spec.exports
-    measured = boxwright.bench(archive, options.out / "data" / "valid", batches=(1,), seconds=2, rounds=3)
+    measured = boxwright.bench(archive, options.out / "data" / "valid", batches=(1,), seconds=2, rounds=options.rounds)
     row["exports"] = {variant: export["largest_box_difference"] for variant, export in exports.items()}
     row["size"] = archive.stat().st_size / 2**20
     row["latency"] = {}
