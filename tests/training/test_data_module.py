@@ -178,3 +178,10 @@ def test_running_processes_follow_the_epoch(folder):
         for one, other in zip(inside, outside, strict=True):
             assert torch.equal(one.canvases, other.canvases)
             assert one.indices == other.indices
+
+
+def test_more_loader_processes_than_processors_are_as_asked_for(demo_data, recwarn):
+    loading = Loading("none", 5, len(os.sched_getaffinity(0)) + 1, 3)
+    data = DetectionData(read_folder(demo_data), InputSpec(96, 96), loading)
+    assert [loader.num_workers for loader in (data.train_dataloader(), data.val_dataloader())] == [loading.workers] * 2
+    assert [str(one.message) for one in recwarn] == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -295,14 +296,16 @@ class DetectionData(L.LightningDataModule):
     def _loader(self, dataset: PictureDataset, **batches: Any) -> DataLoader[Sample]:
         workers = self._loading.workers
         on_gpu = self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
-        return DataLoader(
-            dataset,
-            **batches,
-            num_workers=workers,
-            collate_fn=collate,
-            multiprocessing_context=WorkerContext() if workers else None,
-            prefetch_factor=_AHEAD if workers else None,
-            worker_init_fn=ready_worker,  # Lightning would set its own, which imports all of Lightning
-            persistent_workers=workers > 0,
-            pin_memory=on_gpu,
-        )
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "This DataLoader will create")  # as many as were asked for
+            return DataLoader(
+                dataset,
+                **batches,
+                num_workers=workers,
+                collate_fn=collate,
+                multiprocessing_context=WorkerContext() if workers else None,
+                prefetch_factor=_AHEAD if workers else None,
+                worker_init_fn=ready_worker,  # Lightning would set its own, which imports all of Lightning
+                persistent_workers=workers > 0,
+                pin_memory=on_gpu,
+            )
