@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -12,6 +11,7 @@ from typing import Any, TypeGuard
 
 from boxwright.data.documents import is_list_of_objects, is_number, name_of, side_of
 from boxwright.data.file_names import split_of
+from boxwright.data.text import json_of
 from boxwright.runtime import DataError
 
 from .files import files_below, is_file, measure, read_text, require_size
@@ -100,7 +100,7 @@ def _files(source: Path, notes: list[str]) -> list[tuple[Path, dict[str, Any]]]:
 
 def _load(path: Path) -> Any:
     try:
-        return json.loads(read_text(path))
+        return json_of(read_text(path))
     except (ValueError, RecursionError) as error:
         raise DataError(f"{path}: broken JSON: {error}.", "Save it again.") from error
 
