@@ -147,8 +147,8 @@ class TrainConfig(BaseModel):
             LVIS's repeat factor sampling. 0 turns it off.
         freeze_batchnorm: keep BatchNorm statistics and scales as loaded; by default, only if pretrained
             weights are loaded.
-        trainable_stages: how many backbone stages are trained, counted from the last; by default 3 with
-            pretrained weights, else all.
+        trainable_stages: how many backbone stages are trained, counted from the last, at most as many as there are; by
+            default 3 with pretrained weights, else all.
         precision: of training: ``auto`` (bf16 if the processor has it), ``fp32`` or ``bf16``; evaluation uses fp32.
         devices: processes that train together and share each batch: each has a GPU of its own, or without GPUs a part
             of the processor. ``auto`` takes all GPUs; by default one device is used, or as many as ``gpus`` says.

@@ -20,7 +20,7 @@ from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.utilities import rank_zero_only
 from rich.console import Console
 
-from boxwright.config import CONFIG_FILE, TrainConfig, save_config
+from boxwright.config import AUTO, CONFIG_FILE, TrainConfig, save_config
 from boxwright.data import DataFolder, fingerprint, local_data, read_folder
 from boxwright.data.findings import by_kind
 from boxwright.evaluation import ground_truth_of
@@ -60,7 +60,7 @@ from .folders import RunTaken, claimed, free_name, make_folders, run_folder, sto
 from .module import DetectionModule
 from .optimization import Optimization
 from .pace import MOST_EPOCHS, Deadline, Pace, measure_pace, plan_for
-from .preparation import prepare, require_company, with_settings
+from .preparation import prepare, require_company, require_stages, with_settings
 from .settings import resolve_devices, resolve_settings, usable_gpus
 from .storing import InStep
 from .verbs import MakeTrainer, RunResult
@@ -119,8 +119,12 @@ class TrainingRun:
         console = _console(console)
         Objective.parse(config.objective)
         require_trackers(config)
+        if config.model != AUTO:
+            require_stages(config)
         data = _read_data(config, console)
-        resolved = world.same(resolve_settings(_chosen(config, data, console), console, world))
+        chosen = _chosen(config, data, console)
+        require_stages(chosen)
+        resolved = world.same(resolve_settings(chosen, console, world))
         run = cls(resolved, data, run_folder(resolved), console, make_trainer, world)
         run._is_new, run._is_named = True, config.name is not None
         return run

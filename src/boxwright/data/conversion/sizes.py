@@ -48,7 +48,9 @@ def require_sizes(pictures: Sequence[Stated], where: object, notes: list[str]) -
         DataError: a size differs in another way.
     """
     wrong = [one for one in pictures if one.said != one.own]
-    swapped = [one for one in wrong if one.said == one.own[::-1] and exif_orientation(one.path) not in SIDEWAYS]
+    swapped = [
+        one for one in wrong if (one.own[1], one.own[0]) == one.said and exif_orientation(one.path) not in SIDEWAYS
+    ]
     if swapped and swapped_by_mistake([(box, one.own) for one in swapped for box in one.boxes]):
         notes.append(
             f"{where}: width and height of {len(swapped)} pictures are swapped, as of {swapped[0].name!r}; all boxes "
