@@ -98,6 +98,7 @@ _EXPECTED = {
 
 
 _TOTAL_BATCH = 16
+_MOST_PICTURES = 10_000_000  # of an epoch, whose order is one list in memory
 
 
 class TrainConfig(BaseModel):
@@ -116,7 +117,8 @@ class TrainConfig(BaseModel):
         epochs: passes over the training split; with ``model: auto`` chosen if it is not given.
         minutes: plan so many epochs that training ends in about this time, on this machine; if ``epochs`` is given, at
             most so many.
-        epoch_pictures: pictures of an epoch; by default all of the training split, and those that come again.
+        epoch_pictures: pictures of an epoch, up to 10 million; by default all of the training split, and those that
+            come again.
         name: of the run folder; by default the data folder's name and a number.
         out: folder that holds the runs, or its URL.
         image_size: size of the canvas in pixels: one side, or [height, width]; multiples of 32.
@@ -187,7 +189,7 @@ class TrainConfig(BaseModel):
     weights: str = "auto"
     epochs: int = Field(default=12, ge=1)
     minutes: float | None = Field(default=None, gt=0)
-    epoch_pictures: int | None = Field(default=None, ge=1)
+    epoch_pictures: int | None = Field(default=None, ge=1, le=_MOST_PICTURES)
     name: str | None = None
     out: Annotated[Place, BeforeValidator(place_of)] = Path("runs")
     image_size: int | tuple[int, int] | None = None
