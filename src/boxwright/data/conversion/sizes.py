@@ -48,9 +48,7 @@ def require_sizes(pictures: Sequence[Stated], where: object, notes: list[str]) -
         DataError: a size differs in another way.
     """
     wrong = [one for one in pictures if one.said != one.own]
-    swapped = [
-        one for one in wrong if (one.own[1], one.own[0]) == one.said and exif_orientation(one.path) not in SIDEWAYS
-    ]
+    swapped = [one for one in wrong if _is_swapped(one) and exif_orientation(one.path) not in SIDEWAYS]
     if swapped and swapped_by_mistake([(box, one.own) for one in swapped for box in one.boxes]):
         notes.append(
             f"{where}: width and height of {len(swapped)} pictures are swapped, as of {swapped[0].name!r}; all boxes "
@@ -60,6 +58,10 @@ def require_sizes(pictures: Sequence[Stated], where: object, notes: list[str]) -
         wrong = [one for one in wrong if one.where not in told]
     for one in wrong:
         _refuse(one)
+
+
+def _is_swapped(one: Stated) -> bool:
+    return one.said[0] == one.own[1] and one.said[1] == one.own[0]
 
 
 def _refuse(one: Stated) -> None:
