@@ -41,6 +41,7 @@ def nothing_slow(monkeypatch):
         ({"out": "a-file/runs"}, ConfigError, "is a file"),
         ({"checkpoint_out": "a-file/best"}, ConfigError, "is a file"),
         ({"state_dict_out": "a-file/best"}, ConfigError, "is a file"),
+        ({"cache": "disk", "cache_dir": "a-file/cache"}, ConfigError, "is a file"),
         ({"data": "nowhere"}, DataError, "no such folder"),
     ],
 )
