@@ -22,6 +22,7 @@ from boxwright.models import find_architecture, find_family
 from boxwright.models.detector import Detector
 from boxwright.models.freezing import freeze_batchnorm, freeze_stages, learns_statistics, stages_of
 from boxwright.models.weights import LoadedWeights, fetch_hub_weights, load_weights, network_options, weights_licence
+from boxwright.models.weights_files import read_weights
 from boxwright.runtime import ClassEntry, ConfigError, ModelError, ModelSpec
 from boxwright.runtime.networks import build_network
 from boxwright.runtime.spec import CONFIG
@@ -29,7 +30,7 @@ from boxwright.runtime.spec import CONFIG
 from .module import scaled_size
 from .settings import require_shared
 
-__all__ = ["prepare", "recorded_settings", "require_company", "require_stages", "with_settings"]
+__all__ = ["prepare", "recorded_settings", "require_company", "require_stages", "require_weights", "with_settings"]
 
 _PACKAGES = ("boxwright", "torch", "torchvision", "lightning", "transformers", "numpy", "pillow")
 _PRETRAINED_STAGES = 3  # torchvision's choice for pretrained backbones
@@ -107,6 +108,22 @@ def require_stages(config: TrainConfig) -> None:
             f"trainable_stages = {wanted}: the backbone of {row.name} has {stages}.",
             f"Give 0 to {stages}; {stages} trains all of it.",
         )
+
+
+def require_weights(config: TrainConfig) -> None:
+    """Raise for starting weights that cannot be had or read, before the data is read, which takes minutes.
+
+    Raises:
+        ModelError: this architecture has none of that word, they cannot be downloaded, or the file holds no tensors.
+        ArchiveError: a folder or an archive that is not ours, or is broken.
+    """
+    weights = config.weights
+    if weights in ("imagenet", "coco"):
+        fetch_hub_weights(weights, config.model)
+    elif weights not in ("auto", "none"):
+        network_options(weights, config.model)
+        if Path(weights).is_file():
+            read_weights(Path(weights))
 
 
 def require_company(network: nn.Module, batch: int, pictures: int, processes: int = 1) -> int:

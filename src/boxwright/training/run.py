@@ -60,7 +60,7 @@ from .folders import RunTaken, claimed, free_name, make_folders, run_folder, sto
 from .module import DetectionModule
 from .optimization import Optimization
 from .pace import MOST_EPOCHS, Deadline, Pace, measure_pace, plan_for
-from .preparation import prepare, require_company, require_stages, with_settings
+from .preparation import prepare, require_company, require_stages, require_weights, with_settings
 from .settings import resolve_devices, resolve_settings, usable_gpus
 from .storing import InStep
 from .verbs import MakeTrainer, RunResult
@@ -121,6 +121,7 @@ class TrainingRun:
         require_trackers(config)
         if config.model != AUTO:
             require_stages(config)
+            require_weights(config)
         data = _read_data(config, console)
         chosen = _chosen(config, data, console)
         require_stages(chosen)
