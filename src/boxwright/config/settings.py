@@ -98,7 +98,7 @@ _EXPECTED = {
 
 
 _TOTAL_BATCH = 16
-_MOST_PICTURES = 10_000_000  # of an epoch, whose order is one list in memory
+_MOST_PICTURES = 10_000_000  # of an epoch, whose order is one list in memory; a step has no more
 
 
 class TrainConfig(BaseModel):
@@ -197,7 +197,7 @@ class TrainConfig(BaseModel):
     overlap: float = Field(default=0.2, gt=0, le=MAX_OVERLAP)
     resize: Literal["letterbox", "stretch"] | None = None
     batch_size: Literal["auto"] | Annotated[int, Field(ge=1)] = 4
-    total_batch: int | None = Field(default=None, ge=1)
+    total_batch: int | None = Field(default=None, ge=1, le=_MOST_PICTURES)
     optimizer: Literal["adamw", "sgd"] = "adamw"
     learning_rate: float | None = Field(default=None, gt=0)
     backbone_rate: float | None = Field(default=None, gt=0)
