@@ -41,6 +41,11 @@ def nothing_slow(monkeypatch):
         ({"out": "a-file/runs"}, ConfigError, "is a file"),
         ({"checkpoint_out": "a-file/best"}, ConfigError, "is a file"),
         ({"state_dict_out": "a-file/best"}, ConfigError, "is a file"),
+        ({"cache": "disk", "cache_dir": "a-file/cache"}, ConfigError, "is a file"),
+        ({"model": "fasterrcnn_tiny_fpn", "weights": "coco"}, ModelError, "There are no 'coco' weights"),
+        ({"model": "fasterrcnn_tiny_fpn", "weights": "a-file"}, ModelError, "a-file"),
+        ({"model": "fasterrcnn_tiny_fpn", "weights": "."}, ModelError, "not of a run"),
+        ({"model": "fasterrcnn_tiny_fpn", "trainable_stages": 9}, ConfigError, "has 4"),
         ({"data": "nowhere"}, DataError, "no such folder"),
     ],
 )

@@ -76,6 +76,8 @@ def test_overrides_win_and_none_is_no_override(tmp_path):
         ("data: a\nweight_decay: .nan", "'weight_decay' = nan", "finite"),
         ("data: a\nminutes: .inf", "'minutes' = inf", "finite"),
         ("data: a\nseed: 4294967296", "'seed' = 4294967296", "less"),
+        ("data: a\nepoch_pictures: 1000000000000", "'epoch_pictures' = 1000000000000", "less"),
+        ("data: a\ntotal_batch: 1000000000000", "'total_batch' = 1000000000000", "less"),
         ("- a\n- b", "not a list of settings", "key: value"),
         ("data: [", "not YAML", "key: value"),
     ],

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from boxwright.data.box_readings import READINGS, BoxEvidence, fitting_reading, outline_bounds, turn_of
+from boxwright.data.box_readings import READINGS, BoxEvidence, disagreeing, fitting_reading, outline_bounds, turn_of
 
 SIZE = (640, 480)
 
@@ -67,6 +67,19 @@ def test_what_cocos_own_boxes_are_is_never_doubted(seed, mask):
     evidence = [BoxEvidence(box, SIZE, box[2] * box[3] * mask) for box in boxes]
     assert fitting_reading(evidence) == "xywh"
     assert fitting_reading([BoxEvidence(box, SIZE) for box in boxes]) == "xywh"
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_percent_of_the_sides_is_found(seed):
+    boxes = scene(seed, 20)
+    percent = [(100 * x / SIZE[0], 100 * y / SIZE[1], 100 * w / SIZE[0], 100 * h / SIZE[1]) for x, y, w, h in boxes]
+    positions, what = disagreeing([BoxEvidence(box, SIZE) for box in percent])
+    assert list(positions) == list(range(20))
+    assert "percent" in what
+    small = [BoxEvidence(box, (120, 120)) for box in percent]  # here they may well be pixels
+    corner = [BoxEvidence((x / 4, y / 4, w / 4, h / 4), SIZE) for x, y, w, h in percent]
+    for sound in (small, corner, [BoxEvidence(box, SIZE) for box in boxes]):
+        assert disagreeing(sound) == ((), "")
 
 
 @given(st.lists(st.tuples(*[st.floats(-1e6, 1e6, allow_nan=False)] * 4), max_size=6))

@@ -34,7 +34,7 @@ def trained(demo_data, tmp_path_factory):
         image_size=CANVAS,
         learning_rate=2e-3,
         freeze_batchnorm=False,
-        trainable_stages=9,
+        trainable_stages=4,
         epochs=5,
         batch_size=8,
         name="small",

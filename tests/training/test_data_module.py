@@ -63,6 +63,12 @@ def test_processes_together_have_the_batches_of_one(pictures, size, least, proce
         assert all(parts), "each process computes on something"
 
 
+def test_a_batch_larger_than_the_data_takes_no_more_memory_than_the_data(demo_data):
+    loading = Loading("none", 10**9, workers=1, seed=3)
+    (batch,) = DetectionData(read_folder(demo_data), InputSpec(96, 96), loading).train_dataloader()
+    assert sorted(batch.indices) == list(range(96))
+
+
 def test_a_resumed_epoch_goes_on_behind_what_was_seen(demo_data):
     folder = read_folder(demo_data)
     whole = DetectionData(folder, InputSpec(96, 96), Loading("light", 5, 1, seed=3)).train_dataloader()

@@ -189,6 +189,13 @@ def test_what_a_resumed_run_cannot_follow_is_refused_by_name(edited, key, value,
     assert (run / "checkpoints" / "last.ckpt").read_bytes() == before
 
 
+def test_a_changed_setting_is_refused_before_the_data_is_read(edited, tmp_path):
+    (tmp_path / "moved").mkdir()
+    run = edited(seed=3)
+    with pytest.raises(ConfigError, match=r"config\.yaml: seed is 3"):
+        resume(run, data=tmp_path / "moved", console=Console(quiet=True))
+
+
 def test_what_is_left_open_is_as_the_run_was_started(edited, capsys):
     run = edited(learning_rate=None, batch_size="auto", image_size=None, resize=None, precision="auto", epochs=2)
     resume(run)

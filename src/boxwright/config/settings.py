@@ -98,6 +98,7 @@ _EXPECTED = {
 
 
 _TOTAL_BATCH = 16
+_MOST_PICTURES = 10_000_000  # of an epoch, whose order is one list in memory; a step has no more
 
 
 class TrainConfig(BaseModel):
@@ -116,7 +117,8 @@ class TrainConfig(BaseModel):
         epochs: passes over the training split; with ``model: auto`` chosen if it is not given.
         minutes: plan so many epochs that training ends in about this time, on this machine; if ``epochs`` is given, at
             most so many.
-        epoch_pictures: pictures of an epoch; by default all of the training split, and those that come again.
+        epoch_pictures: pictures of an epoch, up to 10 million; by default all of the training split, and those that
+            come again.
         name: of the run folder; by default the data folder's name and a number.
         out: folder that holds the runs, or its URL.
         image_size: size of the canvas in pixels: one side, or [height, width]; multiples of 32.
@@ -147,8 +149,8 @@ class TrainConfig(BaseModel):
             LVIS's repeat factor sampling. 0 turns it off.
         freeze_batchnorm: keep BatchNorm statistics and scales as loaded; by default, only if pretrained
             weights are loaded.
-        trainable_stages: how many backbone stages are trained, counted from the last; by default 3 with
-            pretrained weights, else all.
+        trainable_stages: how many backbone stages are trained, counted from the last, at most as many as there are; by
+            default 3 with pretrained weights, else all.
         precision: of training: ``auto`` (bf16 if the processor has it), ``fp32`` or ``bf16``; evaluation uses fp32.
         devices: processes that train together and share each batch: each has a GPU of its own, or without GPUs a part
             of the processor. ``auto`` takes all GPUs; by default one device is used, or as many as ``gpus`` says.
@@ -187,7 +189,7 @@ class TrainConfig(BaseModel):
     weights: str = "auto"
     epochs: int = Field(default=12, ge=1)
     minutes: float | None = Field(default=None, gt=0)
-    epoch_pictures: int | None = Field(default=None, ge=1)
+    epoch_pictures: int | None = Field(default=None, ge=1, le=_MOST_PICTURES)
     name: str | None = None
     out: Annotated[Place, BeforeValidator(place_of)] = Path("runs")
     image_size: int | tuple[int, int] | None = None
@@ -195,7 +197,7 @@ class TrainConfig(BaseModel):
     overlap: float = Field(default=0.2, gt=0, le=MAX_OVERLAP)
     resize: Literal["letterbox", "stretch"] | None = None
     batch_size: Literal["auto"] | Annotated[int, Field(ge=1)] = 4
-    total_batch: int | None = Field(default=None, ge=1)
+    total_batch: int | None = Field(default=None, ge=1, le=_MOST_PICTURES)
     optimizer: Literal["adamw", "sgd"] = "adamw"
     learning_rate: float | None = Field(default=None, gt=0)
     backbone_rate: float | None = Field(default=None, gt=0)

@@ -34,6 +34,8 @@ _LEAST_ANGLE = 0.5  # degrees
 _MIXED = 0.03  # share of boxes from which a second meaning is no accident
 _ENOUGH = 4000  # boxes of a file that are judged
 _LEAST = 4  # boxes, before a file is judged without areas and outlines
+_HUNDRED = 100  # of the sides, in percent
+_LARGE = 200  # pixels of a side, from which boxes that all end at 100 are odd
 
 
 def _from_corners(box: Box) -> Box:
@@ -160,15 +162,28 @@ def disagreeing(evidence: Sequence[BoxEvidence]) -> tuple[Sequence[int], str]:
     off = [position for position, one in enumerate(evidence) if _is_off(one)]
     mixed = _read_otherwise(evidence)
     elsewhere = [position for position, one in enumerate(evidence) if one.outline and not _agrees(one.numbers, one)]
+    percent = _as_percent(evidence)
     outlined = sum(one.outline is not None for one in evidence)
     many = len(evidence) >= 2 * _LEAST
     kinds = (
         (shares, many and len(shares) > len(evidence) / 2, "have no number above 1, as shares of the sides would"),
         (elsewhere, outlined >= _LEAST and 2 * len(elsewhere) > outlined, "are not those of their outlines"),
         (mixed, len(mixed) >= max(_LEAST - 1, _MIXED * len(evidence)), "fit as corners or shares, the others do not"),
+        (percent, bool(percent), "lie in the first 100 pixels and all over them, as percent of the sides would"),
         (off, many and len(off) >= _FEW * len(evidence), "lie wholly outside their pictures"),
     )
     return next(((positions, words) for positions, holds, words in kinds if holds), ((), ""))
+
+
+def _as_percent(evidence: Sequence[BoxEvidence]) -> list[int]:
+    """Positions of the boxes on large pictures, if all of them fill the square of 100 pixels in the corner."""
+    large = [position for position, one in enumerate(evidence) if min(one.size) >= _LARGE]
+    boxes = [evidence[position].numbers for position in large]
+    if len(boxes) < max(2 * _LEAST, len(evidence) / 2) or not all(fits(box, (_HUNDRED, _HUNDRED)) for box in boxes):
+        return []
+    starts = [min(box[side] for box in boxes) for side in (0, 1)]
+    ends = [max(box[side] + box[side + 2] for box in boxes) for side in (0, 1)]
+    return large if max(starts) < _HUNDRED / 4 and min(ends) > _HUNDRED * 3 / 4 else []
 
 
 def _read_otherwise(evidence: Sequence[BoxEvidence]) -> list[int]:

@@ -18,7 +18,7 @@ from boxwright.runtime.bundle import class_name_fault
 
 from .file_names import FolderNames, Found, NamesAsWritten, is_file_name
 from .findings import Finding
-from .text import text_of
+from .text import json_of, text_of
 
 __all__ = [
     "ANNOTATIONS",
@@ -215,7 +215,7 @@ def _load(path: Path, split: str, findings: list[Finding]) -> Entry | None:
         findings.append(Finding("json-broken", f"cannot be read: {error.strerror}", split, path.name))
         return None
     try:
-        document = json.loads(text)
+        document = json_of(text)
     except (ValueError, RecursionError) as error:
         findings.append(Finding("json-broken", f"broken JSON: {error}", split, path.name))
         return None

@@ -1,8 +1,11 @@
-"""Bytes of an annotation file become text, or one sentence that says what they are instead."""
+"""Bytes of an annotation file become text, and text a document, or one sentence says what is wrong with them."""
 
 from __future__ import annotations
 
-__all__ = ["text_of"]
+import json
+from typing import Any
+
+__all__ = ["json_of", "text_of"]
 
 _STARTS = {
     b"version https://git-lfs": "this is a Git LFS pointer, not the file itself; run: git lfs pull",
@@ -50,3 +53,27 @@ def text_of(content: bytes) -> str:
             f"the text is not UTF-8 (byte {error.start} is 0x{content[error.start]:02x}; perhaps it is "
             "Windows-1252); save it as UTF-8"
         ) from error
+
+
+def json_of(text: str) -> Any:
+    """What a JSON text holds.
+
+    Python's reader keeps the last of two values of one key, so that half of the pictures would be gone; two that are
+    the same are one.
+
+    Raises:
+        ValueError: it is no JSON, or a key of one object has two values; the message names it.
+        RecursionError: it is nested too deep.
+    """
+    return json.loads(text, object_pairs_hook=_object)
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    document = dict(pairs)
+    if len(document) != len(pairs):
+        twice = next((key for key, value in pairs if document[key] != value), None)
+        if twice is not None:
+            number = document.get("id")
+            whose = f" with the id {number!r}" if isinstance(number, str | int) else ""
+            raise ValueError(f"an object{whose} has the key {twice!r} twice, with two values")
+    return document

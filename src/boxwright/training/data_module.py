@@ -222,7 +222,7 @@ class DetectionData(L.LightningDataModule):
     def train_dataloader(self) -> DataLoader[Sample]:
         """Shuffled and augmented batches; the last may be smaller."""
         loading = self._loading
-        largest = -(-loading.batch_size // self._world.size)
+        largest = -(-min(loading.batch_size, self.epoch_pictures) // self._world.size)
         dataset = self._dataset("train", Augmentation(loading.recipe, self._spec), largest)
         sampler = EpochSampler(dataset, loading.seed, self._shares(), loading.calm_from, loading.pictures)
         # Lightning asks for the loader, and loads its first batches, before it knows in which epoch a resumed run is.

@@ -18,18 +18,19 @@ from boxwright.config import TrainConfig
 from boxwright.data import DataFolder, fingerprint
 from boxwright.data.description import describe_data
 from boxwright.host.dependencies import versions
-from boxwright.models import find_architecture
+from boxwright.models import find_architecture, find_family
 from boxwright.models.detector import Detector
-from boxwright.models.freezing import freeze_batchnorm, freeze_stages, learns_statistics
+from boxwright.models.freezing import freeze_batchnorm, freeze_stages, learns_statistics, stages_of
 from boxwright.models.weights import LoadedWeights, fetch_hub_weights, load_weights, network_options, weights_licence
-from boxwright.runtime import ConfigError, ModelError, ModelSpec
+from boxwright.models.weights_files import read_weights
+from boxwright.runtime import ClassEntry, ConfigError, ModelError, ModelSpec
 from boxwright.runtime.networks import build_network
 from boxwright.runtime.spec import CONFIG
 
 from .module import scaled_size
 from .settings import require_shared
 
-__all__ = ["prepare", "recorded_settings", "require_company", "with_settings"]
+__all__ = ["prepare", "recorded_settings", "require_company", "require_stages", "require_weights", "with_settings"]
 
 _PACKAGES = ("boxwright", "torch", "torchvision", "lightning", "transformers", "numpy", "pillow")
 _PRETRAINED_STAGES = 3  # torchvision's choice for pretrained backbones
@@ -64,8 +65,8 @@ def prepare(
         console.print(f"Weights: {loaded.summary()}.")
     if loaded is not None and loaded.head is not None and loaded.head.warning:
         console.print(f"Warning: {loaded.head.warning}")
-    config = config.model_copy(update=_freezing(config, loaded) if load else {})
     blocks = detector.family.blocks(detector.network)
+    config = config.model_copy(update=_freezing(config, loaded, len(stages_of(blocks))) if load else {})
     if config.freeze_batchnorm:
         freeze_batchnorm(blocks)
     freeze_stages(blocks, len(blocks) if config.trainable_stages is None else config.trainable_stages)
@@ -85,6 +86,44 @@ def _require_smallest(spec: ModelSpec, multi_scale: float) -> None:
             build_network(replace(spec, input=row.canvas(*size, spec.input.resize)))
     except ConfigError as error:
         raise ConfigError(f"multi_scale = {multi_scale:g} is too much: {error}", "Or lower multi_scale.") from None
+
+
+def require_stages(config: TrainConfig) -> None:
+    """Raise unless a backbone has as many stages as are to be trained; neither data nor weights are read.
+
+    Raises:
+        ConfigError: it has fewer.
+        ModelError: the model is unknown, or its folder of weights is of another one.
+    """
+    wanted = config.trainable_stages
+    if wanted is None:
+        return
+    row = find_architecture(config.model)
+    options = network_options(config.weights, row.name) if Path(config.weights).exists() else {}
+    spec = ModelSpec("stages", row.name, (ClassEntry(0, "any"),), row.canvas(*row.image_size, row.resize), options)
+    with torch.device("meta"):  # shapes without values
+        stages = len(stages_of(find_family(row.name).blocks(build_network(spec))))
+    if wanted > stages:
+        raise ConfigError(
+            f"trainable_stages = {wanted}: the backbone of {row.name} has {stages}.",
+            f"Give 0 to {stages}; {stages} trains all of it.",
+        )
+
+
+def require_weights(config: TrainConfig) -> None:
+    """Raise for starting weights that cannot be had or read, before the data is read, which takes minutes.
+
+    Raises:
+        ModelError: this architecture has none of that word, they cannot be downloaded, or the file holds no tensors.
+        ArchiveError: a folder or an archive that is not ours, or is broken.
+    """
+    weights = config.weights
+    if weights in ("imagenet", "coco"):
+        fetch_hub_weights(weights, config.model)
+    elif weights not in ("auto", "none"):
+        network_options(weights, config.model)
+        if Path(weights).is_file():
+            read_weights(Path(weights))
 
 
 def require_company(network: nn.Module, batch: int, pictures: int, processes: int = 1) -> int:
@@ -149,12 +188,13 @@ def _obtainable_weights(model: str, console: Console) -> str:
     return "imagenet"
 
 
-def _freezing(config: TrainConfig, loaded: LoadedWeights | None) -> dict[str, Any]:
+def _freezing(config: TrainConfig, loaded: LoadedWeights | None, there: int) -> dict[str, Any]:
+    """What is frozen of a backbone of so many stages, if the settings leave it open."""
     pretrained = loaded is not None  # then the whole backbone is: without it no weights are taken
     stages = config.trainable_stages
     return {
         "freeze_batchnorm": pretrained if config.freeze_batchnorm is None else config.freeze_batchnorm,
-        "trainable_stages": (_PRETRAINED_STAGES if pretrained else None) if stages is None else stages,
+        "trainable_stages": (min(_PRETRAINED_STAGES, there) if pretrained else None) if stages is None else stages,
     }
 
 

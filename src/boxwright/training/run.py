@@ -8,9 +8,9 @@ import shutil
 import signal
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -20,7 +20,7 @@ from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.utilities import rank_zero_only
 from rich.console import Console
 
-from boxwright.config import CONFIG_FILE, TrainConfig, save_config
+from boxwright.config import AUTO, CONFIG_FILE, TrainConfig, save_config
 from boxwright.data import DataFolder, fingerprint, local_data, read_folder
 from boxwright.data.findings import by_kind
 from boxwright.evaluation import ground_truth_of
@@ -60,7 +60,7 @@ from .folders import RunTaken, claimed, free_name, make_folders, run_folder, sto
 from .module import DetectionModule
 from .optimization import Optimization
 from .pace import MOST_EPOCHS, Deadline, Pace, measure_pace, plan_for
-from .preparation import prepare, require_company, with_settings
+from .preparation import prepare, require_company, require_stages, require_weights, with_settings
 from .settings import resolve_devices, resolve_settings, usable_gpus
 from .storing import InStep
 from .verbs import MakeTrainer, RunResult
@@ -119,8 +119,13 @@ class TrainingRun:
         console = _console(console)
         Objective.parse(config.objective)
         require_trackers(config)
+        if config.model != AUTO:
+            require_stages(config)
+            require_weights(config)
         data = _read_data(config, console)
-        resolved = world.same(resolve_settings(_chosen(config, data, console), console, world))
+        chosen = _chosen(config, data, console)
+        require_stages(chosen)
+        resolved = world.same(resolve_settings(chosen, console, world))
         run = cls(resolved, data, run_folder(resolved), console, make_trainer, world)
         run._is_new, run._is_named = True, config.name is not None
         return run
@@ -140,28 +145,27 @@ class TrainingRun:
         Objective.parse(config.objective)
         require_trackers(config)
         config = config.model_copy(update=resolve_devices(config, console, world))
+        if _is_first_process():  # before the data is read, which takes minutes; under the claim it is looked at again
+            with claimed(folder):
+                begun = _Begun.of(folder, config)
+            if begun is not None and begun.epoch >= begun.config.epochs:
+                _require_unfinished(folder, begun.config.epochs)
         run = cls(config, _read_data(config, console), folder, console, make_trainer, world)
         run.store = store
         return run
 
     def _go_on(self) -> None:
         """Find where an interrupted run was."""
-        path = self.folder / LAST
-        if not path.is_file():
+        begun = _Begun.of(self.folder, self.config)
+        if begun is None:
             self.console.print("Nothing was saved yet; starting from the beginning.")
             self.config = self._world.same(resolve_settings(self.config, self.console, self._world))
             return
-        checkpoint = read_checkpoint(path)
-        require_detections(checkpoint, path)
-        self.recorded = ModelSpec.from_json(checkpoint[CHECKPOINT_KEY]["spec"], str(path))
+        self.recorded, self.config = begun.recorded, begun.config
         _require_same_data(self.recorded, self.data, self.console)
-        so_far = checkpoint[CHECKPOINT_KEY].get(SO_FAR)
-        started: Any = self.recorded.provenance.get("settings", {})
-        self.config = _with_calm(as_started(started, self.config))
-        if changed := require_followed(started, self.config, self.folder, within=so_far is not None):
-            self.console.print(f"Changed since the run was started: {', '.join(changed)}.")
-        self.first_epoch = int(checkpoint["epoch"]) + (so_far is None)
-        self._seen_batches = int(so_far["batches"]) if so_far else 0
+        if begun.changed:
+            self.console.print(f"Changed since the run was started: {', '.join(begun.changed)}.")
+        self.first_epoch, self._seen_batches = begun.epoch, begun.batches
 
     def train(self, on_folder: Callable[[Path | str], None] | None = None) -> RunResult:
         """Train, and keep the best epoch's model; see ``boxwright.training.train`` for the errors.
@@ -230,12 +234,7 @@ class TrainingRun:
 
     def _finish(self) -> RunResult:
         """End a run that was killed between its last epoch and its end."""
-        spec = self.folder / RUN_SPEC  # an interruption writes one, too
-        if spec.is_file() and ModelSpec.load(spec).provenance.get("finished"):
-            raise ConfigError(
-                f"{self.folder}: all {self.config.epochs} epochs are done.",
-                f"To train on from its weights, start a new run with --weights {self.folder / 'model_state_dict.pth'}.",
-            )
+        _require_unfinished(self.folder, self.config.epochs)
         with self._tracking() as loggers:
             return RunResult(self.folder, self._keep_best(loggers, finished=True), interrupted=False)
 
@@ -418,6 +417,64 @@ class TrainingRun:
             command = f"boxwright report {shlex.quote(str(self.folder))}"
             self.console.print(f"Warning: there is no report: {error}. To write it: {command}")
             return []
+
+
+@dataclass(frozen=True)
+class _Begun:
+    """Where an interrupted run was.
+
+    Attributes:
+        recorded: the specification in its last checkpoint.
+        config: the settings that it goes on with.
+        changed: what of them was changed since it was started, one phrase per setting.
+        epoch: to go on with.
+        batches: of that epoch, which it was trained on.
+    """
+
+    recorded: ModelSpec
+    config: TrainConfig
+    changed: Sequence[str]
+    epoch: int
+    batches: int
+
+    @classmethod
+    def of(cls, run: Path, config: TrainConfig) -> _Begun | None:
+        """Look at the last checkpoint; None if nothing was saved yet.
+
+        Args:
+            run: its folder.
+            config: its settings as they are now.
+
+        Raises:
+            ArchiveError: the checkpoint cannot be read.
+            ConfigError: a setting was changed that the run cannot follow.
+        """
+        path = run / LAST
+        if not path.is_file():
+            return None
+        checkpoint = read_checkpoint(path)
+        require_detections(checkpoint, path)
+        recorded = ModelSpec.from_json(checkpoint[CHECKPOINT_KEY]["spec"], str(path))
+        so_far = checkpoint[CHECKPOINT_KEY].get(SO_FAR)
+        started: Any = recorded.provenance.get("settings", {})
+        config = _with_calm(as_started(started, config))
+        changed = require_followed(started, config, run, within=so_far is not None)
+        epoch = int(checkpoint["epoch"]) + (so_far is None)
+        return cls(recorded, config, changed, epoch, int(so_far["batches"]) if so_far else 0)
+
+
+def _require_unfinished(run: Path, epochs: int) -> None:
+    """Raise if a run has come to its end.
+
+    Raises:
+        ConfigError: it has.
+    """
+    spec = run / RUN_SPEC  # an interruption writes one, too
+    if spec.is_file() and ModelSpec.load(spec).provenance.get("finished"):
+        raise ConfigError(
+            f"{run}: all {epochs} epochs are done.",
+            f"To train on from its weights, start a new run with --weights {run / 'model_state_dict.pth'}.",
+        )
 
 
 def _remove_new(folder: Path, before: set[Path]) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from boxwright.config import AUTO, CONFIG_FILE, TrainConfig, load_config
 from boxwright.data import local_data, require_data_folder
 from boxwright.host.dependencies import require_train_extra
-from boxwright.host.files import require_writable
+from boxwright.host.files import cache_folder, require_writable
 from boxwright.host.listing import Listed, Listing, shown, shown_range
 from boxwright.host.places import is_url, place_of, whole
 from boxwright.inputs.zipped import is_zip, starts_packed
@@ -154,8 +154,7 @@ def _require_possible(config: TrainConfig) -> None:
         run_folder(config)
     if isinstance(config.out, Path):
         require_writable(config.out)
-    for folder in filter(None, (config.checkpoint_out, config.state_dict_out)):
-        require_writable(folder)
+    _require_places(config)
     Objective.parse(config.objective)
     require_trackers(config)
     require_weights_exist(config.weights)
@@ -166,6 +165,17 @@ def _require_possible(config: TrainConfig) -> None:
         size = (config.image_size,) * 2 if isinstance(config.image_size, int) else config.image_size
         architecture = find_architecture(config.model)
         architecture.canvas(*size, config.resize or architecture.resize)
+
+
+def _require_places(config: TrainConfig) -> None:
+    """Raise unless the folders beside the run's can be written to; a missing home folder is the cache's to report.
+
+    Raises:
+        ConfigError: one cannot.
+    """
+    cache = (config.cache_dir or cache_folder()) if config.cache == "disk" else None
+    for folder in filter(None, (cache, config.checkpoint_out, config.state_dict_out)):
+        require_writable(folder)
 
 
 def _train_here(
@@ -224,6 +234,7 @@ def resume(
     if isinstance(config.data, Path) and not config.data.exists():
         remedy = f"If it has moved: boxwright train --resume {shlex.quote(str(run))} --data FOLDER"
         raise DataError(f"{config.data}: no such folder; the run's data was there.", remedy)
+    _require_places(config)
     if launch is not None:
         moved = data and str(whole(place_of(data)))
         given = {"run": str(Path(run).resolve()), "data": moved, "devices": devices}

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from boxwright.host.machine import free_memory
 from boxwright.host.memory import keep_freed_memory
 from boxwright.runtime import Backend, BoxwrightError, Bundle, Execution, InputSpec, open_backend, open_bundle
 
@@ -26,6 +27,9 @@ __all__ = ["Request", "main"]
 
 _BLOCK = 16  # pixels
 _LOOK_SECONDS = 0.5
+_FEW = 8  # pictures of a call, which are simply tried
+_LONGEST_SECONDS = 300  # of a call: some of them are made in each process
+_TIMES_PIXELS = 5  # bytes of a pixel, as it comes and as float32
 
 
 @dataclass(frozen=True)
@@ -144,6 +148,8 @@ def _open(bundle: Bundle, execution: Execution) -> list[Backend]:
 
 def _measure(backends: list[Backend], canvases: np.ndarray, batch: int, request: Request) -> dict[str, Any]:
     """One batch size, all sessions busy."""
+    if batch > _FEW and (why := _too_much(backends, canvases, batch)):
+        return {"batch": batch, "error": why}
     stacks = _stacks(canvases, batch)
     start, busy = threading.Barrier(len(backends) + 1), set(range(len(backends)))
     sessions = [
@@ -166,6 +172,18 @@ def _measure(backends: list[Backend], canvases: np.ndarray, batch: int, request:
         "page_faults_per_image": None if faults is None else (_page_faults() - faults) / pictures,
         "peak_rss_mib": _peak_rss_mib(),
     }
+
+
+def _too_much(backends: list[Backend], canvases: np.ndarray, batch: int) -> str | None:
+    """Why calls of so many pictures cannot be measured, as one picture tells; None if they can."""
+    needed, free = _TIMES_PIXELS * len(backends) * batch * canvases[0].nbytes, free_memory()
+    if free is not None and needed > free:
+        return f"The pixels alone take {needed >> 20} MiB, and {free >> 20} MiB are free; lower --batch."
+    for _ in range(2):  # the first call prepares
+        started = time.perf_counter()
+        backends[0].detect(np.ascontiguousarray(canvases[:1]))
+    seconds = batch * (time.perf_counter() - started)
+    return f"One call would take about {seconds:.0f} s; lower --batch." if seconds > _LONGEST_SECONDS else None
 
 
 def _stacks(canvases: np.ndarray, batch: int) -> list[np.ndarray]:

@@ -128,6 +128,14 @@ def test_other_json_files_are_said(lay, tmp_path, text):
         convert(root, tmp_path / "again", "labelme")
 
 
+def test_swapped_sides_are_told_by_the_boxes(lay, tmp_path, found):
+    wide = shape("rectangle", (2, 5), (60, 40))
+    root = lay(a=document(wide, size=(48, 64)), b=document(TRIANGLE, path="b.jpg", size=(48, 64)))
+    result = convert(root, tmp_path / "out", "labelme", split=(0.5, 0.5))
+    assert found()[0]["bbox"] == [2, 5, 58, 35]
+    assert any("width and height of 2 pictures are swapped, as of 'a.jpg'" in note for note in result.notes)
+
+
 @pytest.mark.parametrize("size", [(0, 0), (None, None), ("", "")])
 def test_an_unknown_size_says_nothing(lay, tmp_path, size):
     root = lay(a=document(TRIANGLE, size=size), b=document(path="b.jpg", size=size))

@@ -212,6 +212,14 @@ def test_a_size_of_0_says_nothing(devkit, tmp_path, text):
     assert convert(devkit, tmp_path / "out", "voc").splits["train"].pictures == 2
 
 
+def test_swapped_sides_are_told_by_the_boxes(devkit, tmp_path, text, written):
+    text(devkit / "Annotations/1.xml", annotation("1.jpg", voc_object("dog", (1, 1, 64, 48)), size=(48, 64)))
+    text(devkit / "Annotations/2.xml", annotation("2.jpg", size=(48, 64)))
+    result = convert(devkit, tmp_path / "out", "voc")
+    assert written(tmp_path / "out")["train"]["1.jpg"][1][0]["bbox"] == [0, 0, 64, 48]
+    assert any("width and height of 2 pictures are swapped, as of '1.jpg'" in note for note in result.notes)
+
+
 def test_a_picture_seen_sideways_must_have_been_annotated_upright(devkit, tmp_path, picture):
     picture(devkit / "JPEGImages/1.jpg", 64, 48, sideways=True)
     with pytest.raises(DataError, match=r"48 x 64 pixels upright, the file says 64 x 48.*EXIF"):

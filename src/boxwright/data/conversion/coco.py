@@ -13,7 +13,7 @@ from boxwright.data.documents import LISTS, Box, Entry, is_number, is_odd_id, nu
 from boxwright.data.file_names import FolderNames, is_file_name, is_picture_name, names_hidden
 from boxwright.data.repair import can_be_turned, turn_box, turn_polygons
 from boxwright.runtime import DataError
-from boxwright.runtime.picture import LARGEST_PIXELS, SIDEWAYS, open_picture, orientation
+from boxwright.runtime.picture import SIDEWAYS
 
 from .coco_boxes import (
     BoxNotes,
@@ -23,11 +23,11 @@ from .coco_boxes import (
     numbers_of,
     require_mask_size,
     require_reading,
-    swapped_by_mistake,
 )
 from .coco_classes import Classes, Key, by_number, key_of, linked, odd_ids
 from .coco_files import Place, find_documents, find_pictures, left_out
-from .files import decodable, decodes, measure, require_size
+from .files import decodable, decodes, measure
+from .sizes import Stated, exif_orientation, require_sizes, swapped_by_mistake
 from .source import Source, SourceObject, SourcePicture
 
 __all__ = ["read_coco"]
@@ -156,7 +156,7 @@ class _Reader:
         """
         known = {key: _known_size(self._images[key]) for key in paths}
         odd = [key for key in paths if known[key] in (None, sizes[key][::-1]) and sizes[key][0] != sizes[key][1]]
-        sideways = {key: turn for key in odd if (turn := _orientation(paths[key][0])) in SIDEWAYS}
+        sideways = {key: turn for key in odd if (turn := exif_orientation(paths[key][0])) in SIDEWAYS}
         unsized = {key for key in sideways if known[key] is None}
         boxes = [(row.numbers, sizes[row.picture]) for row in rows if row.picture in unsized and row.numbers]
         stored = swapped_by_mistake([(box, size[::-1]) for box, size in boxes])
@@ -254,18 +254,18 @@ class _Reader:
         sizes: Mapping[Key, Size],
         objects: Mapping[Key, Sequence[SourceObject]],
     ) -> None:
-        """Refuse sizes that are not the pictures'; sides swapped by mistake are told by the boxes."""
-        stated = {key: _stated(self._images[key], size) for key, size in sizes.items()}
-        wrong = [key for key, size in sizes.items() if stated[key] != size]
-        swapped = [key for key in wrong if stated[key] == sizes[key][::-1] and not _is_sideways(paths[key][0])]
-        if swapped and swapped_by_mistake([(one.bbox, sizes[key]) for key in swapped for one in objects[key]]):
-            self._notes.append(
-                f"{self._path}: width and height of {len(swapped)} pictures are swapped, as of "
-                f"{paths[swapped[0]][1]!r}; all boxes fit the pictures, whose own sizes were written."
+        """Refuse sizes that are not the pictures'; see ``require_sizes``."""
+        stated = [
+            Stated(
+                *paths[key],
+                size,
+                _stated(self._images[key], size),
+                [one.bbox for one in objects[key]],
+                f"{self._path}: picture id {key!r}",
             )
-            wrong = [key for key in wrong if key not in swapped]
-        for key in wrong:
-            require_size(paths[key][0], sizes[key], stated[key], f"{self._path}: picture id {key!r}")
+            for key, size in sizes.items()
+        ]
+        require_sizes(stated, self._path, self._notes)
 
     def _picture(self, key: Key, path: Path, name: str, size: Size, objects: Sequence[SourceObject]) -> SourcePicture:
         extra = {one: value for one, value in self._images[key].items() if one not in _IMAGE_KEYS}
@@ -287,15 +287,6 @@ def _known_size(entry: Entry) -> Size | None:
     """The size that a document gives; None unless it gives both sides."""
     width, height = side_of(entry.get("width")), side_of(entry.get("height"))
     return None if width is None or height is None else (width, height)
-
-
-def _is_sideways(path: Path) -> bool:
-    return _orientation(path) in SIDEWAYS
-
-
-def _orientation(path: Path) -> int:
-    with path.open("rb") as file:
-        return orientation(open_picture(file, repr(path), LARGEST_PIXELS))
 
 
 def _fits_as_stored(row: _Row, upright: Size) -> bool:

@@ -22,7 +22,6 @@ __all__ = [
     "numbers_of",
     "require_mask_size",
     "require_reading",
-    "swapped_by_mistake",
 ]
 
 _ZEROS = (0, 0, 0, 0)
@@ -143,16 +142,6 @@ def _area(annotation: Mapping[str, Any]) -> float | None:
     area = annotation.get("area")
     area = number_of(area)
     return float(area) if is_number(area) and area > 0 else None
-
-
-def swapped_by_mistake(boxes: Sequence[tuple[Box, Size]]) -> bool:
-    """Whether all boxes fit their pictures, and some do not fit pictures of swapped sides.
-
-    Args:
-        boxes: x, y, width, height, and the picture's own width and height, in pixels.
-    """
-    fit = all(fits(box, size) for box, size in boxes)
-    return fit and any(not fits(box, size[::-1]) for box, size in boxes)
 
 
 def fits_as(reading: str, numbers: Box, size: Size) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import posixpath
 import re
 from collections import Counter, defaultdict
@@ -13,7 +12,7 @@ from typing import Any
 
 from boxwright.data.documents import ANNOTATIONS, LISTS, SPLITS, Entry, is_list_of_objects
 from boxwright.data.file_names import FolderNames, Found, is_picture_name, split_of, stays_inside
-from boxwright.data.text import text_of
+from boxwright.data.text import json_of, text_of
 from boxwright.runtime import DataError
 
 from .files import is_file, packed, read_bytes, unzip_command
@@ -269,7 +268,7 @@ def _parsed(path: Path, content: bytes) -> Any:
     except ValueError as error:
         raise DataError(f"{path}: {error}.") from error
     try:
-        return json.loads(text)
+        return json_of(text)
     except (ValueError, RecursionError) as error:
         raise DataError(f"{path}: broken JSON: {error}.", "Export the file again.") from error
 

@@ -30,7 +30,6 @@ __all__ = [
     "pictures_in",
     "read_bytes",
     "read_text",
-    "require_size",
     "unzip_command",
 ]
 
@@ -209,26 +208,6 @@ def measure(path: Path) -> tuple[int, int]:
         return upright_size(path, LARGEST_PIXELS)
     except PictureError as error:
         raise DataError(error.message, "Replace or remove it.") from error
-
-
-def require_size(path: Path, size: tuple[int, int], stated: tuple[object, object], where: str) -> None:
-    """Refuse a picture whose size differs from the size its annotations were drawn on.
-
-    Args:
-        path: the picture.
-        size: width and height, pixels, upright.
-        stated: width and height in the annotation file.
-        where: the annotation file and entry, for the error.
-
-    Raises:
-        DataError: the sizes differ.
-    """
-    if stated != size:
-        raise DataError(
-            f"{where}: {path.name!r} is {size[0]} x {size[1]} pixels upright, the file says {stated[0]} x {stated[1]}.",
-            "The boxes were drawn on another version of the picture; export both again. If an EXIF tag turned it after "
-            "that, 'boxwright check FOLDER --fix OUT' turns the boxes of a folder in our layout.",
-        )
 
 
 def read_bytes(path: Path) -> bytes:

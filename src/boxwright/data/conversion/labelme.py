@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeGuard
 
 from boxwright.data.documents import is_list_of_objects, is_number, name_of, side_of
 from boxwright.data.file_names import split_of
+from boxwright.data.text import json_of
 from boxwright.runtime import DataError
 
-from .files import files_below, is_file, measure, read_text, require_size
+from .files import files_below, is_file, measure, read_text
 from .own_pictures import OwnPictures
+from .sizes import Stated, require_sizes
 from .source import Source, SourceObject, SourcePicture, outlined, plain_categories
 
 __all__ = ["is_labelme", "read_labelme"]
@@ -75,11 +76,11 @@ def read_labelme(source: Path) -> Source:
     categories = plain_categories(names, root)
     ids = {name: number for number, name in enumerate(names, start=1)}
     objects = {path: _objects(found, ids, notes) for path, found in shapes.items()}
-    read = tuple(
-        _picture(path, document, picture, root, objects[path])
-        for path, document, picture in pictures
-        if picture in usable
-    )
+    pictures = [row for row in pictures if row[2] in usable]
+    read = tuple(_picture(path, picture, root, objects[path]) for path, _, picture in pictures)
+    documents = [(path, document) for path, document, _ in pictures]
+    sizes = [one for row, picture in zip(documents, read, strict=True) for one in _stated(*row, picture)]
+    require_sizes(sizes, root, notes)
     return Source(read, categories, notes=tuple(dict.fromkeys(notes)))
 
 
@@ -100,7 +101,7 @@ def _files(source: Path, notes: list[str]) -> list[tuple[Path, dict[str, Any]]]:
 
 def _load(path: Path) -> Any:
     try:
-        return json.loads(read_text(path))
+        return json_of(read_text(path))
     except (ValueError, RecursionError) as error:
         raise DataError(f"{path}: broken JSON: {error}.", "Save it again.") from error
 
@@ -190,12 +191,14 @@ def _object(part: Sequence[_Shape], ids: Mapping[str, int]) -> SourceObject:
     return SourceObject(category, part[0].box)
 
 
-def _picture(
-    path: Path, document: Mapping[str, Any], picture: Path, root: Path, objects: tuple[SourceObject, ...]
-) -> SourcePicture:
-    size = measure(picture)
-    stated = (side_of(document.get("imageWidth")), side_of(document.get("imageHeight")))
-    if None not in stated:
-        require_size(picture, size, stated, str(path))
+def _stated(path: Path, document: Mapping[str, Any], picture: SourcePicture) -> Iterator[Stated]:
+    """The size that a file states; nothing if it states none."""
+    width, height = side_of(document.get("imageWidth")), side_of(document.get("imageHeight"))
+    if width is not None and height is not None:
+        own, boxes = (picture.width, picture.height), [item.bbox for item in picture.objects]
+        yield Stated(picture.path, picture.name, own, (width, height), boxes, str(path))
+
+
+def _picture(path: Path, picture: Path, root: Path, objects: tuple[SourceObject, ...]) -> SourcePicture:
     split = next((split for part in path.relative_to(root).parts[:-1] if (split := split_of(part))), "train")
-    return SourcePicture(picture, picture.relative_to(root).as_posix(), *size, objects, split)
+    return SourcePicture(picture, picture.relative_to(root).as_posix(), *measure(picture), objects, split)

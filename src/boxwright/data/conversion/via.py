@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import math
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,6 +13,7 @@ from typing import Any, TypeGuard
 
 from boxwright.data.documents import is_list_of_objects, is_number, name_of
 from boxwright.data.file_names import FolderNames, is_file_name, names_a_picture, split_of
+from boxwright.data.text import json_of
 from boxwright.runtime import DataError
 
 from .files import decodable, files_below, guess_note, is_file, measure, read_text
@@ -125,7 +125,7 @@ def _entries(path: Path) -> list[Entry] | None:
     if path.suffix.lower() == ".csv":
         return _csv_entries(text, path)
     try:
-        document = json.loads(text)
+        document = json_of(text)
     except (ValueError, RecursionError) as error:
         raise DataError(f"{path}: broken JSON: {error}.", "Save it again.") from error
     return list(document.get(_METADATA, document).values()) if is_via(document) else None
@@ -143,7 +143,7 @@ def _csv_entries(text: str, path: Path) -> list[Entry] | None:
 
 
 def _csv_entry(row: Mapping[str, Any]) -> Entry:
-    shape, attributes = (json.loads(row[key] or "{}") for key in ("region_shape_attributes", "region_attributes"))
+    shape, attributes = (json_of(row[key] or "{}") for key in ("region_shape_attributes", "region_attributes"))
     region = {"shape_attributes": shape, "region_attributes": attributes}
     return {"filename": row["filename"], "regions": [region] if shape else []}
 

@@ -23,9 +23,9 @@ from .files import (
     measure,
     read_bytes,
     read_text,
-    require_size,
 )
 from .own_pictures import OwnPictures
+from .sizes import Stated, require_sizes
 from .source import Source, SourceObject, SourcePicture, outlined, plain_categories
 from .xml_text import parse_xml
 
@@ -140,6 +140,8 @@ def read_voc(source: Path, origin: VocOrigin = "auto") -> Source:
     ids = {name: number for number, name in enumerate(names, start=1)}
     categories = plain_categories(names, source)
     pictures = tuple(_picture(file, picture, name, split, ids, first) for split, file, picture, name in annotated)
+    files = [file for _, file, _, _ in annotated]
+    require_sizes([one for pair in zip(files, pictures, strict=True) for one in _stated(*pair)], source, notes)
     return Source(pictures, categories, notes=tuple(notes))
 
 
@@ -351,11 +353,15 @@ def _with_pictures(part: _Part, notes: list[str]) -> list[tuple[str, VocFile, Pa
 
 
 def _picture(file: VocFile, path: Path, name: str, split: str, ids: Mapping[str, int], origin: int) -> SourcePicture:
-    size = measure(path)
-    if file.size is not None:
-        require_size(path, size, file.size, str(file.path))
     objects = tuple(_source_object(item, ids, origin) for item in file.objects)
-    return SourcePicture(path, name, *size, objects, split)
+    return SourcePicture(path, name, *measure(path), objects, split)
+
+
+def _stated(file: VocFile, picture: SourcePicture) -> Iterator[Stated]:
+    """The size that a file states; nothing if it states none."""
+    if file.size is not None:
+        own, boxes = (picture.width, picture.height), [item.bbox for item in picture.objects]
+        yield Stated(picture.path, picture.name, own, file.size, boxes, str(file.path))
 
 
 def _source_object(item: VocObject, ids: Mapping[str, int], origin: int) -> SourceObject:

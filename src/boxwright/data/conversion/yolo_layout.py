@@ -5,7 +5,6 @@ To add a layout: one function that gives a ``Layout``, and its file's name in ``
 
 from __future__ import annotations
 
-import json
 import posixpath
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -15,6 +14,7 @@ from typing import Any
 
 from boxwright.data.documents import is_list_of_objects, name_of
 from boxwright.data.file_names import FolderNames, is_file_name, is_hidden, names_hidden, split_of
+from boxwright.data.text import json_of
 from boxwright.runtime import DataError
 
 from .files import decodable, files_below, guess_note, in_folder, is_file, is_folder, pictures_in, read_text
@@ -167,7 +167,7 @@ def _class_names(path: Path) -> list[str]:
 def _names_in_notes(path: Path) -> list[str]:
     """The names in Label Studio's ``notes.json``."""
     try:
-        document = json.loads(read_text(path))
+        document = json_of(read_text(path))
     except (ValueError, RecursionError) as error:
         raise DataError(f"{path}: broken JSON: {error}.", "Export the data set again.") from error
     entries = document.get("categories") if isinstance(document, dict) else None

@@ -8,7 +8,6 @@ To take the key of another tool for a name, add it to ``_PICTURE_NAMES`` or ``_C
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from boxwright.data.documents import is_list_of_objects, is_number, name_of
-from boxwright.data.text import text_of
+from boxwright.data.text import json_of, text_of
 from boxwright.runtime import DataError
 
 __all__ = ["ResultsFile", "is_results_file", "read_results_file"]
@@ -102,7 +101,7 @@ def _content(path: Path) -> bytes:
 
 def _parsed(path: Path, content: bytes) -> Any:
     try:
-        return json.loads(text_of(content))
+        return json_of(text_of(content))
     except (ValueError, RecursionError) as error:
         raise DataError(f"{path}: no readable JSON: {str(error).removesuffix('.')}.", _WANTED) from error
 
