@@ -179,5 +179,11 @@ def test_what_a_cluster_does_not_follow_is_refused(mar, option):
     assert "cannot be used with --on" in refused(mar, "--on", "ray", *option)
 
 
+def test_a_configuration_is_not_followed_in_part_on_a_cluster(mar, tmp_path):
+    config = tmp_path / "config.properties"
+    config.write_text("default_workers_per_model=3\n")
+    assert "--config cannot be used with --on" in refused(mar, "--on", "ray", "--config", config)
+
+
 def test_what_is_for_clusters_needs_one(mar):
     assert "Add --on ray." in refused(mar, "--replicas", 2)

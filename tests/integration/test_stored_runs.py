@@ -209,7 +209,7 @@ def test_a_complete_run_is_said_to_be_complete(resumed, killed):
 
 
 def test_a_cluster_keeps_no_runs_in_a_store(small, bucket):
-    with pytest.raises(ConfigError, match="on a cluster, runs are not kept in a store"):
+    with pytest.raises(ConfigError, match="on a cluster, runs are not kept in remote storage"):
         boxwright.train(data=small, out=f"s3://{bucket.name}/runs", launch=lambda task, count: {}, **SETTINGS)
 
 

@@ -104,7 +104,9 @@ def test_training_ends_when_nothing_gets_better(small, tmp_path, capsys):
     epochs = {line["epoch"] for line in read_metrics(run.folder) if "val/f2" in line}
     assert epochs == {0, 1, 2}
     assert run.spec.provenance["finished"]
-    assert "2 epochs without a better val/f2: training ends." in " ".join(capsys.readouterr().out.split())
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "or less: it ends after 2 epochs without a better val/f2 (patience)" in printed
+    assert "2 epochs without a better val/f2: training ends." in printed
 
 
 def test_gradients_of_several_batches_make_one_step(small, tmp_path):

@@ -248,9 +248,9 @@ def _about_threshold(spec: ModelSpec) -> str:
 
 def _about_canvas(spec: ModelSpec) -> str:
     return (
-        f"The canvas is {spec.input.height} x {spec.input.width}, letterboxed; torchvision resized each picture in its "
-        "own way (a Faster R-CNN's to 800 to 1333 pixels as a rule; without antialiasing), so boxes and scores differ "
-        "from the old server's. Measure with boxwright evaluate."
+        f"The canvas is {spec.input.height} x {spec.input.width} (height x width), letterboxed; torchvision resized "
+        "each picture in its own way (a Faster R-CNN's to 800 to 1333 pixels as a rule; without antialiasing), so "
+        "boxes and scores differ from the old server's. Measure with boxwright evaluate."
     )
 
 

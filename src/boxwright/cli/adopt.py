@@ -22,7 +22,10 @@ def adopt(
     name: NameOption = None,
     version: Annotated[str | None, typer.Option(help="Model version; unchanged by default.")] = None,
     image_size: Annotated[
-        str | None, typer.Option(metavar="H,W", help="Canvas in pixels, or one number; the architecture's by default.")
+        str | None,
+        typer.Option(
+            metavar="H,W", help="Canvas in pixels, height first; or one number. By default the architecture's."
+        ),
     ] = None,
     threshold: Annotated[
         float | None, typer.Option(min=0.0, max=1.0, help="Lowest reported score; by default 0.5, as in TorchServe.")

@@ -53,7 +53,7 @@ def archive(
         bool,
         typer.Option(
             "--gate",
-            help="Serve it first, and move it into the store only if it answers validation pictures as in training.",
+            help="Serve it first, and move it into --store only if it answers validation pictures as in training.",
         ),
     ] = False,
     weights: Annotated[

@@ -37,8 +37,8 @@ def bench(
     backend: BackendOption = "auto",
     precision: PrecisionOption = "auto",
     batch: Annotated[str, typer.Option(metavar="N,N...", help="Pictures per call.")] = "1,4",
-    seconds: Annotated[float, typer.Option(help="Measured for each setting and batch size.")] = 5.0,
-    rounds: Annotated[int, typer.Option(min=1, help="In so many parts, alternating with the other settings.")] = 3,
+    seconds: Annotated[float, typer.Option(help="Measured for each execution and batch size.")] = 5.0,
+    rounds: Annotated[int, typer.Option(min=1, help="In so many parts, alternating with the other executions.")] = 3,
     device: DeviceOption = "cpu",
     json_file: JsonOption = None,
 ) -> None:
@@ -48,7 +48,7 @@ def bench(
 
     require_file_names(json=json_file)
     console = make_console()
-    model = local_place(archive)  # once: a store is asked what has changed
+    model = local_place(archive)  # once: remote storage is asked what has changed
     with progress(console, "bench") as advance:
         result = boxwright.bench(
             model, data, backend=backend, precision=precision, batches=_batches(batch), seconds=seconds,
@@ -77,7 +77,7 @@ def _batches(text: str) -> list[int]:
 
 
 def _print_bench(console: Console, bench: Bench) -> None:
-    """The machine, one line per setting, the best first, what failed, and what ``serve`` will do."""
+    """The machine, one line per execution, the best first, what failed, and what ``serve`` will do."""
     from rich.table import Table
 
     from boxwright.tuning.store import execution_of
@@ -106,7 +106,7 @@ def _machine(machine: Machine) -> str:
     extras = ", ".join(machine.instruction_sets) or "instruction sets unknown"
     runtimes = ", ".join(f"{name} {version}" for name, version in machine.versions.items())
     processor = f"{machine.processor}, cores: {machine.cores} ({extras})"
-    return f"{machine.gpu or processor}; {runtimes}; fingerprint {machine.fingerprint}"
+    return f"{machine.gpu or processor}; {runtimes}; machine fingerprint {machine.fingerprint}"
 
 
 def _pictures(bench: Bench) -> str:

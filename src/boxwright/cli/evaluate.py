@@ -64,7 +64,7 @@ def evaluate(
     require_file_names(json=json_file, html=html)
     _require_fitting(endpoint, {"--threshold": threshold, "--boxes": boxes, "--html": html}, {"--tolerance": tolerance})
     console = make_console()
-    model = local_place(source)  # once: a store is asked what has changed
+    model = local_place(source)  # once: remote storage is asked what has changed
     folder = _data_of(model, data, console)
     if endpoint is not None:
         with progress(console, "post") as advance:

@@ -13,7 +13,7 @@ def models() -> None:
     """List the architectures."""
     from boxwright.models import CATALOGUE
 
-    table = make_table("name", "canvas", "weights", "for")
+    table = make_table("name", "height x width", "weights", "for")
     for column in table.columns[:3]:
         column.no_wrap = True
     for name, row in CATALOGUE.items():

@@ -56,7 +56,7 @@ SplitOption = Annotated[str, typer.Option(help="train, valid or test.")]
 JsonOption = Annotated[Path | None, typer.Option("--json", help="Also write the answer to this file.")]
 HtmlOption = Annotated[Path | None, typer.Option("--html", help="Also write a page with charts and pictures.")]
 NameOption = Annotated[str | None, typer.Option(help="Model name in the URL; unchanged by default.")]
-StoreOption = Annotated[Path, typer.Option(help="Folder for the archive.")]
+StoreOption = Annotated[Path, typer.Option(help="Model store: the folder for the archive.")]
 ToleranceOption = Annotated[
     float | None, typer.Option(min=0.0, help="Of mAP and F2; .0005 in fp32, .002 in bf16, .01 in int8 by default.")
 ]

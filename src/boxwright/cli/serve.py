@@ -160,6 +160,8 @@ def serve(
     places = [place_of(one) for one in archives or ()]
     _require_no_stores(places)
     if on or replicas or canary or write_config:
+        if config is not None:  # of which a cluster would follow a part
+            raise boxwright.ConfigError("--config cannot be used with --on.", "Give its settings as options.")
         if sessions or model_control:
             raise boxwright.ConfigError("--sessions and --model-control cannot be used with --on.", "Use --replicas.")
         offered = replace(settings, host="0.0.0.0") if write_config and not host else settings  # proxies everywhere
@@ -228,7 +230,7 @@ def _serve_on(
     own = (settings.store, settings.management_port, settings.metrics_port, settings.grpc_port, settings.access_log)
     if any(one is not None for one in own) or settings.security.tokens or settings.models.own_processes:
         raise boxwright.ConfigError(
-            "--store, --config, ports beside --port, --log, --token-auth and --workers cannot be used with --on.",
+            "--store, ports beside --port, --log, --token-auth and --workers cannot be used with --on.",
             "Leave them out; name the archives.",
         )
     count = Replicas.parse(replicas or "1")

@@ -114,14 +114,16 @@ class TrainConfig(BaseModel):
             those of ``image_size``, ``batch_size``, ``learning_rate``, ``epochs`` and ``minutes`` that are not given.
         weights: ``auto`` (ImageNet's if they are here or can be downloaded, else none, with a warning), ``none``,
             ``imagenet``, ``coco``, a .pth, .safetensors, .ckpt or .mar file, a run folder, or a folder of transformers.
-        epochs: passes over the training split; with ``model: auto`` chosen if it is not given.
+        epochs: passes over the training split, at most: ``patience`` may end training earlier; with ``model: auto``
+            chosen if it is not given.
         minutes: plan so many epochs that training ends in about this time, on this machine; if ``epochs`` is given, at
             most so many.
         epoch_pictures: pictures of an epoch, up to 10 million; by default all of the training split, and those that
             come again.
         name: of the run folder; by default the data folder's name and a number.
         out: folder that holds the runs, or its URL.
-        image_size: size of the canvas in pixels: one side, or [height, width]; multiples of 32.
+        image_size: size of the canvas in pixels: one side, or [height, width], the height first; multiples of 32, of 56
+            for ``rfdetr_base``.
         tile: side of the windows that larger pictures are seen in, in picture pixels, in training and ever after; by
             default pictures are seen as a whole. The canvas is then of this size, unless ``image_size`` is given.
         overlap: share of a window that neighbours have in common at least, above 0 to .5: objects should fit into it.
@@ -163,7 +165,7 @@ class TrainConfig(BaseModel):
         seed: of all random numbers; under 2**32, as NumPy wants.
         checkpoint_minutes: within an epoch, a checkpoint is saved so often; a killed run loses no more than that.
             0 saves after epochs only.
-        monitor: the figure that decides which epoch is the best.
+        monitor: the figure that decides which epoch is the best: ``val/f2`` or ``val/map``.
         objective: what the operating point maximises on validation: ``f2`` (any F-beta, as ``f1`` or ``f0.5``),
             or one figure while the other stays high: ``precision>=0.95``, ``recall>=0.9``.
         thresholds_by_class: use a threshold of its own for each class that has enough boxes.

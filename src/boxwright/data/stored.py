@@ -1,4 +1,4 @@
-"""Data sets in stores and in ZIP archives: a URL or a file stands wherever a data folder may."""
+"""Data sets in remote storage and in ZIP archives: a URL or a file stands wherever a data folder may."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where a folder or a file is: a path of this machine, or a URL in a store."""
+"""Where a folder or a file is: a path of this machine, or a URL of remote storage."""
 
 from __future__ import annotations
 

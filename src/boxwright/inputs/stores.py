@@ -1,4 +1,4 @@
-"""Folders in stores: what fsspec reaches (``s3://``, ``gs://``, …) is copied to this machine, and kept in step.
+"""Folders in remote storage: what fsspec reaches (``s3://``, ``gs://``, …) is copied here, and kept in step.
 
 A copy lies in ``stores/DIGEST/NAME`` of the user's cache folder. Beside it lie a lock, and a journal of which version
 of each file is there: a file is put in its place whole, and then written down, so a process may end at any time.
@@ -44,9 +44,9 @@ __all__ = [
 EXTRA = "boxwright[urls]"
 
 OBJECT_STORES = {"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "oss"}
-"""Schemes of stores that show an object only when it is whole."""
+"""Schemes of remote storage that shows an object only when it is whole."""
 
-_AT_ONCE = 16  # files; a store answers one in tens of milliseconds
+_AT_ONCE = 16  # files; remote storage answers one in tens of milliseconds
 _SPARE = 256 * 2**20  # bytes of the disk that are left free
 _DIGITS = 16  # of the digest of a URL
 _SHOWN = 8  # names
@@ -55,18 +55,18 @@ _VERSIONS = (
     "ETag", "etag", "md5Hash", "content_md5", "Content-MD5", "Digest", "CRC",
     "mtime", "LastModified", "Last-Modified", "last_modified", "updated", "created",
 )  # fmt: skip
-"""What the stores of fsspec call that which changes when a file does."""
+"""What the file systems of fsspec call that which changes when a file does."""
 
 
 @dataclass(frozen=True)
 class _Stored:
-    """A file in a store.
+    """A file in remote storage.
 
     Attributes:
         name: of its copy, below the folder of copies, with slashes.
-        path: in the store.
-        size: in bytes; None if the store does not say.
-        version: what changes when the file does; None if the store does not say: it is then fetched each time.
+        path: in the remote storage.
+        size: in bytes; None if the storage does not say.
+        version: what changes when the file does; None if the storage does not say: it is then fetched each time.
     """
 
     name: str
@@ -81,9 +81,9 @@ def local_place(place: str | Path, only: Sequence[str] = (), console: Console | 
 
 
 def local_copy(url: str, only: Sequence[str] = (), console: Console | None = None) -> Path:
-    """Bring a folder or a file of a store to this machine, or what has changed of it since.
+    """Bring a folder or a file of remote storage to this machine, or what has changed of it since.
 
-    What is no longer in the store is removed from the copy, too. Several processes may ask for it at the same time: one
+    What is no longer there is removed from the copy, too. Several processes may ask for it at the same time: one
     fetches. A process that reads a copy while another one brings a newer version sees each file whole, old or new.
 
     Args:
@@ -98,7 +98,7 @@ def local_copy(url: str, only: Sequence[str] = (), console: Console | None = Non
         ConfigError: an unknown scheme, no access, no connection, no room on the disk, or a URL whose password or key
             was not kept.
         DataError: there is nothing, or a name in it that cannot be a file's here.
-        MissingDependency: fsspec is not installed, or its part for this store.
+        MissingDependency: fsspec is not installed, or its part for this kind of storage.
     """
     require_packages(("fsspec", "filelock"), EXTRA)
     if HIDDEN in url:
@@ -158,7 +158,7 @@ def open_store(place: str) -> tuple[Any, str]:
 
 
 def names_in(url: str) -> set[str]:
-    """Names of what is directly in a folder of a store; none if there is no such folder.
+    """Names of what is directly in a folder of remote storage; none if there is no such folder.
 
     Raises:
         ConfigError: see ``local_copy``.
@@ -176,19 +176,19 @@ def names_in(url: str) -> set[str]:
 
 
 def work_folder(url: str) -> Path:
-    """Where what is written to a folder of a store is made, on this machine."""
+    """Where what is written to a folder of remote storage is made, on this machine."""
     home, name = _home(url, "runs")
     return home / name
 
 
 class Sender:
-    """Keeps a folder of a store in step with one of this machine. Each file appears in the store whole.
+    """Keeps a folder of remote storage in step with one of this machine. Each file appears there whole.
 
     Args:
         folder: of this machine.
-        url: of the folder in the store.
+        url: of the folder in remote storage.
         last: names of files that are sent after all others.
-        sent: whether all that is in the folder now came from the store.
+        sent: whether all that is in the folder now came from there.
     """
 
     def __init__(self, folder: Path, url: str, last: Sequence[str] = (), sent: bool = False) -> None:
@@ -198,7 +198,7 @@ class Sender:
         self._sent = self._stamps() if sent else {}
 
     def send(self) -> None:
-        """Send what has changed since the last time; nothing is removed from the store.
+        """Send what has changed since the last time; nothing is removed there.
 
         Raises:
             ConfigError: it cannot be reached or written.
@@ -230,7 +230,7 @@ class Sender:
 
 
 def _put(files: Any, path: Path, target: str) -> None:
-    """Write a file to a store, where it appears whole."""
+    """Write a file to remote storage, where it appears whole."""
     kinds = {files.protocol} if isinstance(files.protocol, str) else set(files.protocol)
     if kinds & OBJECT_STORES:
         files.put_file(str(path), target)
@@ -244,7 +244,7 @@ def _put(files: Any, path: Path, target: str) -> None:
 
 @contextmanager
 def naming_store(url: str) -> Iterator[None]:
-    """Make one sentence of whatever a store raises: each of fsspec's has its own errors.
+    """Make one sentence of whatever remote storage raises: each of fsspec's has its own errors.
 
     Raises:
         ConfigError: no access, no connection, or no room on the disk.
@@ -272,7 +272,8 @@ def _why(url: str, error: Exception) -> tuple[str, str]:
         return f"{error.filename}: {error.strerror}.", "Set XDG_CACHE_HOME to a folder that can be written."
     if isinstance(error, PermissionError) or "credential" in f"{kind} {said}".lower():
         where = "For s3:// set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE."
-        return f"{url}: access is refused: {said or kind}.", f"Give credentials as its store looks for them. {where}"
+        remedy = f"Give credentials where its client looks for them. {where}"
+        return f"{url}: access is refused: {said or kind}.", remedy
     reason = f"{kind}: {said}" if said else kind
     return (
         f"{url}: cannot be reached: {reason}.",
@@ -330,7 +331,7 @@ def _listed(files: Any, root: str, name: str, only: Sequence[str], url: str) -> 
     stored = [
         _stored(info, f"{name}/{_below(path, root)}")
         for path, info in found.items()
-        if not path.endswith("/")  # what stores show folders by
+        if not path.endswith("/")  # what remote storage shows folders by
     ]
     if not stored:
         held = ", ".join(sorted(filter(None, top))[:_SHOWN]) or "nothing"
@@ -378,10 +379,10 @@ def _require_names(stored: Sequence[_Stored], url: str) -> None:
     names = {one.name for one in stored}
     for name in names:
         if not _is_safe(name):
-            raise DataError(f"{url}: {name!r} in it cannot be the name of a file here.", "Rename it in the store.")
+            raise DataError(f"{url}: {name!r} in it cannot be the name of a file here.", "Rename it there.")
         parent = next((one for one in _parents(name) if one in names), None)
         if parent is not None:
-            raise DataError(f"{url}: {parent!r} in it is a file and a folder.", "Rename one of them in the store.")
+            raise DataError(f"{url}: {parent!r} in it is a file and a folder.", "Rename one of them there.")
 
 
 def _parents(name: str) -> Iterator[str]:
@@ -410,7 +411,7 @@ class _Copy:
         self._journal = home / ".journal"
 
     def bring(self, files: Any, stored: Sequence[_Stored], url: str, console: Console) -> None:
-        """Fetch what is missing or has changed, and remove what is no longer in the store.
+        """Fetch what is missing or has changed, and remove what is no longer there.
 
         Raises:
             ConfigError: there is no room.
@@ -439,7 +440,7 @@ class _Copy:
         return path.is_file() and one.size in (None, path.stat().st_size)
 
     def _gone(self, stored: Sequence[_Stored]) -> set[str]:
-        """Names of files that are here and not in the store; what a killed process was writing is among them."""
+        """Names of files that are here and not there; what a killed process was writing is among them."""
         names = {one.name for one in stored}
         here: set[str] = set()
         for part in self._parts:

@@ -97,7 +97,7 @@ def missing_pictures(run: str | Path) -> str:
 
 
 def _recorded_pictures(run: Path, results: SplitResults) -> tuple[Path | None, str]:
-    """Where the pictures should be; None, and why, if that is not recorded or its store cannot be reached."""
+    """Where the pictures should be; None, and why, if that is not recorded or its storage cannot be reached."""
     place = data_of_run(run)
     if place is None:
         return None, f"{run} does not say where its pictures are"

@@ -228,7 +228,7 @@ def _row(predictor: PicturePredictor, source: str) -> dict[str, Any]:
     try:
         image = _read(source)
         found = predictor(image)
-    except Exception as error:  # stores and backends raise all kinds, and one picture must not end the others
+    except Exception as error:  # remote storage and backends raise all kinds, and one picture must not end the others
         ours = isinstance(error, (PictureError, OSError))
         row["error"] = _text(str(error) if ours else f"{type(error).__name__}: {error}")
         return row
@@ -258,7 +258,7 @@ def _fetched(url: str) -> bytes:
                 return content
         except FileNotFoundError:
             raise
-        except Exception:  # a store that is busy
+        except Exception:  # remote storage that is busy
             if attempt == _READS - 1:
                 raise
             time.sleep(2**attempt)

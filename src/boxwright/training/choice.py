@@ -72,7 +72,7 @@ def _choices(config: TrainConfig, train: Split, device: str) -> Iterator[Choice]
     model = spec.architecture if spec else _MODELS[device]
     yield Choice("model", model, "the starting weights'" if spec else _WHY_MODEL[device])
     if spec:
-        yield Choice("image_size", (spec.input.height, spec.input.width), "the starting weights'")
+        yield Choice("image_size", (spec.input.height, spec.input.width), "height, width of the starting weights")
     elif config.tile is None:
         yield _canvas(train.pictures, find_architecture(model).stride, device)
     given = bool({"batch_size", "total_batch"} & config.model_fields_set)
@@ -109,7 +109,7 @@ def _canvas(pictures: Sequence[PictureRecord], stride: int, device: str) -> Choi
     sizes = {side: _shape(pictures, side, stride) for side in fits}
     small = {side: _small_side(pictures, size) for side, size in sizes.items()}
     side = next((side for side in fits if small[side] >= _SEEN), fits[-1])
-    reason = f"a fifth of the boxes are under {small[side]:.0f} pixels there"
+    reason = f"height, width; a fifth of the boxes are under {small[side]:.0f} pixels there"
     if small[side] < _SEEN:
         limit = "the largest that a processor trains in time" if side == _LARGEST["cpu"] else "the largest of use"
         reason = f"{reason}; {limit}" if device == "cpu" else f"{reason}; larger ones cost more than they bring"

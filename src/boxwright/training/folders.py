@@ -69,7 +69,7 @@ def stored_run(config: TrainConfig) -> str | None:
 
 
 def fetched_run(url: str) -> Path:
-    """Bring a run of a store to where it goes on, on this machine; what was there is replaced.
+    """Bring a run of remote storage to where it goes on, on this machine; what was there is replaced.
 
     Raises:
         BoxwrightError: see ``local_copy``.

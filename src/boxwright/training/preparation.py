@@ -232,7 +232,7 @@ def _announce(folder: DataFolder, spec: ModelSpec, console: Console) -> None:
         console.print(f"{split.name:>6}: {len(split.pictures)} pictures, {split.boxes} boxes")
     pairs = ", ".join(f"{index} {one.name} (id {one.id})" for index, one in enumerate(spec.classes))
     console.print(f"Classes: {pairs}")
-    canvas = f"{spec.input.height} x {spec.input.width}"
-    console.print(f"Model: {spec.architecture} on a canvas of {canvas} ({spec.input.resize})")
+    canvas = f"{spec.input.height} x {spec.input.width} (height x width)"
+    console.print(f"Model: {spec.architecture} on a canvas of {canvas}, {spec.input.resize}")
     if CONFIG in spec.network:
         console.print(f"Its weights' own configuration replaces: {json.dumps(spec.network[CONFIG])}")

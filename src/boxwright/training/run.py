@@ -82,7 +82,7 @@ class TrainingRun:
         console: for progress; silent in all processes but the first.
         recorded: the specification in the checkpoint of a resumed run.
         first_epoch: where this training begins.
-        store: URL of the run, if it is kept in a store, too.
+        store: URL of the run, if it is kept in remote storage, too.
     """
 
     def __init__(
@@ -190,7 +190,7 @@ class TrainingRun:
             return self._train_in_step(InStep(self.folder, self.store, not self._is_new, self.console.print))
 
     def _train_in_step(self, in_step: InStep) -> RunResult:
-        """Train, and keep the store in step; what a failed training leaves is there, too."""
+        """Train, and keep the remote storage in step; what a failed training leaves is there, too."""
         self._in_step = in_step
         try:
             result = self._train()
@@ -329,7 +329,9 @@ class TrainingRun:
         steps = batches_of(config.epoch_pictures or train, config.batch, self._least)
         seconds = pace.epoch(steps, valid)
         epochs = f"{config.epochs} epoch{'s' * (config.epochs > 1)} of {steps} steps"
-        self.console.print(f"Time: {epochs}, about {spoken(seconds)} each, {spoken(config.epochs * seconds)} in all")
+        total = f"{spoken(config.epochs * seconds)} in all"
+        earlier = f", or less: it ends after {config.patience} epochs without a better {config.monitor} (patience)"
+        self.console.print(f"Time: {epochs}, about {spoken(seconds)} each, {total}{earlier if config.patience else ''}")
         return _with_calm(config)
 
     def _tracking(self) -> AbstractContextManager[list[Logger]]:

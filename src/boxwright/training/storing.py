@@ -1,4 +1,4 @@
-"""A run that is kept in a store, too, while it is trained."""
+"""A run that is kept in remote storage, too, while it is trained."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ __all__ = ["InStep"]
 
 
 class InStep(Callback):
-    """Sends a run to its store: at the start, when there is a new checkpoint, and at the end.
+    """Sends a run to remote storage: at the start, when there is a new checkpoint, and at the end.
 
     A checkpoint is sent with the first batch after it: only then are the figures of its epoch in their file. It is sent
-    after all other files, so that what is in the store is at any time what a killed run leaves on a disk.
+    after all other files, so that what is there is at any time what a killed run leaves on a disk.
 
     Args:
         folder: of the run.
@@ -53,7 +53,7 @@ class InStep(Callback):
         """Send the rest.
 
         Raises:
-            ConfigError: the store cannot be reached or written.
+            ConfigError: the remote storage cannot be reached or written.
         """
         try:
             self._sender.send()

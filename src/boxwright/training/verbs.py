@@ -47,7 +47,7 @@ class RunResult(Listed):
         spec: of the best epoch, with operating point and figures; None after a fast dev run, after an
             interruption before the end of the first epoch, and in all processes but the first.
         interrupted: whether Ctrl-C ended it.
-        store: URL of the run, if it is kept in a store; ``folder`` is then a copy in the cache.
+        store: URL of the run, if it is kept in remote storage; ``folder`` is then a copy in the cache.
     """
 
     folder: Path
@@ -84,7 +84,7 @@ def train(
     launch: Launch | None = None,
     **settings: Any,
 ) -> RunResult:
-    """Train a detector; all results are in the run folder ``OUT/NAME``, also if ``OUT`` is the URL of a store.
+    """Train a detector; all results are in the run folder ``OUT/NAME``, also if ``OUT`` is a URL of remote storage.
 
     The data is checked and the weights are loaded before the run folder is made.
 
@@ -221,7 +221,7 @@ def resume(
     store = str(run) if is_url(run) else None
     if store is not None:
         if launch is not None:
-            raise ConfigError(f"{run}: on a cluster, runs are not kept in a store.", "Give a shared folder.")
+            raise ConfigError(f"{run}: on a cluster, runs are not kept in remote storage.", "Give a shared folder.")
         from .folders import fetched_run
 
         run = fetched_run(store)
@@ -315,7 +315,9 @@ def _portable(config: TrainConfig) -> dict[str, Any]:
     from .settings import from_anywhere
 
     if is_url(config.out):
-        raise ConfigError(f"--out {config.out}: on a cluster, runs are not kept in a store.", "Give a shared folder.")
+        raise ConfigError(
+            f"--out {config.out}: on a cluster, runs are not kept in remote storage.", "Give a shared folder."
+        )
     places = {**from_anywhere(config), "out": whole(config.out)}
     return config.model_copy(update=places).model_dump(mode="json", exclude_unset=True)
 
