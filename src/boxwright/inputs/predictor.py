@@ -90,7 +90,7 @@ class Predictor(PicturePredictor):
         device: str = "cpu",
         threads: int | None = None,
     ) -> None:
-        bundle = source if isinstance(source, Bundle) else open_bundle(local_place(source))
+        bundle = source if isinstance(source, Bundle) else open_bundle(local_place(os.fspath(source)))
         super().__init__(bundle, Execution(backend, precision, device, threads), threshold)
 
     def predict(self, sources: Sources, *, urls: bool = False, every: int = 1) -> Iterator[Detections]:
