@@ -5,6 +5,7 @@
 
 import io
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -138,6 +139,15 @@ def test_the_navigation_names_every_guide():
     text = (REPOSITORY / "mkdocs.yml").read_text(encoding="utf-8")
     assert yaml.safe_load(text)["theme"]["font"] is False
     assert [path.name for path in DOCS.glob("*.md") if path.name not in text] == []
+
+
+def test_every_option_of_every_verb_is_on_a_page():
+    written = "\n".join(path.read_text(encoding="utf-8") for path in (REPOSITORY / "README.md", *DOCS.glob("*.md")))
+    named = set(re.findall(r"--[a-z][a-z-]*", written))
+    group = typer.main.get_command(app)
+    options = [(name, one) for name in VERBS for one in group.get_command(None, name).params if one.opts[0][0] == "-"]
+    assert len(options) > 100
+    assert [(name, one.opts) for name, one in options if not named & {*one.opts, *one.secondary_opts}] == []
 
 
 @pytest.fixture(scope="module")

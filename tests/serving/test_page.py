@@ -313,7 +313,7 @@ def test_the_card_says_what_the_archive_holds(visit, mar):
     assert f"f2 = {point.value:.3f}" in facts
     assert "trained from scratch" in facts
     assert "96 pictures, 264 boxes" in facts
-    assert "192 x 192 pixels, letterbox" in facts
+    assert "192 x 192 pixels (height x width), letterbox" in facts
     assert "Measured on valid, 16 pictures" in tables
     low, high = measured["intervals"]["map"]
     assert re.search(rf"mAP\s+{measured['map']:.3f}\s+{low:.3f} to {high:.3f}", tables)
@@ -327,6 +327,13 @@ def test_where_weights_lay_stays_private(mar):
         text = page(Engine(models))
         assert '["Starting weights","resnet.safetensors"]' in text
         assert "secret" not in text
+
+
+def test_the_height_of_a_canvas_comes_first(mar):
+    models = load_models([mar], Execution("onnxruntime"))
+    spec = models["tiny"].spec
+    models["tiny"].spec = replace(spec, input=replace(spec.input, height=160, width=224))
+    assert '["Canvas","160 x 224 pixels (height x width), letterbox"]' in page(Engine(models))
 
 
 def test_several_models_and_versions_are_offered(chromium, mar, drawing):

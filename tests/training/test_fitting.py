@@ -136,7 +136,8 @@ def test_running_out_of_memory_is_a_sentence(small, tmp_path):
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM, str(small), str(tmp_path)], capture_output=True, text=True, timeout=300
     )
-    assert "SAID: Out of memory: 12 pictures at once on a canvas of 1024 x 1024." in done.stdout, done.stderr[-2000:]
+    said = "SAID: Out of memory: 12 pictures at once on a canvas of 1024 x 1024 (height x width)."
+    assert said in done.stdout, done.stderr[-2000:]
     assert "batch_size=" in done.stdout.split("SAID:")[1]
 
 

@@ -18,7 +18,7 @@ __all__ = ["convert"]
 
 
 def convert(
-    source: Annotated[Path, typer.Argument(metavar="SRC", help="Folder to convert.")],
+    source: Annotated[Path, typer.Argument(metavar="SRC", help="Folder, its .zip, or the file that describes it.")],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="New folder.")],
     form: Annotated[
         str | None,

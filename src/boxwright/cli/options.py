@@ -50,7 +50,7 @@ MeasuredDataOption = Annotated[
     ),
 ]
 MovedDataOption = Annotated[
-    str | None, typer.Option("--data", help="Folder or URL with the pictures, if it has moved since training.")
+    str | None, typer.Option("--data", help="Folder, .zip or URL of the data, if it has moved since training.")
 ]
 SplitOption = Annotated[str, typer.Option(help="train, valid or test.")]
 JsonOption = Annotated[Path | None, typer.Option("--json", help="Also write the answer to this file.")]
@@ -66,7 +66,7 @@ ThresholdOption = Annotated[
         min=0.0, max=1.0, help="Lowest score reported; by default the operating point, which validation chose."
     ),
 ]
-DeviceOption = Annotated[str, typer.Option(help="cpu or cuda:0.")]
+DeviceOption = Annotated[str, typer.Option(help="cpu, or cuda:0 for a GPU, which PyTorch alone runs on.")]
 BackendOption = Annotated[
     str,
     typer.Option(
@@ -74,7 +74,9 @@ BackendOption = Annotated[
         help="onnxruntime, openvino, torch or torch-compile; auto: one proved to find what the trained model finds.",
     ),
 ]
-PrecisionOption = Annotated[str, typer.Option("--precision", help="fp32, bf16 or int8; auto: with --backend.")]
+PrecisionOption = Annotated[
+    str, typer.Option("--precision", help="fp32, bf16 or int8; auto: what was proved, as for --backend.")
+]
 
 
 def settings_of(options: Mapping[str, Any], assignments: Iterable[str]) -> dict[str, Any]:

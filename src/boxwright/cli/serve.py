@@ -38,7 +38,9 @@ def serve(
     ] = None,
     store: Annotated[
         Path | None,
-        typer.Option(help="Folder of archives: all of it is served if no MAR is named.", rich_help_panel=_SERVER),
+        typer.Option(
+            help="Model store, a folder of archives: all of it is served if no MAR is named.", rich_help_panel=_SERVER
+        ),
     ] = None,
     config: Annotated[
         Path | None,

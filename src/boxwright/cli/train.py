@@ -31,7 +31,7 @@ def train(
     ] = None,
     model: Annotated[str | None, typer.Option(help="Architecture; see 'boxwright models'. By default chosen.")] = None,
     weights: Annotated[str | None, typer.Option(help="auto, none, imagenet, coco, a file, or a run folder.")] = None,
-    epochs: Annotated[int | None, typer.Option(help="Passes over the training split.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Passes over the training split, at most.")] = None,
     minutes: Annotated[float | None, typer.Option(help="End in about this time; plans the epochs.")] = None,
     name: Annotated[str | None, typer.Option(help="Name of the run.")] = None,
     out: Annotated[str | None, typer.Option(help="Folder or URL that holds the runs.")] = None,

@@ -123,7 +123,8 @@ def _facts(model: ServedModel) -> Iterator[tuple[str, str]]:
     spec, recorded = model.spec, model.spec.provenance
     yield "Name, version", f"{model.name}, {model.version}"
     yield "Architecture", spec.architecture
-    yield "Canvas", f"{spec.input.width} x {spec.input.height} pixels, {spec.input.resize}{_windows(spec)}"
+    size = f"{spec.input.height} x {spec.input.width} pixels (height x width)"
+    yield "Canvas", f"{size}, {spec.input.resize}{_windows(spec)}"
     yield "Runs as", f"{model.choice.execution}: {model.choice.reason}"
     yield "Operating point", _operating_point(spec)
     if isinstance(recorded.get("data"), Mapping):

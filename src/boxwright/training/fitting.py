@@ -121,5 +121,6 @@ def naming_what_fits(need: Need | None, config: TrainConfig) -> Iterator[None]:
         if not full:
             raise
         size = " x ".join(map(str, config.image_size if isinstance(config.image_size, tuple) else ()))
+        what = f"{config.batch} pictures at once on a canvas of {size} (height x width)"
         advice = "Lower batch_size, and set total_batch." if need is None else _advice(need, config)
-        raise ModelError(f"Out of memory: {config.batch} pictures at once on a canvas of {size}.", advice) from error
+        raise ModelError(f"Out of memory: {what}.", advice) from error
