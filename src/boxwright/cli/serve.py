@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import redirect_stdout, suppress
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 import typer
 
 import boxwright
+from boxwright.host.console import in_command
 
 from .options import BackendOption, DeviceOption, PrecisionOption
 
@@ -237,7 +237,7 @@ def _serve_on(
         if settings.security.certificate:
             raise boxwright.ConfigError("--tls-cert: Ray Serve's proxies speak HTTP alone.", "Put a proxy in front.")
         write(config, archives, settings, execution, count, other)
-        typer.echo(f"Configuration: {config}. To deploy it: serve deploy {shlex.quote(str(config))}")
+        typer.echo(f"Configuration: {config}. To deploy it: serve deploy {in_command(config)}")
         return
     _allow_connections(settings)
     names = ", ".join(Path(name_of(place)).stem for place in archives)
@@ -282,7 +282,7 @@ def _require_no_stores(archives: Sequence[Place]) -> None:
             try:
                 open_bundle(place)
             except boxwright.ArchiveError:
-                remedy = f"To serve all of them: boxwright serve --store {shlex.quote(str(place))}"
+                remedy = f"To serve all of them: boxwright serve --store {in_command(place)}"
                 raise boxwright.ConfigError(f"{place} is a folder of archives.", remedy) from None
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import shlex
 import shutil
 import stat
 import zipfile
@@ -11,6 +10,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 
+from boxwright.host.console import in_command
 from boxwright.host.files import cache_folder, new_folder
 from boxwright.host.places import remember_copy
 from boxwright.runtime import ConfigError, DataError
@@ -105,7 +105,7 @@ def unzipped(path: Path, advance: Callable[[int, int], object] | None = None) ->
 
 
 def _by_hand(path: Path) -> str:
-    return f"Unpack it yourself: unzip {shlex.quote(str(path))} -d FOLDER"
+    return f"Unpack it yourself: unzip {in_command(path)} -d FOLDER"
 
 
 def _sound(archive: zipfile.ZipFile, path: Path) -> Iterator[zipfile.ZipInfo]:
