@@ -45,13 +45,18 @@ def is_zip(path: Path) -> bool:
 
 def starts_packed(path: Path) -> tuple[str, str] | None:
     """What a file is that is packed, and what to do; None if it is not. Of ZIP archives, those alone that are cut."""
-    if not path.is_file() or is_zip(path):
+    if not path.is_file():
         return None
     try:
         with path.open("rb") as file:
-            head = file.read(_HEAD)
+            said = _packed(file.read(_HEAD))
+            return None if said is None or zipfile.is_zipfile(file) else said  # its end is read of packed files alone
     except OSError:  # said where it is read
         return None
+
+
+def _packed(head: bytes) -> tuple[str, str] | None:
+    """What a file is that begins so, and what to do; None if it is not packed."""
     if head[_TAR] == b"ustar":
         return "is a tar archive", "Unpack it, as by tar -xf, and give the folder."
     return next((said for mark, said in _PACKED.items() if head.startswith(mark)), None)
