@@ -29,6 +29,7 @@ __all__ = ["serve"]
 
 _OTHER_FILES = 512  # archives, pipes of workers, what clients upload
 _MIB = 1024**2
+_DAY = 86_400  # seconds
 _SERVER, _MODELS, _SECURITY, _EXECUTION, _CLUSTER = "Server", "Models", "Security", "Execution", "Cluster"
 
 
@@ -60,10 +61,12 @@ def serve(
         int | None, typer.Option(min=0, max=65535, help="Open Inference Protocol; off.", rich_help_panel=_SERVER)
     ] = None,
     grace: Annotated[
-        float | None, typer.Option(min=0, help="Seconds for accepted work after SIGTERM; 60.", rich_help_panel=_SERVER)
+        float | None,
+        typer.Option(min=0, max=_DAY, help="Seconds for accepted work after SIGTERM; 60.", rich_help_panel=_SERVER),
     ] = None,
     max_body: Annotated[
-        float | None, typer.Option(min=0.001, help="Largest request body in MiB; 32.", rich_help_panel=_SERVER)
+        float | None,
+        typer.Option(min=0.001, max=2047, help="Largest request body in MiB; 32.", rich_help_panel=_SERVER),
     ] = None,
     log: Annotated[str, typer.Option(help="A line per request: none, text or json.", rich_help_panel=_SERVER)] = "none",
     workers: Annotated[
@@ -79,7 +82,8 @@ def serve(
         int | None, typer.Option(min=1, help="Pictures that may wait per model; 100.", rich_help_panel=_MODELS)
     ] = None,
     timeout: Annotated[
-        float | None, typer.Option(min=0.001, help="Seconds a picture may wait; 120.", rich_help_panel=_MODELS)
+        float | None,
+        typer.Option(min=0.001, max=_DAY, help="Seconds a picture may wait; 120.", rich_help_panel=_MODELS),
     ] = None,
     batch_size: Annotated[
         int | None,
@@ -87,7 +91,9 @@ def serve(
     ] = None,
     batch_delay: Annotated[
         float | None,
-        typer.Option(min=0, help="Milliseconds a picture waits for others of its batch; 0.", rich_help_panel=_MODELS),
+        typer.Option(
+            min=0, max=600_000, help="Milliseconds a picture waits for others of its batch; 0.", rich_help_panel=_MODELS
+        ),
     ] = None,
     max_pixels: Annotated[
         int | None, typer.Option(min=1, help="Largest width x height; 50 million.", rich_help_panel=_MODELS)
