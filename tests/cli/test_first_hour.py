@@ -85,6 +85,8 @@ def test_predict_says_that_nothing_is_there_before_it_opens_a_model(tmp_path, mo
 
     with pytest.raises(PictureError, match=r"'nope\.jpg' cannot be read: No such file"):
         predict(tmp_path / "no.mar", ["nope.jpg", "neither.jpg"])
+    with pytest.raises(PictureError, match="Picture '' cannot be read"):
+        predict(tmp_path / "no.mar", [""])  # an empty variable of a script
 
 
 @pytest.mark.parametrize(

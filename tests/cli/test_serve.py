@@ -174,6 +174,11 @@ def test_the_defaults_that_the_help_names_are_those_of_the_settings():
     assert {name: told[name] for name in wanted} == wanted
 
 
+@pytest.mark.parametrize("option", ["--max-body", "--grace", "--timeout", "--batch-delay"])
+def test_infinity_is_no_number_of_seconds_or_bytes(option, tmp_path):
+    assert f"Invalid value for '{option}'" in refused(tmp_path / "none.mar", option, "inf")
+
+
 @pytest.mark.parametrize("option", [("--sessions", 2), ("--model-control",), ("--workers", 2), ("--log", "json")])
 def test_what_a_cluster_does_not_follow_is_refused(mar, option):
     assert "cannot be used with --on" in refused(mar, "--on", "ray", *option)

@@ -1,5 +1,7 @@
 """Data sets in ZIP archives: unpacked once, whole, and never beyond the cache."""
 
+import gzip
+import io
 import os
 import stat
 import struct
@@ -12,7 +14,7 @@ from hypothesis import strategies as st
 
 from boxwright.data import check
 from boxwright.inputs import zipped
-from boxwright.inputs.zipped import is_zip, unzipped
+from boxwright.inputs.zipped import is_zip, starts_packed, unzipped
 from boxwright.runtime import BoxwrightError, ConfigError, DataError
 
 
@@ -40,6 +42,20 @@ def link(name):
     info = zipfile.ZipInfo(name)
     info.external_attr = (stat.S_IFLNK | 0o777) << 16
     return info
+
+
+def test_what_a_file_is_packed_by_is_seen_in_one_reading(tmp_path, monkeypatch):
+    whole = pack(tmp_path / "a.zip", {"a.txt": b"a" * 2000}, zipfile.ZIP_STORED).read_bytes()
+    files = {"whole.zip": whole, "cut.zip": whole[:1500], "a.gz": gzip.compress(b"a"), "a.json": b"{}", "empty": b""}
+    for name, content in files.items():
+        (tmp_path / name).write_bytes(content)
+    opened = []
+    real = io.open
+    monkeypatch.setattr(io, "open", lambda file, *rest, **more: opened.append(file) or real(file, *rest, **more))
+    said = {name: starts_packed(tmp_path / name) for name in files}
+    assert [str(one) for one in opened if str(one).startswith(str(tmp_path))] == [str(tmp_path / one) for one in files]
+    assert {name for name, one in said.items() if one is not None} == {"cut.zip", "a.gz"}
+    assert starts_packed(tmp_path / "missing") is None
 
 
 @pytest.mark.parametrize("below", ["", "aquarium.v2/"])

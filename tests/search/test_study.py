@@ -18,6 +18,7 @@ from boxwright.config import load_config
 from boxwright.data import draw_demo_data
 from boxwright.runtime import ConfigError, ModelError
 from boxwright.search import study as module
+from boxwright.training.folders import claimed
 
 TINY = {"model": "fasterrcnn_tiny_fpn", "weights": "none", "image_size": 96, "wandb": "off", "workers": 0}
 
@@ -25,6 +26,23 @@ TINY = {"model": "fasterrcnn_tiny_fpn", "weights": "none", "image_size": 96, "wa
 @pytest.fixture(scope="module")
 def small(tmp_path_factory):
     return draw_demo_data(tmp_path_factory.mktemp("small") / "data", sizes={"train": 8, "valid": 4, "test": 4})
+
+
+def never(settings, folder, report):
+    raise AssertionError("a trial was begun")
+
+
+def test_two_searches_do_not_share_a_folder(small, tmp_path):
+    with claimed(tmp_path / "tune"), pytest.raises(ConfigError, match="another training writes to this folder"):
+        boxwright.tune(small, 40, out=tmp_path, run_trial=never, console=Console(quiet=True), **TINY)
+
+
+def test_a_file_that_is_no_study_is_named(small, tmp_path):
+    (tmp_path / "tune").mkdir()
+    (tmp_path / "tune" / "study.db").write_text("no database, but long enough to be looked at" * 100)
+    with pytest.raises(ConfigError, match=r"study\.db: not a search that can go on: .*Choose another --name"):
+        boxwright.tune(small, 40, out=tmp_path, run_trial=never, console=Console(quiet=True), **TINY)
+    assert not (tmp_path / "tune" / ".claim").exists()
 
 
 @pytest.fixture

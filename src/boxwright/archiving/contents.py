@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from boxwright.host.console import in_command
 from boxwright.inputs.stores import local_place
 from boxwright.runtime import ArchiveError, ModelSpec, open_bundle
 from boxwright.runtime.bundle import CHECKSUMS
@@ -75,7 +75,7 @@ def inspect_archive(path: str | Path) -> ArchiveContents:
     place = local_place(path)
     if place.is_dir():
         raise ArchiveError(
-            f"{place}: a folder.", f"Give a .mar archive; of a run: boxwright archive {shlex.quote(str(place))}"
+            f"{place}: a folder.", f"Give a .mar archive; of a run: boxwright archive {in_command(place)}"
         )
     bundle = open_bundle(place)
     with open_zip(place) as archive:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-import shlex
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 import boxwright
+from boxwright.host.console import in_command
 
 from .options import NameOption, StoreOption
 
@@ -49,7 +49,7 @@ def adopt(
     typer.echo(f"Classes by label: {labels}")
     for note in adoption.notes:
         typer.echo(f"Note: {note}")
-    typer.echo(f"Next: boxwright evaluate {shlex.quote(str(adoption.archive))} --data my-folder")
+    typer.echo(f"Next: boxwright evaluate {in_command(adoption.archive)} --data my-folder")
 
 
 def _canvas(text: str | None) -> tuple[int, int] | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 import boxwright
-from boxwright.host.console import make_console, stages
+from boxwright.host.console import in_command, make_console, stages
 from boxwright.host.files import require_writable
 
 from .options import (
@@ -107,7 +106,7 @@ def archive(
             "Without weights: PyTorch cannot run it, no training can start from it, and TorchServe needs onnxruntime."
         )
     console.print(f"Archive: {released.path}")
-    console.print(f"Next: boxwright serve {shlex.quote(str(released.path))}")
+    console.print(f"Next: boxwright serve {in_command(released.path)}")
 
 
 def _note_on_end(console: Console, run: str, spec: ModelSpec) -> None:
@@ -118,7 +117,7 @@ def _note_on_end(console: Console, run: str, spec: ModelSpec) -> None:
         of = f" of {epochs}" if epochs else ""
         console.print(
             f"Note: the run ended early; this is its best epoch so far, epoch {spec.provenance['best_epoch'] + 1}{of}. "
-            f"To finish it: boxwright train --resume {shlex.quote(run)}"
+            f"To finish it: boxwright train --resume {in_command(run)}"
         )
     if spec.exports and not any(proof["detections"] for proof in spec.exports.values()):
         console.print(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 import boxwright
-from boxwright.host.console import make_console, progress
+from boxwright.host.console import in_command, make_console, progress
 from boxwright.host.places import as_given
 
 from .options import JsonOption, require_file_names, write_json
@@ -88,7 +87,7 @@ def check(
         drawn.save(sheet, format="PNG")
         written.append(f"Augmented pictures: {sheet}")
     if left.documents and not left.of("error"):
-        written.append(f"Next: boxwright train {shlex.quote(str(fix or data))}")
+        written.append(f"Next: boxwright train {in_command(fix or data)}")
     print_inspection(inspection, console)
     if fix:
         _print_repair(repaired, inspection, left, console)

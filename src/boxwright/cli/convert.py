@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
 import boxwright
-from boxwright.host.console import make_console, stages
+from boxwright.host.console import in_command, make_console, stages
 
 if TYPE_CHECKING:
     from boxwright.data.conversion.voc import VocOrigin
@@ -59,7 +58,7 @@ def convert(
         console.print(f"{name:>6}: pictures {counts.pictures}, boxes {counts.boxes}")
     for note in done.notes:
         console.print(f"Note: {note}")
-    console.print(f"Next: boxwright check {shlex.quote(str(done.out))}")
+    console.print(f"Next: boxwright check {in_command(done.out)}")
 
 
 def _shares(text: str | None) -> tuple[float, ...] | None:

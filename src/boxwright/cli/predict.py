@@ -118,7 +118,7 @@ def _require_one(sources: Sequence[str]) -> None:
     """
     from boxwright.inputs.download import is_url
 
-    if not any(is_url(source) or Path(source).exists() for source in sources):
+    if not any(is_url(source) or os.path.exists(source) for source in sources):  # noqa: PTH110  # Path("") is .
         problem = f"Picture {sources[0]!r} cannot be read: No such file or directory."
         raise boxwright.PictureError(problem, "Check the path.")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import redirect_stdout, suppress
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 import typer
 
 import boxwright
+from boxwright.host.console import in_command
 
 from .options import BackendOption, DeviceOption, PrecisionOption
 
@@ -29,6 +29,7 @@ __all__ = ["serve"]
 
 _OTHER_FILES = 512  # archives, pipes of workers, what clients upload
 _MIB = 1024**2
+_DAY = 86_400  # seconds
 _SERVER, _MODELS, _SECURITY, _EXECUTION, _CLUSTER = "Server", "Models", "Security", "Execution", "Cluster"
 
 
@@ -62,10 +63,12 @@ def serve(
         int | None, typer.Option(min=0, max=65535, help="Open Inference Protocol; off.", rich_help_panel=_SERVER)
     ] = None,
     grace: Annotated[
-        float | None, typer.Option(min=0, help="Seconds for accepted work after SIGTERM; 60.", rich_help_panel=_SERVER)
+        float | None,
+        typer.Option(min=0, max=_DAY, help="Seconds for accepted work after SIGTERM; 60.", rich_help_panel=_SERVER),
     ] = None,
     max_body: Annotated[
-        float | None, typer.Option(min=0.001, help="Largest request body in MiB; 32.", rich_help_panel=_SERVER)
+        float | None,
+        typer.Option(min=0.001, max=2047, help="Largest request body in MiB; 32.", rich_help_panel=_SERVER),
     ] = None,
     log: Annotated[str, typer.Option(help="A line per request: none, text or json.", rich_help_panel=_SERVER)] = "none",
     workers: Annotated[
@@ -81,7 +84,8 @@ def serve(
         int | None, typer.Option(min=1, help="Pictures that may wait per model; 100.", rich_help_panel=_MODELS)
     ] = None,
     timeout: Annotated[
-        float | None, typer.Option(min=0.001, help="Seconds a picture may wait; 120.", rich_help_panel=_MODELS)
+        float | None,
+        typer.Option(min=0.001, max=_DAY, help="Seconds a picture may wait; 120.", rich_help_panel=_MODELS),
     ] = None,
     batch_size: Annotated[
         int | None,
@@ -89,7 +93,9 @@ def serve(
     ] = None,
     batch_delay: Annotated[
         float | None,
-        typer.Option(min=0, help="Milliseconds a picture waits for others of its batch; 0.", rich_help_panel=_MODELS),
+        typer.Option(
+            min=0, max=600_000, help="Milliseconds a picture waits for others of its batch; 0.", rich_help_panel=_MODELS
+        ),
     ] = None,
     max_pixels: Annotated[
         int | None, typer.Option(min=1, help="Largest width x height; 50 million.", rich_help_panel=_MODELS)
@@ -241,7 +247,7 @@ def _serve_on(
         if settings.security.certificate:
             raise boxwright.ConfigError("--tls-cert: Ray Serve's proxies speak HTTP alone.", "Put a proxy in front.")
         write(config, archives, settings, execution, count, other)
-        typer.echo(f"Configuration: {config}. To deploy it: serve deploy {shlex.quote(str(config))}")
+        typer.echo(f"Configuration: {config}. To deploy it: serve deploy {in_command(config)}")
         return
     _allow_connections(settings)
     names = ", ".join(Path(name_of(place)).stem for place in archives)
@@ -286,7 +292,7 @@ def _require_no_stores(archives: Sequence[Place]) -> None:
             try:
                 open_bundle(place)
             except boxwright.ArchiveError:
-                remedy = f"To serve all of them: boxwright serve --store {shlex.quote(str(place))}"
+                remedy = f"To serve all of them: boxwright serve --store {in_command(place)}"
                 raise boxwright.ConfigError(f"{place} is a folder of archives.", remedy) from None
 
 

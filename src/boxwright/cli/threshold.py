@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import shlex
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 import boxwright
-from boxwright.host.console import make_console
+from boxwright.host.console import in_command, make_console
 
 from .options import Run
 from .report import print_missing_pictures
@@ -44,7 +43,7 @@ def threshold(
     _print_operating_point(console, spec)
     if chosen:
         shown = shown_place(run)
-        anew = f"boxwright archive {shlex.quote(shown)}"
+        anew = f"boxwright archive {in_command(shown)}"
         console.print(f"Written to {shown.rstrip('/')}/{RUN_SPEC}. Archives made earlier keep theirs: {anew}")
         print_missing_pictures(run)
 

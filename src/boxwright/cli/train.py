@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
 import boxwright
+from boxwright.host.console import in_command
 
 from .options import settings_of
 from .tables import show_with_interval
@@ -74,7 +74,7 @@ def _print_result(result: RunResult) -> None:
     from lightning.pytorch.utilities import rank_zero_only
 
     spec, folder = result.spec, result.store or str(result.folder)
-    again = f"boxwright train --resume {shlex.quote(folder)}"
+    again = f"boxwright train --resume {in_command(folder)}"
     if cast(Any, rank_zero_only).rank:  # torchrun or Slurm started several, and the first one speaks
         if result.interrupted:
             raise typer.Exit(_INTERRUPTED)
@@ -106,6 +106,6 @@ def _next(run: str, folder: Path, poor: bool) -> str:
     from boxwright.config import data_of_run
 
     if poor:
-        longer = f"boxwright train --data {shlex.quote(str(data_of_run(folder)))} --minutes 60"
+        longer = f"boxwright train --data {in_command(data_of_run(folder))} --minutes 60"
         return f"It finds hardly anything yet. Train longer, or from other weights: {longer}"
-    return f"Next: boxwright archive {shlex.quote(run)}"
+    return f"Next: boxwright archive {in_command(run)}"

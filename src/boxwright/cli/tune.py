@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 import boxwright
+from boxwright.host.console import in_command
 
 from .options import DataOption, settings_of
 
@@ -82,5 +82,5 @@ def _print_result(result: TuneResult) -> None:
         typer.echo("The settings were chosen on these pictures, which flatters them: a test/ split would not.")
     typer.echo(f"Page: {result.folder / 'comparison.html'}")
     typer.echo(f"Run: {result.best}")
-    settings = shlex.quote(str(result.folder / "settings.yaml"))
+    settings = in_command(result.folder / "settings.yaml")
     typer.echo(f"To train longer with these settings: boxwright train {settings} --name NAME --minutes N")

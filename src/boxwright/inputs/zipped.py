@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import shlex
 import shutil
 import stat
 import zipfile
@@ -11,6 +10,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 
+from boxwright.host.console import in_command
 from boxwright.host.files import cache_folder, new_folder
 from boxwright.host.places import remember_copy
 from boxwright.runtime import ConfigError, DataError
@@ -45,13 +45,18 @@ def is_zip(path: Path) -> bool:
 
 def starts_packed(path: Path) -> tuple[str, str] | None:
     """What a file is that is packed, and what to do; None if it is not. Of ZIP archives, those alone that are cut."""
-    if not path.is_file() or is_zip(path):
+    if not path.is_file():
         return None
     try:
         with path.open("rb") as file:
-            head = file.read(_HEAD)
+            said = _packed(file.read(_HEAD))
+            return None if said is None or zipfile.is_zipfile(file) else said  # its end is read of packed files alone
     except OSError:  # said where it is read
         return None
+
+
+def _packed(head: bytes) -> tuple[str, str] | None:
+    """What a file is that begins so, and what to do; None if it is not packed."""
     if head[_TAR] == b"ustar":
         return "is a tar archive", "Unpack it, as by tar -xf, and give the folder."
     return next((said for mark, said in _PACKED.items() if head.startswith(mark)), None)
@@ -105,7 +110,7 @@ def unzipped(path: Path, advance: Callable[[int, int], object] | None = None) ->
 
 
 def _by_hand(path: Path) -> str:
-    return f"Unpack it yourself: unzip {shlex.quote(str(path))} -d FOLDER"
+    return f"Unpack it yourself: unzip {in_command(path)} -d FOLDER"
 
 
 def _sound(archive: zipfile.ZipFile, path: Path) -> Iterator[zipfile.ZipInfo]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from boxwright.evaluation.evaluate import pictures_of_data
 from boxwright.evaluation.operating import interval_document, measured_spec, recorded_intervals, write_spec
 from boxwright.evaluation.results import SplitResults
 from boxwright.evaluation.run import read_run
+from boxwright.host.console import in_command
 from boxwright.host.places import shown_place
 from boxwright.inputs.stores import changed_place, local_place
 from boxwright.metrics.bootstrap import Intervals
@@ -93,7 +93,7 @@ def missing_pictures(run: str | Path) -> str:
     if pictures is not None and _holds(pictures, results):
         return ""
     gone = f"The pictures are no longer at {pictures}" if pictures else why
-    return f"{gone}; give --data: boxwright report {shlex.quote(shown_place(run))} --data FOLDER"
+    return f"{gone}; give --data: boxwright report {in_command(shown_place(run))} --data FOLDER"
 
 
 def _recorded_pictures(run: Path, results: SplitResults) -> tuple[Path | None, str]:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from boxwright.evaluation.results_files import ResultsSpec
+from boxwright.host.console import in_command
 from boxwright.runtime import ModelSpec, OperatingPoint
 
 from .svg import NONE, between, figure
@@ -174,7 +174,7 @@ def command(spec: ModelSpec | ResultsSpec, source: Path | str | None) -> str:
     if isinstance(spec, ResultsSpec):
         return ""
     point = spec.operating_point
-    where = "RUN_OR_MAR" if source is None else shlex.quote(str(source))
+    where = "RUN_OR_MAR" if source is None else in_command(source)
     asked = f" --threshold {point.threshold:g}" if point.objective == GIVEN else ""
     return f"boxwright predict {where} PICTURE{asked}"
 

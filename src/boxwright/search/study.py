@@ -129,7 +129,8 @@ def tune(
         **settings: of ``TrainConfig``; they hold in every training, and are not searched.
 
     Raises:
-        ConfigError: an unknown setting, one that the search decides itself, or too little time.
+        ConfigError: an unknown setting, one that the search decides itself, too little time, or a folder that another
+            search writes to.
         DataError: the data cannot be trained on.
         MissingDependency: ``boxwright[tune]`` is not installed.
     """
@@ -150,8 +151,11 @@ def tune(
     from boxwright.host.console import make_console
 
     console = console or make_console(to_the_end=True)
-    search = _Search(given, minutes, models, Path(out) / name, console, run_trial, run_final, at_once)
-    return search.run()
+    from boxwright.training.folders import claimed  # which asks for what boxwright[train] brings
+
+    folder = Path(out) / name
+    with claimed(folder):  # of two searches, each would finish the other's trials as interrupted ones
+        return _Search(given, minutes, models, folder, console, run_trial, run_final, at_once).run()
 
 
 def _require_searchable(given: TrainConfig, minutes: float) -> None:
@@ -211,13 +215,7 @@ class _Search:
 
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self._folder.mkdir(parents=True, exist_ok=True)
-        study = optuna.create_study(
-            storage=f"sqlite:///{(self._folder / STUDY).resolve()}",
-            study_name="boxwright",
-            direction="maximize",
-            load_if_exists=True,
-            pruner=optuna.pruners.SuccessiveHalvingPruner(min_resource=_RUNGS[0], reduction_factor=_RUNGS[1]),
-        )
+        study = _opened(self._folder / STUDY)
         # another seed for each start: the sampler draws its first points by the seed alone
         study.sampler = optuna.samplers.TPESampler(seed=self._base.seed + len(study.trials), n_startup_trials=_TRIALS)
         given = self._given.model_dump(mode="json", exclude_unset=True)
@@ -411,6 +409,28 @@ class _Search:
         contenders, (comparison,) = compare([default, tuned], data if test else None, "test" if test else None)
         report_comparison(contenders, [comparison], self._folder / PAGE)
         return contenders, comparison
+
+
+def _opened(path: Path) -> optuna.Study:
+    """The study in a file, which is made if it is missing.
+
+    Raises:
+        ConfigError: it cannot be read, or is of an Optuna whose files this one does not read.
+    """
+    import optuna
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        return optuna.create_study(
+            storage=f"sqlite:///{path.resolve()}",
+            study_name="boxwright",
+            direction="maximize",
+            load_if_exists=True,
+            pruner=optuna.pruners.SuccessiveHalvingPruner(min_resource=_RUNGS[0], reduction_factor=_RUNGS[1]),
+        )
+    except (SQLAlchemyError, RuntimeError) as error:
+        reason = str(error).splitlines()[0].rstrip(".")
+        raise ConfigError(f"{path}: not a search that can go on: {reason}.", "Choose another --name.") from error
 
 
 def _next(calls: deque[Callable[[], None]]) -> Callable[[], None] | None:

@@ -360,11 +360,14 @@ class _Reader:
     # what one key means
 
     def _address(self, key: str, value: str) -> None:
-        parts = urlsplit(value)
+        try:
+            parts, given = urlsplit(value), urlsplit(value).port
+        except ValueError as error:  # of the port, or of an address in brackets
+            raise ValueError(f"{key} = {value} is not http://HOST:PORT ({error})") from None
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise ValueError(f"{key} = {value} is not http://HOST:PORT")
         usual = {"inference_address": (8080, 8443), "management_address": (8081, 8444)}.get(key, (8082, 8445))
-        port = parts.port if parts.port is not None else usual[parts.scheme == "https"]
+        port = given if given is not None else usual[parts.scheme == "https"]
         if parts.scheme == "https":
             self.secure = f"{key} = {value}"
         of = "" if key == "inference_address" else key.replace("address", "")
@@ -406,7 +409,7 @@ class _Reader:
         for pattern in patterns:
             try:
                 re.compile(pattern)
-            except re.error as error:
+            except (re.error, OverflowError, RecursionError) as error:
                 raise ValueError(f"{key} = {pattern} is not a regular expression ({error})") from None
         self._security(allowed_urls=patterns)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import shlex
 import shutil
 import signal
 import time
@@ -24,7 +23,7 @@ from boxwright.config import AUTO, CONFIG_FILE, TrainConfig, save_config
 from boxwright.data import DataFolder, fingerprint, local_data, read_folder
 from boxwright.data.findings import by_kind
 from boxwright.evaluation import ground_truth_of
-from boxwright.host.console import make_console, progress, spoken
+from boxwright.host.console import in_command, make_console, progress, spoken
 from boxwright.host.files import remove_parts
 from boxwright.host.places import is_url, shown_place, whole
 from boxwright.host.processes import start_server
@@ -416,7 +415,7 @@ class TrainingRun:
             stored = is_url(self.config.data)  # not asked for again: it was read here
             return [report_run(self.folder, self.data.root if stored else None, self.store)]
         except (BoxwrightError, OSError) as error:  # the model is trained; its page can be written again
-            command = f"boxwright report {shlex.quote(str(self.folder))}"
+            command = f"boxwright report {in_command(self.folder)}"
             self.console.print(f"Warning: there is no report: {error}. To write it: {command}")
             return []
 
@@ -553,7 +552,7 @@ def _read_data(config: TrainConfig, console: Console) -> DataFolder:
     for sentence in by_kind(guesses):
         console.print(f"Note: {sentence}.")
     if warnings or guesses:
-        console.print(f"What to do about them: boxwright check {shlex.quote(shown_place(config.data))}")
+        console.print(f"What to do about them: boxwright check {in_command(shown_place(config.data))}")
     return folder
 
 

@@ -87,6 +87,9 @@ def test_a_csv_is_read_as_its_json(lay, tmp_path, found):
     convert(root, tmp_path / "out", "via")
     assert [one["bbox"][0] for one in found()] == [3, 9]
     assert found("b.jpg") == []
+    (root / "via.csv").write_text("filename,region_shape_attributes,region_attributes,filename\na.jpg,{},{},b.jpg\n")
+    with pytest.raises(DataError, match="the column 'filename' is there twice"):
+        convert(root, tmp_path / "twice", "via")
     (root / "via.csv").write_text("filename,region_shape_attributes,region_attributes\na.jpg,{,{}\n")
     with pytest.raises(DataError, match=r"via\.csv, line 2: broken"):
         convert(root, tmp_path / "again", "via")

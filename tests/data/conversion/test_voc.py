@@ -195,6 +195,10 @@ BILLION_LAUGHS = (
         (annotation("1.jpg", voc_object("x", (1, 2, "1_0", 4))), "xmax = '1_0'"),
         (annotation("1.jpg", voc_object("x", (9, 2, 3, 4))), "object 1 (x): the box [9, 2, 3, 4] ends before"),
         (annotation("1.jpg", size=("a", 2)), "size: width = 'a'"),
+        (annotation("1.jpg", voc_object("x", (1, 2, 3, 4), "<name>y</name>")), "object 1 (x): holds 2 <name>"),
+        (annotation("1.jpg", voc_object("x", (1, 2, 3, 4), "<bndbox/>")), "object 1 (x): holds 2 <bndbox>"),
+        (annotation("1.jpg", voc_object("x", (1, 2, "3</xmax><xmax>5", 4))), "object 1 (x): bndbox: holds 2 <xmax>"),
+        (annotation("1.jpg", "<size/>"), "1.xml: holds 2 <size>"),
         (annotation("1.jpg", size=(48, 64)), "'1.jpg' is 64 x 48 pixels upright, the file says 48 x 64"),
     ],
 )

@@ -7,7 +7,6 @@ folder, and add it to ``SPLIT_CHECKS`` or ``FOLDER_CHECKS``. A new kind of findi
 from __future__ import annotations
 
 import os
-import shlex
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from boxwright.data.contract import class_contract
 from boxwright.data.documents import ANNOTATIONS, OTHER_NAMES, SPLITS, Document, read_document
 from boxwright.data.findings import CODES, LEVELS, Finding, Level, by_kind
 from boxwright.data.stored import local_data
+from boxwright.host.console import in_command
 from boxwright.host.listing import Listed, Listing
 from boxwright.inputs.zipped import refuse_packed
 from boxwright.runtime import ClassEntry, DataError
@@ -127,7 +127,7 @@ class Inspection(Listed):
         first = "; ".join(kinds[:_MOST_KINDS])
         rest = f"; and {len(kinds) - _MOST_KINDS} more kinds" if len(kinds) > _MOST_KINDS else ""
         raise DataError(
-            f"{self.root}: {len(errors)} errors: {first}{rest}.", f"See: boxwright check {_quoted(self.root)}"
+            f"{self.root}: {len(errors)} errors: {first}{rest}.", f"See: boxwright check {in_command(self.root)}"
         )
 
 
@@ -228,16 +228,11 @@ def _splits_of(root: Path, splits: Sequence[str] | None) -> list[str]:
     there = [name for name in SPLITS if (root / name / ANNOTATIONS).is_file()]
     if not there:
         raise _not_a_data_set(root, chosen[0])
-    made = f"boxwright convert {_quoted(root)} OUT --split 0.7,0.15,0.15"
+    made = f"boxwright convert {in_command(root)} OUT --split 0.7,0.15,0.15"
     raise DataError(
         f"{root / chosen[0] / ANNOTATIONS}: missing; there is no split {chosen[0]!r}.",
         f"Use --split {' or '.join(there)}; or make splits: {made}",
     )
-
-
-def _quoted(path: Path) -> str:
-    """A path as it stands in a command."""
-    return shlex.quote(str(path))
 
 
 def _instead_of_file(path: Path) -> str:
@@ -247,9 +242,8 @@ def _instead_of_file(path: Path) -> str:
     if root is not None:
         return f"Give the folder that holds train/ and valid/: {root}"
     if path.suffix.lower() in (".yaml", ".yml"):
-        return (
-            f"If it describes a data set of YOLO, convert that: boxwright convert {_quoted(above)} OUT, then give OUT."
-        )
+        command = f"boxwright convert {in_command(above)} OUT"
+        return f"If it describes a data set of YOLO, convert that: {command}, then give OUT."
     return "Give the folder that holds train/ and valid/."
 
 
@@ -268,13 +262,15 @@ def _not_a_data_set(root: Path, split: str) -> DataError:
         form = recognised(root)
         if form in READERS:
             READERS[form](root)
-            remedy = f"Convert it: boxwright convert {_quoted(root)} OUT --from {form}"
+            remedy = f"Convert it: boxwright convert {in_command(root)} OUT --from {form}"
             return DataError(f"{path}: missing; this looks like {_FORMATS.get(form, form)}.", remedy)
     except DataError as error:
         return DataError(f"{path}: missing; to convert it: {error.message}", error.remedy)
     zipped = sorted(root.glob("*.zip"))
     if zipped and not form:
-        return DataError(f"{root}: holds {zipped[0].name!r}, still packed.", f"Unzip it: unzip {zipped[0]} -d FOLDER.")
+        return DataError(
+            f"{root}: holds {zipped[0].name!r}, still packed.", f"Unzip it: unzip {in_command(zipped[0])} -d FOLDER."
+        )
     held = f"this looks like {form}, which is not read" if form else f"{root} holds {seen(root)}"
     return DataError(f"{path}: missing; {held}.", "Export the data set from Roboflow in the format 'COCO'.")
 

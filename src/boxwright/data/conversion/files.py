@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections import Counter
 from collections.abc import Sequence
 from functools import cache
@@ -12,6 +11,7 @@ from PIL import Image
 
 from boxwright.data.file_names import is_hidden, is_other_picture_name, names_a_picture, split_of, stays_inside
 from boxwright.data.text import text_of
+from boxwright.host.console import in_command
 from boxwright.runtime import DataError, PictureError
 from boxwright.runtime.picture import FORMATS, LARGEST_PIXELS, upright_size
 
@@ -67,7 +67,7 @@ def packed(folder: Path) -> list[Path]:
 def unzip_command(archive: Path) -> str:
     """What unpacks an archive: ``train.zip`` into ``train``, ``images.zip`` beside it."""
     target = archive.with_suffix("") if split_of(archive.stem) else archive.parent
-    return f"unzip {shlex.quote(str(archive))} -d {shlex.quote(str(target))}"
+    return f"unzip {in_command(archive)} -d {in_command(target)}"
 
 
 def files_below(folder: Path, deep: bool = True) -> list[Path]:

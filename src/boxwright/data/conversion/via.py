@@ -137,6 +137,9 @@ def _csv_entries(text: str, path: Path) -> list[Entry] | None:
     try:
         if not {(name or "").lstrip("#") for name in rows.fieldnames or ()} >= _CSV_KEYS:
             return None
+        twice = [name for name, count in Counter(rows.fieldnames or ()).items() if count > 1]
+        if twice:
+            raise DataError(f"{path}: the column {twice[0]!r} is there twice.", "Keep one of them.")
         return [_csv_entry({str(key).lstrip("#"): value for key, value in row.items()}) for row in rows]
     except (ValueError, RecursionError, csv.Error) as error:
         raise DataError(f"{path}, line {rows.line_num}: broken: {error}.", "Export it again.") from error

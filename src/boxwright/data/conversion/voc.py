@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import posixpath
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,6 +48,7 @@ _CORNERS = ("xmin", "ymin", "xmax", "ymax")
 _TURNED = ("cx", "cy", "w", "h", "angle")
 _KEPT = ("pose", "truncated", "occluded", "difficult")
 _KNOWN = {"name", "bndbox", *_KEPT}
+_SINGLE = ("name", "bndbox", "polygon", "robndbox")
 _WHOLE = re.compile(r"[+-]?\d{1,9}", re.ASCII)
 _FRACTION = re.compile(r"[+-]?(\d+\.\d*|\.\d+|\d+(?=[eE]))([eE][+-]?\d{1,2})?", re.ASCII)
 _PAIR = re.compile(r"(?P<picture>.+)\s(?P<annotation>\S.*\.xml)", re.IGNORECASE)
@@ -157,7 +159,7 @@ def _origin(objects: Sequence[VocObject], origin: VocOrigin, notes: list[str]) -
     boxes = [item.corners for item in objects if item.corners is not None]
     if origin != "auto":
         return origin
-    if objects and not boxes:
+    if not boxes:
         return 0
     below = sum(min(corners[:2]) < 1 for corners in boxes)
     if below:
@@ -395,6 +397,7 @@ def read_voc_file(path: Path) -> VocFile:
     root = parse_xml(read_bytes(path), str(path))
     if root.tag != "annotation":
         raise DataError(f"{path}: holds <{root.tag}>, not <annotation>.", "Export the data set as Pascal VOC.")
+    _require_once(root, ("filename", "size"), str(path))
     objects = [_object(item, f"{path}, object {number}") for number, item in enumerate(root.iter("object"), start=1)]
     return VocFile(path, _text(root, "filename"), _size(root, str(path)), tuple(objects))
 
@@ -420,6 +423,7 @@ def _object(element: Element, where: str) -> VocObject:
     if name is None:
         raise DataError(f"{where}: has no name.", "Write the name of its class.")
     where = f"{where} ({name})"
+    _require_once(element, _SINGLE, where)
     corners = _corners(element, where)
     extra = {tag: _value(text) for tag in _KEPT if (text := _text(element, tag)) is not None}
     tags = frozenset(str(child.tag) for child in element)
@@ -440,10 +444,19 @@ def _corners(element: Element, where: str) -> Box | None:
     box = element.find("bndbox")
     if box is None or (not len(box) and (element.find("polygon") or element.find("robndbox")) is not None):
         return None
+    _require_once(box, _CORNERS, f"{where}: bndbox")
     left, top, right, bottom = (_number(_text(box, side), f"{where}: {side}") for side in _CORNERS)
     if right < left or bottom < top:
         raise DataError(f"{where}: the box {[left, top, right, bottom]} ends before it starts.", "Swap its corners.")
     return left, top, right, bottom
+
+
+def _require_once(element: Element, tags: Sequence[str], where: str) -> None:
+    """Raise if a tag stands in an element twice: only the first would be read."""
+    counts = Counter(str(child.tag) for child in element)
+    twice = next((tag for tag in tags if counts[tag] > 1), None)
+    if twice is not None:
+        raise DataError(f"{where}: holds {counts[twice]} <{twice}>.", "Keep one of them.")
 
 
 def _outline(polygon: Element | None) -> tuple[float, ...] | None:

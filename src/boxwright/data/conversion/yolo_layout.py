@@ -302,6 +302,9 @@ class _Yaml:
 
     def _listed(self, key: str) -> list[tuple[Path, str]]:
         """The pictures of one split."""
+        given = [name for name in _KEYS[key] if name in self._settings]
+        if len({str(self._settings[name]) for name in given}) > 1:
+            raise DataError(f"{self._config}: {' and '.join(given)} name different pictures.", "Keep one of them.")
         value = self._value(key)
         entries = value if isinstance(value, list) else [value] if value is not None else []
         if not all(isinstance(entry, str) and entry for entry in entries):
@@ -395,9 +398,24 @@ def _parsed(text: str) -> tuple[Any, str | None]:
     import yaml
 
     try:
+        twice = _key_twice(yaml.compose(text, Loader=yaml.BaseLoader))
+        if twice is not None:
+            return None, f"{twice!r} is given twice"
         return yaml.load(text, Loader=yaml.BaseLoader), None
     except (yaml.YAMLError, RecursionError) as error:
         return None, " ".join(str(error).split())
+
+
+def _key_twice(document: Any) -> str | None:
+    """A key of the document, or of a mapping right in it, that is given twice: YAML's reader would keep the last."""
+    if document is None or document.id != "mapping":
+        return None
+    for mapping in (document, *(value for _, value in document.value if value.id == "mapping")):
+        keys = [str(key.value) for key, _ in mapping.value]
+        twice = next((key for place, key in enumerate(keys) if key in keys[:place]), None)
+        if twice is not None:
+            return twice
+    return None
 
 
 def _paths(settings: Any) -> Iterator[str]:
