@@ -30,7 +30,7 @@ _HEADS = (
     *("model", "parameters, M", "s per epoch", "epochs", "mAP", "mAP50", "F2"),
     *("exports differ, px", "archive, MiB", "latency, ms, by backend"),
 )
-LARGER = {"rfdetr_small": 288, "rfdetr_medium": 288}
+LARGER = {"rfdetr_nano": 288, "rfdetr_small": 288, "rfdetr_medium": 288}
 """Canvases of those that have more queries than 256 x 256 has places."""
 
 
