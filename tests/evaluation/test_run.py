@@ -2,7 +2,7 @@
 
 import pytest
 
-from boxwright.evaluation.run import find_data, read_run
+from boxwright.evaluation.run import data_for, find_data, read_run
 from boxwright.runtime import DataError
 from support.made import made_results, made_run
 
@@ -34,6 +34,16 @@ def test_the_data_is_where_the_settings_or_the_caller_say(run, data, tmp_path):
         find_data(run, results)
     (run / "config.yaml").write_text(f"data: {data}\n")
     assert find_data(run, results) == data
+
+
+def test_settings_that_cannot_be_read_say_why(run, data):
+    (run / "config.yaml").write_text("data: [")
+    with pytest.raises(DataError) as caught:
+        data_for(run, None)
+    assert f"{run / 'config.yaml'}: not YAML: while parsing a flow node" in str(caught.value)
+    assert "\n" not in str(caught.value)
+    (run / "config.yaml").write_text(f"data: {data}\n")
+    assert data_for(run, None) == data
 
 
 def test_missing_pictures_are_counted_and_named(run, data):

@@ -9,6 +9,7 @@ import torch
 from boxwright.inputs import Predictor
 from boxwright.runtime import ArchiveError, open_bundle
 from boxwright.runtime.bundle import CHECKSUMS, MANIFEST, SPEC, WEIGHTS
+from boxwright.runtime.pickled import refuse_code
 
 
 def test_run_archive_and_unpacked_archive_are_the_same_model(run, mar, tmp_path):
@@ -61,13 +62,22 @@ def test_a_member_is_read_as_it_was_listed(mar):
         bundle.read("nothing")
 
 
-@pytest.mark.parametrize("weights", [b".", b"", b"nonsense", b"PK\x03\x04"])
+@pytest.mark.parametrize("weights", [b".", b"", b"nonsense"])
 def test_nonsense_for_weights_is_refused(run, tmp_path, weights):
     target = tmp_path / "run"
     shutil.copytree(run, target)
     (target / WEIGHTS).write_bytes(weights)
     with pytest.raises(ArchiveError, match="plain state dict"):
         Predictor(target)
+
+
+def test_weights_that_are_cut_short_are_called_that():
+    buffer = io.BytesIO()
+    torch.save({"weight": torch.zeros(1000)}, buffer)
+    refuse_code(buffer, "run")
+    for size in (4, 100, len(buffer.getvalue()) - 1):
+        with pytest.raises(ArchiveError, match=r"run: the weights are cut short or damaged: .*Copy the whole file"):
+            refuse_code(io.BytesIO(buffer.getvalue()[:size]), "run")
 
 
 def test_code_in_the_weights_is_not_run(run, tmp_path):

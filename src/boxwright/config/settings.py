@@ -329,7 +329,9 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}.", "Check the path.") from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise ConfigError(f"{path}: not YAML: {error}.", "Write one 'key: value' per line.") from error
+        raise ConfigError(
+            f"{path}: not YAML: {' '.join(str(error).split())}.", "Write one 'key: value' per line."
+        ) from error
     if document is not None and not isinstance(document, dict):
         raise ConfigError(f"{path}: not a list of settings.", "Write one 'key: value' per line.")
     return document or {}
@@ -407,7 +409,7 @@ def parse_assignment(text: str) -> tuple[str, Any]:
     try:
         return key.strip(), yaml.safe_load(value)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise ConfigError(f"--set {text!r}: the value is not YAML: {error}.") from error
+        raise ConfigError(f"--set {text!r}: the value is not YAML: {' '.join(str(error).split())}.") from error
 
 
 def save_config(config: TrainConfig, path: Path) -> None:

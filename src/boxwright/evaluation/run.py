@@ -12,9 +12,9 @@ from __future__ import annotations
 import shlex
 from pathlib import Path
 
-from boxwright.config import CONFIG_FILE, data_of_run
+from boxwright.config import CONFIG_FILE, data_of_run, load_config
 from boxwright.data import local_data
-from boxwright.runtime import ArchiveError, DataError, ModelSpec
+from boxwright.runtime import ArchiveError, ConfigError, DataError, ModelSpec
 from boxwright.runtime.bundle import RUN_SPEC
 
 from .results import RESULTS, SplitResults
@@ -38,10 +38,13 @@ def data_for(source: Path, data: str | Path | None) -> Path:
     if not (source / CONFIG_FILE).is_file():
         kind = "an archive" if source.suffix == ".mar" else "this"
         raise DataError(f"{source}: {kind} does not say where its data lies.", remedy)
-    folder = data_of_run(source)
-    if folder is None or (isinstance(folder, Path) and not folder.exists()):
-        where = f"its data was at {folder}, which is gone" if folder else "its settings do not say where its data lies"
-        raise DataError(f"{source}: {where}.", remedy)
+    try:
+        folder = load_config(source / CONFIG_FILE).data
+    except ConfigError as error:
+        reason = f"its settings do not say where its data lies: {error.message}"
+        raise DataError(f"{source}: {reason}", remedy) from error
+    if isinstance(folder, Path) and not folder.exists():
+        raise DataError(f"{source}: its data was at {folder}, which is gone.", remedy)
     return local_data(folder)
 
 

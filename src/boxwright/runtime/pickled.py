@@ -33,10 +33,15 @@ def refuse_code(weights: BinaryIO, source: str) -> None:
         source: its name, for errors.
 
     Raises:
-        ArchiveError: they name a function or class that does not make tensors, or are not a file of ``torch.save``.
+        ArchiveError: they name a function or class that does not make tensors, are not a file of ``torch.save``, or
+            only a part of one.
     """
     try:
         asked = next(_foreign_names(weights), None)
+    except zipfile.BadZipFile as error:  # it begins as one
+        raise ArchiveError(
+            f"{source}: the weights are cut short or damaged: {error}.", "Copy the whole file again, or train again."
+        ) from error
     except Exception as error:  # zipfile and pickletools raise whatever they run into
         raise _refused(source) from error
     if asked is not None:
