@@ -61,6 +61,8 @@ def test_overrides_win_and_none_is_no_override(tmp_path):
         ("data: a\nzzzzzzzz: 3", "'zzzzzzzz'", "Known keys"),
         ("epochs: 3", "'data' is missing", "--data"),
         ("data: a\nepochs: 0", "'epochs' = 0", "greater"),
+        ("data: a\nepochs: true", "'epochs' = True", "number"),
+        ("data: a\nmulti_scale: true", "'multi_scale' = True", "number"),
         ("data: a\nepochs: many", "'epochs' = 'many'", "integer"),
         ("data: a\nname: a b", "'name' = 'a b'", "letters"),
         ("data: a\nname: 123", "'name' = 123", "quotes"),

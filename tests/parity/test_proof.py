@@ -100,6 +100,12 @@ def test_precisions_are_known():
         executions_of(["fp8"])
 
 
+def test_a_precision_that_nothing_here_runs_is_refused(monkeypatch):
+    monkeypatch.setattr("boxwright.exporting.exports.find_spec", lambda name: None)  # as where none is installed
+    with pytest.raises(ConfigError, match=r"'int8': nothing that runs it is installed\. pip install onnxruntime or"):
+        executions_of(["int8"])
+
+
 def test_without_pictures_there_is_no_proof(run, tmp_path):
     with pytest.raises(DataError, match="--data"):
         Reference.of(run, tmp_path / "nowhere")

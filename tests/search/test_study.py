@@ -37,6 +37,12 @@ def test_two_searches_do_not_share_a_folder(small, tmp_path):
         boxwright.tune(small, 40, out=tmp_path, run_trial=never, console=Console(quiet=True), **TINY)
 
 
+def test_an_objective_that_is_none_is_refused_before_the_search(small, tmp_path):
+    with pytest.raises(ConfigError, match="beauty"):
+        boxwright.tune(small, 40, out=tmp_path, run_trial=never, objective="beauty", **TINY)
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_file_that_is_no_study_is_named(small, tmp_path):
     (tmp_path / "tune").mkdir()
     (tmp_path / "tune" / "study.db").write_text("no database, but long enough to be looked at" * 100)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -253,6 +254,16 @@ class TrainConfig(BaseModel):
         """As a shell does it, which sees neither files of settings nor what follows ``key=``."""
         expanded = os.path.expanduser  # Path.expanduser raises where there is no home
         return expanded(place) if isinstance(place, str) else place
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _true_is_no_number(cls, value: object, info: ValidationInfo) -> object:
+        """Pydantic would make one of it, and a training with ``epochs: true`` would have one epoch."""
+        assert info.field_name is not None, "of a field"
+        annotation = str(cls.__annotations__[info.field_name])
+        if value is True and re.search(r"\b(int|float)\b", annotation) and "bool" not in annotation:
+            raise ValueError("use a number, not true")
+        return value
 
     @field_validator("name")
     @classmethod

@@ -68,14 +68,18 @@ def executions_of(precisions: Sequence[str]) -> tuple[Execution, ...]:
     """Every installed backend in these precisions.
 
     Raises:
-        ConfigError: an unknown precision.
+        ConfigError: an unknown precision, or one that nothing here runs.
     """
     executions: list[Execution] = []
     for precision in precisions:
         if precision not in PRECISIONS:
             raise ConfigError(f"Precision {precision!r} is unknown.", f"Use {', '.join(PRECISIONS)}.")
-        proved = (one for one in BACKENDS.values() if precision in one.proved and find_spec(one.package) is not None)
-        executions += [Execution(one.name, precision) for one in proved]
+        able = [one for one in BACKENDS.values() if precision in one.proved]
+        installed = [one for one in able if find_spec(one.package) is not None]
+        if not installed:
+            names = " or ".join(one.package for one in able)
+            raise ConfigError(f"Precision {precision!r}: nothing that runs it is installed.", f"pip install {names}.")
+        executions += [Execution(one.name, precision) for one in installed]
     return tuple(dict.fromkeys(executions))
 
 

@@ -26,9 +26,11 @@ from boxwright.data import local_data, require_data_folder
 from boxwright.host.dependencies import require_packages, require_train_extra
 from boxwright.host.files import write_text
 from boxwright.host.places import is_url
+from boxwright.metrics.objective import Objective
 from boxwright.models import require_family
 from boxwright.runtime import BoxwrightError, ConfigError, ModelSpec
 from boxwright.runtime.bundle import RUN_SPEC
+from boxwright.tracking.needs import require_trackers
 from boxwright.training import RunResult, resume, train
 
 from .space import default_point, settings_of, suggested
@@ -164,6 +166,8 @@ def _require_searchable(given: TrainConfig, minutes: float) -> None:
     Raises:
         ConfigError: they do not.
     """
+    Objective.parse(given.objective)
+    require_trackers(given)
     own = {"minutes", "epochs", "epoch_pictures", "name", "out", "devices", "fast_dev_run"} & given.model_fields_set
     if own:
         key = sorted(own)[0]

@@ -55,6 +55,14 @@ def test_everything_is_reported_at_once(clean):
     assert {"picture-missing", "picture-unlisted", "unknown-picture", "box-empty"} <= found
 
 
+def test_that_there_is_no_class_is_said(clean):
+    document = clean_document()
+    write_data(clean, train={**document, "categories": []})
+    messages = {one.message for one in inspect_folder(clean).findings if one.code == "unknown-category"}
+    assert messages
+    assert all(message.endswith(" is not a class; none is listed") for message in messages)
+
+
 def test_a_rounding_error_at_the_edge_is_no_finding(clean):
     broken = Broken(clean)
     broken.box(0, -0.5, 64.4, 48.9)

@@ -85,14 +85,20 @@ def test_what_has_no_box_is_counted(lay, tmp_path):
     assert sum(counts.boxes for counts in result.splits.values()) == 1
 
 
-def test_polygons_of_one_group_are_one_object(lay, tmp_path, found):
-    halves = [shape("polygon", (x, 0), (x + 10, 0), (x, 10), group_id=3) for x in (0, 30)]
+@pytest.mark.parametrize("group", [3, 3.0, "3"])
+def test_polygons_of_one_group_are_one_object(lay, tmp_path, found, group):
+    halves = [shape("polygon", (x, 0), (x + 10, 0), (x, 10), group_id=group) for x in (0, 30)]
     root = lay(a=document(*halves, shape("polygon", (0, 0), (5, 0), (0, 5), label="dog", group_id=3)), b=document())
     result = convert(root, tmp_path / "out", "labelme")
     first, second = found()
     assert (first["bbox"], first["area"], len(first["segmentation"])) == ([0, 0, 40, 10], 100, 2)
     assert second["bbox"] == [0, 0, 5, 5]
     assert any("group_id were joined" in note for note in result.notes)
+
+
+def test_a_group_that_is_a_list_is_refused(lay, tmp_path):
+    with pytest.raises(DataError, match=r"group_id \[3\] is neither a number nor a text"):
+        convert(lay(a=document(shape("polygon", (0, 0), (9, 0), (0, 9), group_id=[3]))), tmp_path / "out", "labelme")
 
 
 def test_splits_are_folders_of_these_names(lay, tmp_path):

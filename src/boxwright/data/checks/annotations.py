@@ -58,13 +58,14 @@ def check_annotations(split: SplitContents) -> Iterator[Finding]:
     document = split.document
     pictures = {entry.id: entry for entry in document.images}
     listed, categories = document.listed["images"], document.listed["categories"]
-    known = ", ".join(map(str, sorted(categories)[:_MOST_IDS])) + (", …" if len(categories) > _MOST_IDS else "")
+    ids = ", ".join(map(str, sorted(categories)[:_MOST_IDS])) + (", …" if len(categories) > _MOST_IDS else "")
+    known = f"known are {ids}" if categories else "none is listed"
     yield from _ids(document, pictures)
     for entry in document.annotations:
         if entry.image_id not in listed:
             yield _finding("unknown-picture", f"picture id {entry.image_id} does not exist", document, None, entry)
         if entry.category_id not in categories:
-            message = f"category id {entry.category_id} is not a class; known are {known}"
+            message = f"category id {entry.category_id} is not a class; {known}"
             yield _finding("unknown-category", message, document, pictures.get(entry.image_id), entry)
         if entry.image_id in split.sizes:
             yield from _box(entry, split.sizes[entry.image_id], document, pictures[entry.image_id])

@@ -40,7 +40,7 @@ class _Shape:
     """
 
     label: str
-    group: int | None
+    group: float | str | None
     box: Box
     outline: tuple[float, ...]
 
@@ -136,8 +136,9 @@ def _shape(entry: Mapping[str, Any], where: str, left_out: Counter[str]) -> _Sha
         raise DataError(f"{where}: points is not a list of [x, y].", "Draw it again.")
     if kind not in _BOXES and kind not in _OUTLINES:
         raise DataError(f"{where}: shape_type {kind!r} is unknown.", "Draw it as a polygon or rectangle.")
-    group = entry.get("group_id")
-    own = group if type(group) is int else None
+    own = entry.get("group_id")
+    if not (own is None or isinstance(own, str) or is_number(own)):
+        raise DataError(f"{where}: group_id {own!r} is neither a number nor a text.", "Give its shapes one number.")
     if kind in _BOXES and len(points) == 2:
         return _Shape(label, own, _BOXES[kind](points), ())
     if len(points) < 3:
