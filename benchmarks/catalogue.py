@@ -5,7 +5,8 @@
 
 Each architecture in a process of its own, from scratch, with ``minutes`` on the demo's data; then its archive with ONNX
 proved on the validation pictures, and ``bench`` of every backend on one picture at a time. All on the same canvas (the
-nearest multiple of the architecture's stride), so that the rows can be compared; their own canvases differ. What is
+nearest multiple of the architecture's stride), so that the rows can be compared; their own canvases differ. ``!`` marks
+exports whose mAP or F2 is further from the trained network's than ``boxwright archive`` accepts by itself. What is
 there already in FOLDER is not measured again. With ``--prepare-only`` nothing is timed but the trainings' epochs: two
 such commands with other names of ``--model`` may share a machine, each pinned to its own half, before one without it.
 """
@@ -17,13 +18,15 @@ import json
 import statistics
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import boxwright
 from boxwright.data import draw_demo_data
 from boxwright.models import CATALOGUE
-from boxwright.runtime import ModelSpec, OutOfTolerance
+from boxwright.parity.agreement import TOLERANCES
+from boxwright.runtime import Execution, ModelSpec, OutOfTolerance
 from boxwright.runtime.bundle import RUN_SPEC
 
 _HEADS = (
@@ -86,9 +89,9 @@ def _archived(options: argparse.Namespace, folder: Path) -> Path:
     if not archive.is_file():
         try:
             boxwright.archive(folder, store=archive.parent, precisions=("fp32", "int8"))
-        except OutOfTolerance as error:  # of a network that has hardly learned; the row then has no int8
+        except OutOfTolerance as error:  # of a network that has hardly learned; the table marks it
             print(f"{options.one}: {error}", file=sys.stderr)
-            boxwright.archive(folder, store=archive.parent)
+            boxwright.archive(folder, store=archive.parent, precisions=("fp32", "int8"), tolerance=1.0)
     return archive
 
 
@@ -113,6 +116,7 @@ def _measure(options: argparse.Namespace) -> None:
     exports = boxwright.inspect(archive).spec.exports
     measured = boxwright.bench(archive, options.out / "data" / "valid", batches=(1,), seconds=2, rounds=options.rounds)
     row["exports"] = {variant: export["largest_box_difference"] for variant, export in exports.items()}
+    row["beyond"] = [variant for variant, export in exports.items() if _is_beyond(variant, export)]
     row["size"] = archive.stat().st_size / 2**20
     row["latency"] = {}
     for one in measured.runs:
@@ -121,11 +125,18 @@ def _measure(options: argparse.Namespace) -> None:
     (options.out / f"{name}.json").write_text(json.dumps(row, indent=1))
 
 
+def _is_beyond(variant: str, export: Mapping[str, Any]) -> bool:
+    """Whether mAP or F2 differ from the trained network's by more than an archive accepts by itself."""
+    largest = max(abs(export[key] - export[f"{key}_before"]) for key in ("map", "f2"))
+    return largest > TOLERANCES[Execution.of_variant(variant).precision].figures
+
+
 def _print(rows: list[dict[str, Any]]) -> None:
     print(f"| {' | '.join(_HEADS)} |")
     print(f"| {' | '.join('---' for _ in _HEADS)} |")
     for row in rows:
-        exports = ", ".join(f"{name} {value:.2g}" for name, value in row["exports"].items())
+        marks = {name: " !" if name in row["beyond"] else "" for name in row["exports"]}
+        exports = ", ".join(f"{name} {value:.2g}{marks[name]}" for name, value in row["exports"].items())
         latency = ", ".join(f"{name} {value:.1f}" for name, value in row["latency"].items())
         cells = [row["model"], f"{row['parameters']:.1f}", f"{row['epoch']:.0f}", str(row["epochs"])]
         cells += [f"{row[key]:.3f}" for key in ("map", "map_50", "f2")]
