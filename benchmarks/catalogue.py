@@ -128,7 +128,7 @@ def _measure(options: argparse.Namespace) -> None:
 def _is_beyond(variant: str, export: Mapping[str, Any]) -> bool:
     """Whether mAP or F2 differ from the trained network's by more than an archive accepts by itself."""
     largest = max(abs(export[key] - export[f"{key}_before"]) for key in ("map", "f2"))
-    return largest > TOLERANCES[Execution.of_variant(variant).precision].figures
+    return bool(largest > TOLERANCES[Execution.of_variant(variant).precision].figures)
 
 
 def _print(rows: list[dict[str, Any]]) -> None:
