@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -63,15 +64,16 @@ def check(
     console = make_console()
     with progress(console, "check") as advance:
         inspection = boxwright.check(folder, max_pixels=limit, advance=advance)
+    shown = _in_given_words(inspection)
     written = []  # files come before the printed lines, whose reader may stop reading
     if json_file:
-        write_json(json_file, {**inspection.to_document(), "data": as_given(str(folder))})
+        write_json(json_file, {**shown.to_document(), "data": as_given(str(folder))})
         written.append(f"JSON: {json_file}")
     if html:
         from boxwright.reporting import write_check_page
 
         html.parent.mkdir(parents=True, exist_ok=True)
-        write_check_page(inspection, html)
+        write_check_page(shown, html)
         written.append(f"Page: {html}")
     repaired: tuple[Finding, ...] = ()
     left = inspection
@@ -88,7 +90,7 @@ def check(
         written.append(f"Augmented pictures: {sheet}")
     if left.documents and not left.of("error"):
         written.append(f"Next: boxwright train {in_command(fix or data)}")
-    print_inspection(inspection, console)
+    print_inspection(shown, console)
     if fix:
         _print_repair(repaired, inspection, left, console)
     console.print("\n".join(written), end="\n" if written else "")
@@ -96,6 +98,12 @@ def check(
         raise typer.Exit(2)
     if left.of("error") or (strict and left.of("warning")):
         raise typer.Exit(1)
+
+
+def _in_given_words(inspection: Inspection) -> Inspection:
+    """With copies in the cache called what they are copies of."""
+    findings = tuple(replace(one, message=as_given(one.message)) for one in inspection.findings)
+    return replace(inspection, findings=findings)
 
 
 def _limit(max_pixels: int | None) -> int:
@@ -179,7 +187,7 @@ def _rows(findings: tuple[Finding, ...]) -> Iterator[tuple[str, str, str]]:
     for finding in findings:
         shown[finding.code] += 1
         if shown[finding.code] <= _MOST_OF_A_CODE:
-            yield finding.level, finding.code, as_given(str(finding))
+            yield finding.level, finding.code, str(finding)
         elif shown[finding.code] == counts[finding.code]:
             yield finding.level, finding.code, f"… and {counts[finding.code] - _MOST_OF_A_CODE} more (--json, --html)"
 
