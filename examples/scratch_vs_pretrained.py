@@ -48,7 +48,7 @@ def experiment(data: Path, weights: str, out: Path, settings: dict[str, Any]) ->
         print(f"{data}: {name}, --weights {start}")
         # at the same stages and with BatchNorm learning in both runs: only the starting weights differ
         run = boxwright.train(
-            **{"trainable_stages": 99, "freeze_batchnorm": False, **settings},
+            **{"trainable_stages": "all", "freeze_batchnorm": False, **settings},
             data=data,
             weights=start,
             name=name,

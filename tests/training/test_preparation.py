@@ -11,7 +11,7 @@ from boxwright.training.preparation import require_stages
 @pytest.mark.parametrize(("model", "stages"), [("fasterrcnn_tiny_fpn", 4), ("ssdlite320_mobilenet_v3_large", 5)])
 def test_more_stages_than_there_are_are_refused(model, stages):
     settings = {"data": "data", "model": model}
-    for sound in (None, 0, stages):
+    for sound in (None, 0, stages, "all"):
         require_stages(load_config(None, {**settings, "trainable_stages": sound}))
     with pytest.raises(ConfigError, match=rf"trainable_stages = {stages + 1}: the backbone of {model} has {stages}\."):
         require_stages(load_config(None, {**settings, "trainable_stages": stages + 1}))

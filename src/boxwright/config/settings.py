@@ -152,8 +152,8 @@ class TrainConfig(BaseModel):
             LVIS's repeat factor sampling. 0 turns it off.
         freeze_batchnorm: keep BatchNorm statistics and scales as loaded; by default, only if pretrained
             weights are loaded.
-        trainable_stages: how many backbone stages are trained, counted from the last, at most as many as there are; by
-            default 3 with pretrained weights, else all.
+        trainable_stages: how many backbone stages are trained, counted from the last, at most as many as there are, or
+            ``all``; by default 3 with pretrained weights, else all.
         precision: of training: ``auto`` (bf16 if the processor has it), ``fp32`` or ``bf16``; evaluation uses fp32.
         devices: processes that train together and share each batch: each has a GPU of its own, or without GPUs a part
             of the processor. ``auto`` takes all GPUs; by default one device is used, or as many as ``gpus`` says.
@@ -215,7 +215,7 @@ class TrainConfig(BaseModel):
     multi_scale: float = Field(default=0.0, ge=0, lt=1)
     repeat_threshold: float = Field(default=0.0, ge=0, le=1)
     freeze_batchnorm: bool | None = None
-    trainable_stages: int | None = Field(default=None, ge=0)
+    trainable_stages: Literal["all"] | Annotated[int, Field(ge=0)] | None = None
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     devices: Literal["auto"] | Annotated[int, Field(ge=1)] | None = None
     gpus: Literal["auto"] | int = "auto"

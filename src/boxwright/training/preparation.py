@@ -69,7 +69,8 @@ def prepare(
     config = config.model_copy(update=_freezing(config, loaded, len(stages_of(blocks))) if load else {})
     if config.freeze_batchnorm:
         freeze_batchnorm(blocks)
-    freeze_stages(blocks, len(blocks) if config.trainable_stages is None else config.trainable_stages)
+    stages = config.trainable_stages
+    freeze_stages(blocks, stages if isinstance(stages, int) else len(blocks))
     return with_settings(spec, config), detector, config
 
 
@@ -96,7 +97,7 @@ def require_stages(config: TrainConfig) -> None:
         ModelError: the model is unknown, or its folder of weights is of another one.
     """
     wanted = config.trainable_stages
-    if wanted is None:
+    if not isinstance(wanted, int):
         return
     row = find_architecture(config.model)
     options = network_options(config.weights, row.name) if Path(config.weights).exists() else {}
