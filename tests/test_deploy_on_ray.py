@@ -141,7 +141,8 @@ def test_ports_and_processors_of_the_service_fit_its_pods():
             ports["serve"] == shown["http_options"]["port"]
         )  # by this name KubeRay finds it, for its Service and probes
     front, replicas = shown["applications"][0]["deployments"]
-    assert front == {"name": FRONT, "num_replicas": 1}  # on one processor, which is Ray's default
+    assert (front["name"], front["num_replicas"]) == (FRONT, 1)
+    assert "num_cpus" not in front["ray_actor_options"]  # on one processor, which is Ray's default
     most = replicas["autoscaling_config"]["max_replicas"]
     assert 1 + most * replicas["ray_actor_options"]["num_cpus"] <= sum(processors(*one) for one in groups(service))
 

@@ -1,12 +1,15 @@
 import base64
+import importlib
 import io
 import re
 import subprocess
 import sys
 
+import nbformat
 import numpy as np
 import pytest
 import supervision
+from nbclient import NotebookClient
 from PIL import Image, ImageShow
 from pycocotools.coco import COCO
 
@@ -168,7 +171,23 @@ def test_what_cannot_be_drawn_or_written_is_told(photo, tmp_path):
     assert "0.750" in lost._repr_html_()
 
 
+def test_in_a_notebook_the_drawn_picture_is_below_the_cell():
+    code = """
+import numpy as np
+from boxwright.runtime import Detections
+Detections([[10, 20, 50, 80]], [0.5], [0], ["cat"], np.zeros((90, 120, 3), np.uint8)).show()
+"""
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(code)])
+    NotebookClient(notebook, timeout=120, kernel_name="python3").execute()
+    (output,) = notebook.cells[0].outputs
+    picture = Image.open(io.BytesIO(base64.b64decode(output.data["image/png"])))
+    assert picture.size == (120, 90)
+    assert picture.getbbox() is not None  # the box
+
+
 def test_the_viewer_of_the_system_gets_the_drawn_picture(photo):
+    importlib.import_module("ipykernel.kernelapp")  # as other packages do outside of notebooks, too
+    importlib.import_module("IPython.display")
     shown = []
 
     class Viewer(ImageShow.Viewer):

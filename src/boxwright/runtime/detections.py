@@ -155,8 +155,8 @@ class Detections:
         from PIL import ImageShow  # looks for IPython when it is imported
 
         drawn = self.draw(picture)
-        notebook = sys.modules.get("ipykernel")
-        if notebook is not None and "IPython.display" in sys.modules:
+        kernel = sys.modules.get("ipykernel.kernelapp")  # which other packages import, too
+        if kernel is not None and kernel.IPKernelApp.initialized():
             sys.modules["IPython.display"].display(drawn)
         elif not ImageShow.show(drawn, title=self._counted()):
             raise PictureError("There is no viewer for pictures here.", "Write it to a file: save(PATH).")
