@@ -25,7 +25,7 @@ from typing import Any
 import boxwright
 from boxwright.data import draw_demo_data
 from boxwright.models import CATALOGUE
-from boxwright.parity.agreement import TOLERANCES
+from boxwright.parity.agreement import COMPARED, TOLERANCES
 from boxwright.runtime import Execution, ModelSpec, OutOfTolerance
 from boxwright.runtime.bundle import RUN_SPEC
 
@@ -127,7 +127,7 @@ def _measure(options: argparse.Namespace) -> None:
 
 def _is_beyond(variant: str, export: Mapping[str, Any]) -> bool:
     """Whether mAP or F2 differ from the trained network's by more than an archive accepts by itself."""
-    largest = max(abs(export[key] - export[f"{key}_before"]) for key in ("map", "f2"))
+    largest = max(abs(export[key] - export[f"{key}_before"]) for key in COMPARED)
     return bool(largest > TOLERANCES[Execution.of_variant(variant).precision].figures)
 
 

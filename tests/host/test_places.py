@@ -1,12 +1,15 @@
 """Paths and URLs: what they are called, and what of them is not shown."""
 
+import shlex
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from boxwright.host.places import HIDDEN, as_given, name_of, remember_copy, shown_place, without_secrets
+from boxwright.data import read_folder
+from boxwright.host.places import HIDDEN, as_given, in_command, name_of, remember_copy, shown_place, without_secrets
+from boxwright.runtime import DataError
 
 SECRETS = st.text("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.~%", min_size=20, max_size=40)
 
@@ -60,4 +63,28 @@ def test_copies_are_called_what_they_are_copies_of(tmp_path):
     assert as_given(f"{tmp_path}/zips/a set/train: missing") == "https://***@host/set.zip/train: missing"
     assert as_given(f"check {tmp_path}/zips/b", in_commands=True) == """check 'it'"'"'s mine.zip'"""
     assert as_given(f"check '{tmp_path}/zips/a set'", in_commands=True) == "check 'https://***@host/set.zip'"
+    remember_copy(tmp_path / "zips" / "c", "-c.zip")
+    assert as_given(f"check {tmp_path}/zips/c", in_commands=True) == "check ./-c.zip"
     assert as_given(f"{tmp_path}/zips/other") == f"{tmp_path}/zips/other"
+
+
+@pytest.mark.parametrize("name", ["data", "-data", "--help", "my data", "it's", "-a b"])
+def test_a_path_in_a_command_is_one_word_and_no_option(name):
+    (word,) = shlex.split(in_command(Path(name)))
+    assert not word.startswith("-")
+    assert Path(word) == Path(name)
+
+
+def test_what_is_as_it_should_be_stays(tmp_path):
+    assert in_command(tmp_path) == str(tmp_path)
+    assert in_command("s3://bucket/data") == "s3://bucket/data"
+
+
+def test_an_error_leads_to_a_folder_whose_name_begins_with_a_dash(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for split in ("train", "valid"):
+        folder = Path("-data", split)
+        folder.mkdir(parents=True)
+        (folder / "_annotations.coco.json").write_text("no JSON")
+    with pytest.raises(DataError, match=r"See: boxwright check \./-data"):
+        read_folder(Path("-data"))

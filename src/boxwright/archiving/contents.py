@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from boxwright.host.console import in_command
+from boxwright.host.places import in_command
 from boxwright.inputs.stores import local_place
 from boxwright.runtime import ArchiveError, ModelSpec, open_bundle
 from boxwright.runtime.bundle import CHECKSUMS

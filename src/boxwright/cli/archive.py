@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 import boxwright
-from boxwright.host.console import in_command, make_console, stages
+from boxwright.host.console import make_console, stages
 from boxwright.host.files import require_writable
+from boxwright.host.places import in_command
 
 from .options import (
     JsonOption,

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 import boxwright
-from boxwright.host.console import in_command, make_console, progress
-from boxwright.host.places import as_given
+from boxwright.host.console import make_console, progress
+from boxwright.host.places import as_given, in_command, shown_place
 
 from .options import JsonOption, require_file_names, write_json
 
@@ -89,7 +89,7 @@ def check(
         drawn.save(sheet, format="PNG")
         written.append(f"Augmented pictures: {sheet}")
     if left.documents and not left.of("error"):
-        written.append(f"Next: boxwright train {in_command(fix or data)}")
+        written.append(f"Next: boxwright train {in_command(fix or shown_place(data))}")
     print_inspection(shown, console)
     if fix:
         _print_repair(repaired, inspection, left, console)

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 
 import boxwright
-from boxwright.host.console import in_command, make_console, stages
+from boxwright.host.console import make_console, stages
+from boxwright.host.places import in_command
 
 if TYPE_CHECKING:
     from boxwright.data.conversion.voc import VocOrigin

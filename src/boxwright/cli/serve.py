@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 import typer
 
 import boxwright
-from boxwright.host.console import in_command
+from boxwright.host.places import in_command
 
 from .options import BackendOption, DeviceOption, PrecisionOption
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 import boxwright
-from boxwright.host.console import in_command, make_console
+from boxwright.host.console import make_console
+from boxwright.host.places import in_command
 
 from .options import Run
 from .report import print_missing_pictures

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 import boxwright
-from boxwright.host.console import in_command
+from boxwright.host.places import in_command
 
 from .options import settings_of
 from .tables import show_with_interval

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 import boxwright
-from boxwright.host.console import in_command
+from boxwright.host.places import in_command
 
 from .options import DataOption, settings_of
 

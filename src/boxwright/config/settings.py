@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import difflib
 import os
-import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
@@ -260,8 +259,8 @@ class TrainConfig(BaseModel):
     def _true_is_no_number(cls, value: object, info: ValidationInfo) -> object:
         """Pydantic would make one of it, and a training with ``epochs: true`` would have one epoch."""
         assert info.field_name is not None, "of a field"
-        annotation = str(cls.__annotations__[info.field_name])
-        if value is True and re.search(r"\b(int|float)\b", annotation) and "bool" not in annotation:
+        kinds = _kinds(cls.model_fields[info.field_name].annotation)
+        if value is True and kinds & {int, float} and bool not in kinds:
             raise ValueError("use a number, not true")
         return value
 
@@ -310,6 +309,11 @@ class TrainConfig(BaseModel):
         if isinstance(gpus, int) and gpus < 0:
             raise ValueError("use 'auto', 0 or more")
         return gpus
+
+
+def _kinds(annotation: Any) -> set[Any]:
+    """All types that an annotation is made of."""
+    return {annotation}.union(*map(_kinds, get_args(annotation)))
 
 
 def load_config(path: Path | None, overrides: Mapping[str, Any] | None = None) -> TrainConfig:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
@@ -11,7 +10,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress
 
-__all__ = ["in_command", "make_console", "progress", "spoken", "stages"]
+__all__ = ["make_console", "progress", "spoken", "stages"]
 
 _PIPE_WIDTH = 140  # tables into files and pipes are not folded to a terminal's 80 columns
 
@@ -81,15 +80,6 @@ def spoken(seconds: float) -> str:
         return f"{max(seconds, 0):.0f} s"
     minutes = round(seconds / 60)
     return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"
-
-
-def in_command(path: object) -> str:
-    """A path or a URL as it stands in a command that a person may paste into a shell.
-
-    A name that begins with a dash would be read as an option: ``./-data``.
-    """
-    text = str(path)
-    return shlex.quote(f"./{text}" if text.startswith("-") else text)
 
 
 def _bar(console: Console) -> Progress:

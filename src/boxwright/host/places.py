@@ -11,6 +11,7 @@ __all__ = [
     "HIDDEN",
     "Place",
     "as_given",
+    "in_command",
     "is_url",
     "is_web",
     "name_of",
@@ -85,6 +86,15 @@ def without_secrets(text: str, url: str) -> str:
     return text
 
 
+def in_command(path: object) -> str:
+    """A path or a URL as it stands in a command that a person may paste into a shell.
+
+    A name that begins with a dash would be read as an option: ``./-data``.
+    """
+    text = str(path)
+    return shlex.quote(f"./{text}" if text.startswith("-") else text)
+
+
 _GIVEN: dict[str, str] = {}
 """What a person has named, by the copy of it in the cache."""
 
@@ -103,7 +113,7 @@ def as_given(text: str, *, in_commands: bool = False) -> str:
     """
     for copy, given in _GIVEN.items():
         if copy in text:
-            name = shlex.quote(given) if in_commands else given
+            name = in_command(given) if in_commands else given
             text = text.replace(shlex.quote(copy), name).replace(copy, name)
     return text
 

@@ -10,9 +10,8 @@ import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 
-from boxwright.host.console import in_command
 from boxwright.host.files import cache_folder, new_folder
-from boxwright.host.places import remember_copy
+from boxwright.host.places import in_command, remember_copy
 from boxwright.runtime import ConfigError, DataError
 
 __all__ = ["is_zip", "refuse_packed", "starts_packed", "unzipped"]

@@ -14,8 +14,7 @@ from boxwright.evaluation.evaluate import pictures_of_data
 from boxwright.evaluation.operating import interval_document, measured_spec, recorded_intervals, write_spec
 from boxwright.evaluation.results import SplitResults
 from boxwright.evaluation.run import read_run
-from boxwright.host.console import in_command
-from boxwright.host.places import shown_place
+from boxwright.host.places import in_command, shown_place
 from boxwright.inputs.stores import changed_place, local_place
 from boxwright.metrics.bootstrap import Intervals
 from boxwright.metrics.objective import Objective

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from boxwright.evaluation.results_files import ResultsSpec
-from boxwright.host.console import in_command
+from boxwright.host.places import in_command
 from boxwright.runtime import ModelSpec, OperatingPoint
 
 from .svg import NONE, between, figure

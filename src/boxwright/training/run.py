@@ -23,9 +23,9 @@ from boxwright.config import AUTO, CONFIG_FILE, TrainConfig, save_config
 from boxwright.data import DataFolder, fingerprint, local_data, read_folder
 from boxwright.data.findings import by_kind
 from boxwright.evaluation import ground_truth_of
-from boxwright.host.console import in_command, make_console, progress, spoken
+from boxwright.host.console import make_console, progress, spoken
 from boxwright.host.files import remove_parts
-from boxwright.host.places import is_url, shown_place, whole
+from boxwright.host.places import in_command, is_url, shown_place, whole
 from boxwright.host.processes import start_server
 from boxwright.metrics.objective import Objective
 from boxwright.models.detector import Detector
@@ -123,7 +123,8 @@ class TrainingRun:
             require_weights(config)
         data = _read_data(config, console)
         chosen = _chosen(config, data, console)
-        require_stages(chosen)
+        if config.model == AUTO:
+            require_stages(chosen)
         resolved = world.same(resolve_settings(chosen, console, world))
         run = cls(resolved, data, run_folder(resolved), console, make_trainer, world)
         run._is_new, run._is_named = True, config.name is not None

@@ -17,8 +17,8 @@ from boxwright.data.contract import class_contract
 from boxwright.data.documents import ANNOTATIONS, OTHER_NAMES, SPLITS, Document, read_document
 from boxwright.data.findings import CODES, LEVELS, Finding, Level, by_kind
 from boxwright.data.stored import local_data
-from boxwright.host.console import in_command
 from boxwright.host.listing import Listed, Listing
+from boxwright.host.places import in_command
 from boxwright.inputs.zipped import refuse_packed
 from boxwright.runtime import ClassEntry, DataError
 from boxwright.runtime.picture import DATA_PIXELS

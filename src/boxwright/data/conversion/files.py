@@ -11,7 +11,7 @@ from PIL import Image
 
 from boxwright.data.file_names import is_hidden, is_other_picture_name, names_a_picture, split_of, stays_inside
 from boxwright.data.text import text_of
-from boxwright.host.console import in_command
+from boxwright.host.places import in_command
 from boxwright.runtime import DataError, PictureError
 from boxwright.runtime.picture import FORMATS, LARGEST_PIXELS, upright_size
 
