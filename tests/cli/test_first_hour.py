@@ -161,7 +161,7 @@ def test_a_run_can_be_measured_and_is_not_kept(run, tmp_path):
     beside = sorted(run.parent.iterdir())
     done = boxwright("bench", run, "--seconds", 0.2, "--rounds", 1, "--batch", 1, "--backend", "torch")
     assert done.returncode == 0, done.stderr
-    assert " measurements, about " in done.stdout
+    assert " processes, about " in done.stdout
     assert "Not stored" in done.stdout
     assert sorted(run.parent.iterdir()) == beside
 
@@ -246,4 +246,6 @@ def test_a_download_is_checked_and_trained_on_as_it_is(zipped, tmp_path, demo_da
     run = package.train(zipped, epochs=1, out=tmp_path / "runs", name="zip", **settings)
     assert f"data: {zipped}\n" in (run.folder / "config.yaml").read_text()  # not the place in the cache
     assert package.evaluate(run.folder).figures.map == run.spec.measured["valid"]["map"]
+    contenders, _ = package.compare([run.folder, run.folder], zipped)
+    assert contenders[0].results.split == "valid"
     assert run.spec.provenance["data_fingerprint"] == fingerprint(read_folder(demo_data))

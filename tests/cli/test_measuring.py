@@ -7,7 +7,7 @@ from PIL import Image
 
 from boxwright.config import TrainConfig, save_config
 from boxwright.metrics import GroundTruth
-from boxwright.runtime import Detections, ModelSpec
+from boxwright.runtime import Detections, ModelSpec, open_bundle
 from support.command_line import boxwright
 from support.made import made_results, made_run
 
@@ -108,11 +108,20 @@ def test_evaluate_at_a_threshold_that_was_asked_for(run, demo_data, tmp_path):
     page = tmp_path / "pages" / "e.html"
     done = boxwright("evaluate", run, "--data", demo_data, "--threshold", 0.7, "--html", page)
     assert done.returncode == 0, done.stderr
-    assert "\nat score 0.700; best possible F2 with one score for all classes 0" in done.stdout
+    assert "\nat score 0.700; the highest F2 that one score for all classes gives here: 0" in done.stdout
     text = page.read_text(encoding="utf-8")
     assert "Measured at a score of 0.700, as asked for." in text
     assert f"boxwright predict {run} PICTURE --threshold 0.7" in text
     assert '<table id="splits">' not in text  # the training data's counts are not this folder's
+
+
+def test_threshold_shows_that_of_an_archive(mar):
+    done = boxwright("threshold", mar)
+    assert done.returncode == 0, done.stderr
+    spec = open_bundle(mar).spec
+    assert done.stdout.startswith(f"{spec.name}: score {spec.operating_point.threshold:.3f}")
+    refused = boxwright("threshold", mar, "--by-class")
+    assert "an archive keeps no detections" in refused.stderr
 
 
 WRONG = [

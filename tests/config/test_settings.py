@@ -71,6 +71,7 @@ def test_overrides_win_and_none_is_no_override(tmp_path):
         ("data: a\nimage_size: 1x2", "'image_size' = '1x2'", "[height, width]"),
         ("data: a\ngpus: -1", "'gpus' = -1", "0 or more"),
         ("data: a\nwandb_pictures: 17", "'wandb_pictures' = 17", "less"),
+        ("data: a\ncache: ram\ncache_dir: b", "'cache_dir' = 'b'", "cache: disk"),
         ("data: a\nmlflow: 5000", "'mlflow' = 5000", "http://"),
         ("data: a\nepochs: 3\nepoch_num: 4", "'epochs' is given twice", "Keep one"),
         ("data: a\nepochs: 3\nepochs: 4", "'epochs' is given twice", "Keep one"),
@@ -94,7 +95,7 @@ def test_errors_name_culprit_and_remedy(tmp_path, text, culprit, remedy):
 def test_the_home_folder_is_found_where_no_shell_looks(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     places = ("data", "out", "cache_dir", "checkpoint_out", "state_dict_out")
-    config = load_config(None, {**dict.fromkeys(places, "~/here"), "weights": "~/here.pth"})
+    config = load_config(None, {**dict.fromkeys(places, "~/here"), "weights": "~/here.pth", "cache": "disk"})
     assert {getattr(config, name) for name in places} == {tmp_path / "here"}
     assert config.weights == str(tmp_path / "here.pth")
     assert load_config(None, {"data": "s3://bucket/~/here"}).data == "s3://bucket/~/here"

@@ -61,9 +61,16 @@ def test_other_crowds_are_named(runs, tmp_path):
         boxwright.compare([runs[0], changed(tmp_path, truths=tuple(truths))])
 
 
-def test_a_split_without_data_is_refused(runs):
-    with pytest.raises(ConfigError, match=r"not in test.*--data"):
-        boxwright.compare(runs, split="test")
+def test_another_split_is_that_of_the_data_that_all_were_trained_on(run, demo_data, runs, tmp_path):
+    contenders, (comparison,) = boxwright.compare([run, run], split="test")
+    assert len(contenders[0].results.file_names) == len(list((demo_data / "test").glob("*.jpg")))
+    assert all(one.difference == 0 for one in comparison.figures)
+    with pytest.raises(DataError, match=r"does not say where its data lies.*--data"):
+        boxwright.compare([run, runs[0]], split="test")
+    (tmp_path / "data").mkdir()
+    (runs[0] / "config.yaml").write_text(f"data: {tmp_path / 'data'}\n")
+    with pytest.raises(DataError, match=rf"trained on {demo_data} and {tmp_path / 'data'}.*--data"):
+        boxwright.compare([run, runs[0]], split="test")
 
 
 def test_files_that_do_not_belong_together_are_refused(runs, tmp_path):

@@ -1,3 +1,5 @@
+import zipfile
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -80,6 +82,13 @@ def test_nothing_is_read_before_its_turn(tmp_path):
 def test_what_is_no_picture_is_named(source, said):
     with pytest.raises(PictureError, match=said):
         list(read_sources([plain(GREEN), source]))
+
+
+def test_a_zip_archive_is_named_as_such(tmp_path):
+    with zipfile.ZipFile(tmp_path / "shapes.zip", "w") as archive:
+        archive.writestr("valid/a.jpg", b"")
+    with pytest.raises(PictureError, match=r"shapes\.zip' is a ZIP archive, not a picture\. Unpack it"):
+        list(read_sources(tmp_path / "shapes.zip"))
 
 
 def test_an_open_file_is_not_taken_for_many(folder):

@@ -98,11 +98,11 @@ def test_a_class_of_too_few_pictures_has_no_interval():
     [
         (
             Difference("map", None, 0.4, 0.431, 0.031, Interval(0.012, 0.049), True),
-            "mAP of B is .031 higher than A's (95 % interval .012 to .049): the difference is significant.",
+            "mAP of B is 0.031 higher than A's (95 % interval 0.012 to 0.049): the difference is significant.",
         ),
         (
             Difference("f2", None, 0.5, 0.4956, -0.0044, Interval(-0.02, 0.0112), False),
-            "F2 of B is .004 lower than A's (95 % interval -.020 to .011): the difference may be chance.",
+            "F2 of B is 0.004 lower than A's (95 % interval -0.020 to 0.011): the difference may be chance.",
         ),
         (
             Difference("map", 1, 0.0, 1.0, 1.0, Interval(0.9996, 1.0), True),
@@ -110,11 +110,11 @@ def test_a_class_of_too_few_pictures_has_no_interval():
         ),
         (
             Difference("map_50", None, 0.5, 0.5, 0.0, Interval(0.0, 0.0), False),
-            "mAP50 of B is the same as A's (95 % interval .000 to .000): no difference is shown.",
+            "mAP50 of B is the same as A's (95 % interval 0.000 to 0.000): no difference is shown.",
         ),
         (
             Difference("f2", 0, 0.5, 0.4999, -0.0001, Interval(-0.0002, 0.0003), False),
-            "F2 for cat of B is the same as A's (95 % interval .000 to .000): no difference is shown.",
+            "F2 for cat of B is the same as A's (95 % interval 0.000 to 0.000): no difference is shown.",
         ),
     ],
 )

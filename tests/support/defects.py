@@ -424,6 +424,16 @@ def turned_box(broken):
     broken.annotations[3]["attributes"] = {"occluded": False, "rotation": 30.5}
 
 
+@defect("area-wrong", annotation=4)
+def negative_area(broken):
+    broken.annotations[3]["area"] = -5
+
+
+@defect("area-wrong", annotation=4)
+def vast_area(broken):
+    broken.annotations[3]["area"] = 1e9
+
+
 @defect("box-empty", annotation=4, file="3.jpg")
 def no_width_of_a_box(broken):
     broken.box(5, 5, 0, 5)

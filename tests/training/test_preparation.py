@@ -5,21 +5,39 @@ import pytest
 import boxwright
 from boxwright.config import load_config
 from boxwright.runtime import ConfigError
-from boxwright.training.preparation import require_stages
+from boxwright.training.preparation import require_network
 
 
 @pytest.mark.parametrize(("model", "stages"), [("fasterrcnn_tiny_fpn", 4), ("ssdlite320_mobilenet_v3_large", 5)])
 def test_more_stages_than_there_are_are_refused(model, stages):
     settings = {"data": "data", "model": model}
     for sound in (None, 0, stages, "all"):
-        require_stages(load_config(None, {**settings, "trainable_stages": sound}))
+        require_network(load_config(None, {**settings, "trainable_stages": sound}))
     with pytest.raises(ConfigError, match=rf"trainable_stages = {stages + 1}: the backbone of {model} has {stages}\."):
-        require_stages(load_config(None, {**settings, "trainable_stages": stages + 1}))
+        require_network(load_config(None, {**settings, "trainable_stages": stages + 1}))
 
 
-def test_they_are_refused_before_the_data_is_read(tmp_path):
+def test_a_canvas_that_gets_too_small_is_refused():
+    """At half of 320 pixels a side, D-FINE N has 125 places for 300 queries."""
+    settings = {"data": "data", "model": "dfine_n", "image_size": 320}
+    require_network(load_config(None, {**settings, "multi_scale": 0.2}))
+    with pytest.raises(ConfigError, match=r"multi_scale = 0.5 is too much: Canvas 160 x 160 .* 125 places for 300"):
+        require_network(load_config(None, {**settings, "multi_scale": 0.5}))
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"model": "fasterrcnn_tiny_fpn", "trainable_stages": 99}, "trainable_stages = 99"),
+        ({"model": "dfine_n", "image_size": 320, "multi_scale": 0.5}, "multi_scale = 0.5"),
+        ({"model": "auto", "image_size": 100}, "multiple of 32"),
+    ],
+)
+def test_they_are_refused_before_the_data_is_read(tmp_path, settings, told):
     for split in ("train", "valid"):
         (tmp_path / "data" / split).mkdir(parents=True)
         (tmp_path / "data" / split / "_annotations.coco.json").write_text("no JSON")
-    with pytest.raises(ConfigError, match="trainable_stages = 99"):
-        boxwright.train(tmp_path / "data", model="fasterrcnn_tiny_fpn", trainable_stages=99, out=tmp_path / "runs")
+    with pytest.raises(ConfigError) as caught:
+        boxwright.train(tmp_path / "data", out=tmp_path / "runs", **settings)
+    assert told in str(caught.value)
+    assert not (tmp_path / "runs").exists()

@@ -272,11 +272,3 @@ def test_a_terminal_gets_a_bar_with_loss_and_time_left(small, tmp_path, monkeypa
     console = Console(file=text, force_terminal=True, width=140)
     boxwright.train(data=small, out=tmp_path, epochs=2, console=console, **TINY)
     assert re.search(r"epoch 1/2 train.*loss \d+\.\d{4}, whole run: \d+ s left", text.getvalue())
-
-
-def test_a_canvas_that_gets_too_small_is_told_before_training(small, tmp_path):
-    """At half of 320 pixels a side, D-FINE N has 125 places for 300 queries."""
-    settings = {**TINY, "model": "dfine_n", "image_size": 320, "multi_scale": 0.5}
-    with pytest.raises(ConfigError, match=r"multi_scale = 0.5 is too much: Canvas 160 x 160 .* 125 places for 300"):
-        boxwright.train(data=small, out=tmp_path, epochs=1, **settings)
-    assert not list(tmp_path.iterdir())

@@ -32,7 +32,8 @@ __all__ = ["bench"]
 def bench(
     archive: Annotated[str, typer.Argument(metavar="MAR_OR_RUN", help="Archive, or its URL; of a run PyTorch alone.")],
     data: Annotated[
-        str | None, typer.Option("--data", help="Folder or URL of pictures to measure on; made-up ones by default.")
+        str | None,
+        typer.Option("--data", help="Folder, .zip or URL of pictures to measure on; else made-up ones."),
     ] = None,
     backend: BackendOption = "auto",
     precision: PrecisionOption = "auto",
@@ -66,7 +67,9 @@ def bench(
 
 
 def _announce(console: Console, processes: int, seconds: float) -> None:
-    console.print(f"{processes} measurements, about {spoken(seconds)}; shorter with --seconds, --backend or --batch")
+    console.print(
+        f"Measuring in {processes} processes, about {spoken(seconds)}; --seconds, --backend and --batch shorten it"
+    )
 
 
 def _batches(text: str) -> list[int]:

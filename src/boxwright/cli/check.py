@@ -212,8 +212,8 @@ def _print_repair(repaired: tuple[Finding, ...], before: Inspection, copy: Inspe
     for code, count in done.items():
         console.print(f"Repaired {count} x {code}: {CODES[code].repair}")
     for code, count in (Counter(one.code for one in before.findings if CODES[one.code].repair) - done).items():
-        console.print(f"Left alone {count} x {code}: a repair would be a guess, or most of the split has it")
-    console.print(f"Copy: {copy.root}; left there:")
+        console.print(f"Not repaired: {count} x {code}; a repair would be a guess, or most of the split has it")
+    console.print(f"The repaired copy is {copy.root}. What the check finds in it:")
     print_inspection(copy, console)
 
 

@@ -34,10 +34,12 @@ def compare(
         str | None,
         typer.Option(
             "--data",
-            help="Measure on this folder or URL, not by the kept validation detections; results also on a COCO file.",
+            help="Measure on this folder, .zip or URL, not by the kept detections; results also on a COCO file.",
         ),
     ] = None,
-    split: Annotated[str | None, typer.Option(help="train, valid or test; valid by default; needs --data.")] = None,
+    split: Annotated[
+        str | None, typer.Option(help="train, valid or test of --data, or of the runs' data; valid by default.")
+    ] = None,
     threshold: Annotated[
         float | None,
         typer.Option(

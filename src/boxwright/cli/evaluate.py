@@ -123,7 +123,7 @@ def _print_evaluation(console: Console, evaluation: Evaluation) -> None:
     console.print(headline)
     used = measured_at(evaluation.spec.operating_point, evaluation.spec.class_names)
     best = f"{show(document['best_f2'])} at {document['best_threshold']:.3f}"
-    console.print(f"{used}; best possible F2 with one score for all classes {best}")
+    console.print(f"{used}; the highest F2 that one score for all classes gives here: {best}")
     if not isinstance(evaluation.spec, ModelSpec):
         console.print(about_point(evaluation.spec))
         for note in evaluation.spec.notes:

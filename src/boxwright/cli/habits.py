@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -34,10 +35,14 @@ _VERBS = {
 }
 """What to type instead of another tool's verb."""
 
+_TASK = "detect"
+"""A verb for some, a task before the verb for others."""
+
 _OPTIONS = {
     "batch": "Pictures of a training step: boxwright train --set batch_size=N; of one call: boxwright bench --batch N.",
     "conf": "It is --threshold here.",
     "epochs": "boxwright train takes it.",
+    "format": "It is --to here.",
     "imgsz": "The canvas is the model's, as it was trained: boxwright train --set image_size=N.",
     "iou": "Boxes that overlap are removed as in training; the figures are of COCO's IoU thresholds.",
     "model": "Give the run or archive without an option.",
@@ -51,7 +56,7 @@ _OPTIONS = {
     "task": "boxwright does one: detection.",
     "weights": "Give the run or archive without an option.",
 }
-"""What to do instead, by another tool's option; only asked where a verb has no such option."""
+"""What to do instead, by another tool's option; only asked where a verb has no such option, but the one it names."""
 
 
 class Verb(TyperCommand):
@@ -63,8 +68,31 @@ class Verb(TyperCommand):
             from boxwright.runtime.errors import ConfigError
 
             raise ConfigError(f"boxwright {self.name} has no option {option}.", self._answer(option))
+        self._require_no_assignment(args)
         self._require_once(args)
         return super().parse_args(ctx, args)
+
+    def _require_no_assignment(self, args: Sequence[str]) -> None:
+        """Raise for an option that is written as other tools do, ``source=picture.jpg``."""
+        for word in self._words(args):
+            key, equals, _ = word.partition("=")
+            meant = f"--{key.replace('_', '-')}" in self._takes_value() or key in _OPTIONS
+            if equals and key.isidentifier() and meant and not Path(word).exists():
+                from boxwright.runtime.errors import ConfigError
+
+                raise ConfigError(f"boxwright {self.name} does not take {key}=….", self._answer(f"--{key}"))
+
+    def _words(self, args: Sequence[str]) -> Iterator[str]:
+        """What is neither an option nor its value, up to ``--``."""
+        known = self._takes_value()
+        words = iter(args)
+        for word in words:
+            if word == "--":
+                return
+            if not word.startswith("-"):
+                yield word
+            elif known.get(word):
+                next(words, None)
 
     def _unknown(self, args: Sequence[str]) -> Iterator[str]:
         """Long options that the verb does not have."""
@@ -103,19 +131,31 @@ class Verb(TyperCommand):
         return options
 
     def _answer(self, option: str) -> str:
-        known = list(self._takes_value())
-        close = difflib.get_close_matches(option, known, n=1)
+        known = list(self._known())
+        joined = {_joined(one): one for one in known}
         name = option.removeprefix("--").replace("_", "-")
-        if f"--{name}" in known:
-            return f"Did you mean --{name}?"
-        if name in _OPTIONS:
+        if _joined(option) in joined:
+            return f"Did you mean {joined[_joined(option)]}?"
+        if name in _OPTIONS and _is_there(_OPTIONS[name], known):
             return _OPTIONS[name]
+        close = difflib.get_close_matches(option, known, n=1)
         see = f"All options: boxwright {self.name} --help"
         return f"Did you mean {close[0]}? {see}" if close else see
+
+    def _known(self) -> Iterator[str]:
+        """All long options."""
+        return (one for one in self._takes_value() if one.startswith("--"))
 
 
 class VerbWithSettings(Verb):
     """A verb with ``--set``; any setting is also understood as an option of its own, and as ``key=value``."""
+
+    def _known(self) -> Iterator[str]:
+        """All long options, settings among them."""
+        from boxwright.config import TrainConfig
+
+        yield from super()._known()
+        yield from (f"--{name.replace('_', '-')}" for name in TrainConfig.model_fields)
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Parse ``--image-size 320`` and ``image_size=320`` as ``--set image_size=320``."""
@@ -155,6 +195,16 @@ class VerbWithSettings(Verb):
         return (own, value) if own in self._takes_value() else ("--set", f"{key}={value}")
 
 
+def _joined(option: str) -> str:
+    return option.replace("-", "").replace("_", "")
+
+
+def _is_there(answer: str, known: Sequence[str]) -> bool:
+    """Whether the option that an answer names is one of the verb's."""
+    named = re.match(r"It is (--[a-z-]+)", answer)
+    return named is None or named[1] in known
+
+
 def _next(words: Iterator[str]) -> Iterator[str]:
     for word in words:
         yield word
@@ -169,6 +219,8 @@ def verb_instead(args: Sequence[str], verbs: Sequence[str]) -> str:
         verbs: ours.
     """
     verb, rest = args[0], [shlex.quote(word) for word in args[1:]]
+    if verb == _TASK and rest and rest[0] in {*verbs, *_VERBS} - {_TASK}:  # as in "yolo detect train"
+        return f"Type: boxwright {' '.join(rest)}" if rest[0] in verbs else verb_instead(args[1:], verbs)
     if verb in _VERBS:
         ours = _VERBS[verb].split()
         return f"Type: boxwright {' '.join([*ours, *(rest if len(ours) == 1 else ())])}"

@@ -10,7 +10,6 @@ import boxwright
 from boxwright.host.console import make_console
 from boxwright.host.places import in_command
 
-from .options import Run
 from .report import print_missing_pictures
 from .tables import make_table, show, show_interval
 
@@ -23,7 +22,7 @@ __all__ = ["threshold"]
 
 
 def threshold(
-    run: Run,
+    run: Annotated[str, typer.Argument(metavar="RUN_OR_MAR", help="Run folder, or its URL; to show, also an archive.")],
     objective: Annotated[
         str | None, typer.Option(help="Choose anew: f2, f1, precision>=0.95, recall>=0.9 and the like.")
     ] = None,
@@ -35,11 +34,11 @@ def threshold(
     """Show a run's operating point, or choose another from its validation detections."""
     from boxwright.host.places import shown_place
     from boxwright.inputs.stores import local_place
+    from boxwright.runtime import open_bundle
     from boxwright.runtime.bundle import RUN_SPEC
 
     chosen = objective is not None or by_class is not None
-    load = boxwright.ModelSpec.load
-    spec = boxwright.choose_threshold(run, objective, by_class) if chosen else load(local_place(run) / RUN_SPEC)
+    spec = boxwright.choose_threshold(run, objective, by_class) if chosen else open_bundle(local_place(run)).spec
     console = make_console()
     _print_operating_point(console, spec)
     if chosen:

@@ -58,7 +58,8 @@ def train(
     given = settings_of(settings, assignments or [])
     if resume and (config or set(given) - {"data", "devices"}):
         remedy = (
-            "Leave the others out but --devices and --data, where the data lies if it has moved; or start a new run."
+            "With it, only --data (if the data has moved), --devices and --on can be given. Change other settings in "
+            "the run's config.yaml, or start a new run."
         )
         raise boxwright.ConfigError("--resume takes the run's own settings.", remedy)
     if on:

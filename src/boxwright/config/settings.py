@@ -298,6 +298,13 @@ class TrainConfig(BaseModel):
             raise ValueError("with tile there is no cache yet; leave it off")
         return cache
 
+    @field_validator("cache_dir")
+    @classmethod
+    def _of_a_disk_cache(cls, folder: Path | None, info: ValidationInfo) -> Path | None:
+        if folder is not None and info.data.get("cache") != "disk":
+            raise ValueError("it is of the disk cache; give cache: disk, too")
+        return folder
+
     @field_validator("mlflow", mode="before")
     @classmethod
     def _off_is_none(cls, word: object) -> object:

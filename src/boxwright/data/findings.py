@@ -219,6 +219,12 @@ CODES: dict[str, Code] = {
         "annotations have an outline but no box",
         "Have it drawn: boxwright convert DATA OUT --from coco writes the box around each outline.",
     ),
+    "area-wrong": Code(
+        "warning",
+        "an area is not a positive number, or larger than its box; it says which figures the box counts for, by size",
+        "Remove the area; then the box's own is taken.",
+        "the box's written",
+    ),
     "box-empty": Code("warning", "a box has no area; it is left out", "Draw it again, or remove it.", "removed"),
     "box-tiny": Code("warning", "a box has a side under 2 pixels", "Remove it if it was drawn by mistake."),
     "boxes-small": Code(

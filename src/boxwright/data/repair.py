@@ -17,7 +17,19 @@ from boxwright.runtime.picture import SIDEWAYS
 from .box_readings import outline_bounds, turn_of
 from .checks import Inspection
 from .checks.scan import PictureFacts, boxes_size, is_size_certain
-from .documents import ANNOTATIONS, Box, Document, Entry, ImageEntry, clip, fits, json_text, side_of, whole_id
+from .documents import (
+    ANNOTATIONS,
+    Box,
+    Document,
+    Entry,
+    ImageEntry,
+    clip,
+    fits,
+    json_text,
+    number_of,
+    side_of,
+    whole_id,
+)
 from .file_names import FolderNames, is_file_name, stays_inside
 from .findings import Finding
 
@@ -192,6 +204,15 @@ def _clip(draft: _Draft, finding: Finding) -> bool:
     return True
 
 
+def _fill_area(draft: _Draft, finding: Finding) -> bool:
+    """Write the box's area, as it is now."""
+    annotation = draft.annotations[_position(finding)]
+    if annotation is not None:
+        width, height = (number_of(side) for side in annotation["bbox"][2:])
+        annotation["area"] = width * height
+    return annotation is not None
+
+
 def _turn(draft: _Draft, finding: Finding) -> bool:
     """Move boxes and polygons drawn on the stored picture to where they lie on the upright one."""
     image, picture = draft.images[_position(finding)], draft.by_id.get(finding.image_id or 0)
@@ -293,6 +314,7 @@ REPAIRS: dict[str, Callable[[_Draft, Finding], bool]] = {
     "annotation-twice": _drop_annotation,
     "box-outside": _clip,
     "picture-rotated": _turn,
+    "area-wrong": _fill_area,
     "file-name-twice": _merge,
     "annotation-id-missing": _renumber,
     "annotation-id-twice": _renumber,

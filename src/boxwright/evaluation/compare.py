@@ -12,6 +12,7 @@ import numpy as np
 
 from boxwright.data import local_data, read_truth
 from boxwright.inputs.stores import local_place
+from boxwright.inputs.zipped import is_zip
 from boxwright.metrics.comparison import Comparison
 from boxwright.metrics.comparison import compare as compare_matches
 from boxwright.runtime import ConfigError, ContractError, DataError, ModelSpec, OperatingPoint
@@ -20,7 +21,7 @@ from .evaluate import Progress, detect_split
 from .operating import best_point
 from .results import TRUTH_PARTS, SplitResults
 from .results_files import ResultsSpec, is_results_file, read_detections
-from .run import read_run
+from .run import data_for, read_run
 
 __all__ = ["Contender", "compare"]
 
@@ -63,7 +64,8 @@ def compare(
             tools.
         data: folder to measure on, or its URL; by default the validation detections that the runs keep are compared.
             Where all sources are results files, also a COCO annotation file.
-        split: of ``data``; ``valid`` by default.
+        split: of ``data``; ``valid`` by default. Without ``data``, another one is that of the folder that the runs
+            were trained on.
         threshold: for F2 of the results files; the models then keep their own operating points.
         device: a torch device.
         progress: called with (pictures done, pictures in all) for each model that is measured.
@@ -73,7 +75,7 @@ def compare(
 
     Raises:
         ArchiveError: a run or archive cannot be read, or a run keeps no detections.
-        ConfigError: fewer than two models, a split without ``data``, or a threshold without a results file.
+        ConfigError: fewer than two models, or a threshold without a results file.
         ContractError: the classes of the models differ, or those of the data.
         DataError: the data or a results file cannot be read, or the models were measured on different pictures or
             boxes.
@@ -81,7 +83,7 @@ def compare(
     """
     paths = [local_place(source) for source in sources]
     _require_fitting(paths, data, split, threshold)
-    data = None if data is None else local_data(data)
+    data = _data(paths, split) if data is None else local_data(data)
     models = [path for path in paths if not is_results_file(path)]
     measured: dict[Path, _Measured] = {
         path: read_run(path)
@@ -116,10 +118,22 @@ def _require_fitting(
         raise ConfigError("A threshold is for results files, and there is none.", "Runs have operating points.")
     if data is None and file is not None:
         raise ConfigError(f"{file}: a results file holds no annotated boxes.", "Give --data as well.")
-    if data is None and split not in (None, "valid"):
-        raise ConfigError(f"Runs keep their detections on valid, not in {split}.", "Give --data FOLDER as well.")
-    if data is not None and model is not None and Path(data).is_file():
+    if data is not None and model is not None and Path(data).is_file() and not is_zip(Path(data)):
         raise ConfigError(f"{model} needs pictures, and {data} is a file.", "Give the folder of the data set.")
+
+
+def _data(runs: Sequence[Path], split: str | None) -> Path | None:
+    """The folder that all runs were trained on, if they must be measured anew; None for what they keep.
+
+    Raises:
+        DataError: one does not say where it is, or they were trained on different ones.
+    """
+    if split in (None, "valid"):
+        return None  # of it they keep their detections
+    folders = list(dict.fromkeys(data_for(run, None) for run in runs))
+    if len(folders) > 1:
+        raise DataError(f"The runs were trained on {folders[0]} and {folders[1]}.", "Give --data FOLDER as well.")
+    return folders[0]
 
 
 def _at_points(measured: Mapping[Path, _Measured], threshold: float | None) -> dict[Path, _Measured]:

@@ -30,10 +30,13 @@ def data_for(source: Path, data: str | Path | None) -> Path:
         data: the folder or file that was given.
 
     Raises:
+        ArchiveError: none was given, and the source does not exist.
         DataError: none was given, and the source does not say where it is, or it has moved.
     """
     if data is not None:
         return local_data(data)
+    if not source.exists():
+        raise ArchiveError(f"{source}: no such file or folder.", "Give a run folder or a .mar archive.")
     remedy = "Give the folder with train/ and valid/: --data FOLDER"
     if not (source / CONFIG_FILE).is_file():
         kind = "an archive" if source.suffix == ".mar" else "this"

@@ -16,6 +16,7 @@ from boxwright.runtime.picture import SUFFIXES, PictureSource, decode, upright_s
 
 from .download import download, is_url, require_web
 from .video import is_video, read_video
+from .zipped import is_zip
 
 __all__ = ["SourcePicture", "Sources", "each_source", "picture_names", "read_source", "read_sources", "require_allowed"]
 
@@ -123,9 +124,19 @@ def read_source(
         for frame in read_video(path, every):
             yield SourcePicture(frame.image, path, frame.number, frame.seconds)
     elif isinstance(source, (str, os.PathLike)):
-        yield SourcePicture(decode(source), os.fspath(source), file=os.fspath(source))
+        yield SourcePicture(_decoded(source), os.fspath(source), file=os.fspath(source))
     else:
         yield SourcePicture(decode(source, name=name), name)
+
+
+def _decoded(path: str | os.PathLike[str]) -> Image.Image:
+    try:
+        return decode(path)
+    except PictureError:
+        if not is_zip(Path(path)):
+            raise
+        remedy = "Unpack it, and give a folder of its pictures, as FOLDER/valid."
+        raise PictureError(f"'{os.fspath(path)}' is a ZIP archive, not a picture.", remedy) from None
 
 
 def require_allowed(source: PictureSource, urls: bool) -> None:

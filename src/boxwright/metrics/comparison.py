@@ -44,7 +44,7 @@ class Difference:
     def sentence(self, first_name: str, second_name: str, class_names: Sequence[str] = ()) -> str:
         """The difference in words.
 
-        For example "mAP of B is .031 higher than A's (95 % interval .012 to .049): the difference is significant."
+        For example "mAP of B is 0.031 higher than A's (95 % interval 0.012 to 0.049): the difference is significant."
 
         Args:
             first_name: of the first detector.
@@ -182,7 +182,6 @@ def _difference(
 
 
 def _number(value: float) -> str:
-    """Three decimals, no zero before the point: .031, -.004, 1.000."""
+    """Three decimals, as in the tables; no minus before zero."""
     text = f"{value:.3f}"
-    text = text.lstrip("-") if float(text) == 0.0 else text
-    return text.replace("0.", ".", 1) if abs(value) < 0.9995 else text
+    return text.lstrip("-") if float(text) == 0.0 else text

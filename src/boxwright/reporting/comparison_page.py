@@ -149,11 +149,17 @@ def _class_forest(at: int, first: ComparedRun, run: ComparedRun, comparison: Com
 
 def _settings(runs: Sequence[ComparedRun]) -> Iterator[tuple[str, list[str]]]:
     """The settings that differ, each with its value in every run."""
-    recorded = [_facts(run.spec) for run in runs]
+    recorded = [{**_facts(run.spec), **_trained(run)} for run in runs]
     for key in dict.fromkeys(key for facts in recorded for key in facts):
         values = [text_of(facts.get(key)) for facts in recorded]
         if len(set(values)) > 1:
             yield key, values
+
+
+def _trained(run: ComparedRun) -> dict[str, int]:
+    """How many epochs there were; of a training by the minutes, the setting is a plan."""
+    epochs = {line["epoch"] for line in run.epochs if "val/map" in line}
+    return {"epochs": len(epochs)} if epochs else {}
 
 
 def _facts(spec: ModelSpec | ResultsSpec) -> dict[str, Any]:

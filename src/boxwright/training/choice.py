@@ -21,7 +21,9 @@ from boxwright.runtime.preprocess import placement
 from boxwright.runtime.spec import MIN_TILE
 from boxwright.runtime.tiling import windows
 
-__all__ = ["Choice", "choose"]
+from .settings import canvas_size
+
+__all__ = ["Choice", "choose", "require_canvas"]
 
 _MODELS = {"cpu": "fasterrcnn_mobilenet_v2_fpn_v2", "cuda": "fasterrcnn_resnet50_fpn_v2"}
 _WHY_MODEL = {
@@ -65,6 +67,20 @@ def choose(config: TrainConfig, train: Split, device: str) -> list[Choice]:
     if config.model != AUTO:
         return []
     return [one for one in _choices(config, train, device) if one.key not in config.model_fields_set - {"model"}]
+
+
+def require_canvas(config: TrainConfig) -> None:
+    """Raise unless the models that may be chosen take the canvas that is given; the data is not read.
+
+    Raises:
+        ConfigError: one does not.
+    """
+    if config.image_size is None:
+        return
+    spec = _of_weights(config.weights)
+    for name in [spec.architecture] if spec else _MODELS.values():
+        model = find_architecture(name)
+        model.canvas(*canvas_size(config, model), config.resize or model.resize)
 
 
 def _choices(config: TrainConfig, train: Split, device: str) -> Iterator[Choice]:

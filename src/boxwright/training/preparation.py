@@ -28,9 +28,9 @@ from boxwright.runtime.networks import build_network
 from boxwright.runtime.spec import CONFIG
 
 from .module import scaled_size
-from .settings import require_shared
+from .settings import canvas_size, require_shared
 
-__all__ = ["prepare", "recorded_settings", "require_company", "require_stages", "require_weights", "with_settings"]
+__all__ = ["prepare", "recorded_settings", "require_company", "require_network", "require_weights", "with_settings"]
 
 _PACKAGES = ("boxwright", "torch", "torchvision", "lightning", "transformers", "numpy", "pillow")
 _PRETRAINED_STAGES = 3  # torchvision's choice for pretrained backbones
@@ -57,8 +57,6 @@ def prepare(
     network = recorded.network if recorded else network_options(config.weights, config.model)
     spec = _specification(config, folder, network)
     _announce(folder, spec, console)
-    if config.multi_scale:
-        _require_smallest(spec, config.multi_scale)
     detector = Detector(spec, config.precision)
     loaded = load_weights(detector.network, config.weights, spec) if load else None
     if loaded is not None:
@@ -89,24 +87,30 @@ def _require_smallest(spec: ModelSpec, multi_scale: float) -> None:
         raise ConfigError(f"multi_scale = {multi_scale:g} is too much: {error}", "Or lower multi_scale.") from None
 
 
-def require_stages(config: TrainConfig) -> None:
-    """Raise unless a backbone has as many stages as are to be trained; neither data nor weights are read.
+def require_network(config: TrainConfig) -> None:
+    """Raise unless the network allows what is asked of it; neither data nor weights are read.
 
     Raises:
-        ConfigError: it has fewer.
+        ConfigError: its backbone has fewer stages than are to be trained, or the canvas does not fit, or the smallest
+            one of ``multi_scale``.
         ModelError: the model is unknown, or its folder of weights is of another one.
     """
-    wanted = config.trainable_stages
-    if not isinstance(wanted, int):
-        return
     row = find_architecture(config.model)
+    canvas = row.canvas(*canvas_size(config, row), config.resize or row.resize)
     options = network_options(config.weights, row.name) if Path(config.weights).exists() else {}
-    spec = ModelSpec("stages", row.name, (ClassEntry(0, "any"),), row.canvas(*row.image_size, row.resize), options)
+    spec = ModelSpec("tried", row.name, (ClassEntry(0, "any"),), canvas, options)
+    if config.multi_scale:
+        _require_smallest(spec, config.multi_scale)
+    if isinstance(config.trainable_stages, int):
+        _require_stages(spec, config.trainable_stages)
+
+
+def _require_stages(spec: ModelSpec, wanted: int) -> None:
     with torch.device("meta"):  # shapes without values
-        stages = len(stages_of(find_family(row.name).blocks(build_network(spec))))
+        stages = len(stages_of(find_family(spec.architecture).blocks(build_network(spec))))
     if wanted > stages:
         raise ConfigError(
-            f"trainable_stages = {wanted}: the backbone of {row.name} has {stages}.",
+            f"trainable_stages = {wanted}: the backbone of {spec.architecture} has {stages}.",
             f"Give 0 to {stages}; {stages} trains all of it.",
         )
 

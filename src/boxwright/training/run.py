@@ -51,7 +51,7 @@ from .checkpoints import (
     checkpoint_callbacks,
     read_checkpoint,
 )
-from .choice import choose
+from .choice import choose, require_canvas
 from .data_module import DetectionData, Loading, batches_of, open_caches
 from .divergence import LossGuard
 from .fitting import Need, measure_need, memory_warning, naming_what_fits
@@ -59,7 +59,7 @@ from .folders import RunTaken, claimed, free_name, make_folders, run_folder, sto
 from .module import DetectionModule
 from .optimization import Optimization
 from .pace import MOST_EPOCHS, Deadline, Pace, measure_pace, plan_for
-from .preparation import prepare, require_company, require_stages, require_weights, with_settings
+from .preparation import prepare, require_company, require_network, require_weights, with_settings
 from .settings import resolve_devices, resolve_settings, usable_gpus
 from .storing import InStep
 from .verbs import MakeTrainer, RunResult
@@ -118,13 +118,15 @@ class TrainingRun:
         console = _console(console)
         Objective.parse(config.objective)
         require_trackers(config)
-        if config.model != AUTO:
-            require_stages(config)
+        if config.model == AUTO:
+            require_canvas(config)
+        else:
+            require_network(config)
             require_weights(config)
         data = _read_data(config, console)
         chosen = _chosen(config, data, console)
         if config.model == AUTO:
-            require_stages(chosen)
+            require_network(chosen)
         resolved = world.same(resolve_settings(chosen, console, world))
         run = cls(resolved, data, run_folder(resolved), console, make_trainer, world)
         run._is_new, run._is_named = True, config.name is not None
@@ -149,7 +151,7 @@ class TrainingRun:
             with claimed(folder):
                 begun = _Begun.of(folder, config)
             if begun is not None and begun.epoch >= begun.config.epochs:
-                _require_unfinished(folder, begun.config.epochs)
+                _require_unfinished(folder)
         run = cls(config, _read_data(config, console), folder, console, make_trainer, world)
         run.store = store
         return run
@@ -234,7 +236,7 @@ class TrainingRun:
 
     def _finish(self) -> RunResult:
         """End a run that was killed between its last epoch and its end."""
-        _require_unfinished(self.folder, self.config.epochs)
+        _require_unfinished(self.folder)
         with self._tracking() as loggers:
             return RunResult(self.folder, self._keep_best(loggers, finished=True), interrupted=False)
 
@@ -465,7 +467,7 @@ class _Begun:
         return cls(recorded, config, changed, epoch, int(so_far["batches"]) if so_far else 0)
 
 
-def _require_unfinished(run: Path, epochs: int) -> None:
+def _require_unfinished(run: Path) -> None:
     """Raise if a run has come to its end.
 
     Raises:
@@ -474,7 +476,7 @@ def _require_unfinished(run: Path, epochs: int) -> None:
     spec = run / RUN_SPEC  # an interruption writes one, too
     if spec.is_file() and ModelSpec.load(spec).provenance.get("finished"):
         raise ConfigError(
-            f"{run}: all {epochs} epochs are done.",
+            f"{run}: its training is done, to the last epoch.",
             f"To train on from its weights, start a new run with --weights {run / 'model_state_dict.pth'}.",
         )
 

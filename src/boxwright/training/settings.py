@@ -9,7 +9,7 @@ from rich.console import Console
 
 from boxwright.config import TrainConfig
 from boxwright.host.places import whole
-from boxwright.models import find_architecture
+from boxwright.models import Architecture, find_architecture
 from boxwright.models.detector import resolve_precision
 from boxwright.runtime import ConfigError
 from boxwright.tracking.mlflow import resolve_mlflow_uri
@@ -19,6 +19,7 @@ from .folders import free_name
 from .world import ALONE, World
 
 __all__ = [
+    "canvas_size",
     "from_anywhere",
     "require_shared",
     "resolve_devices",
@@ -37,12 +38,11 @@ def resolve_settings(config: TrainConfig, console: Console, world: World = ALONE
     """
     architecture = find_architecture(config.model)
     devices = resolve_devices(config, console, world)
-    size = config.image_size or _canvas_of_tile(config, architecture.stride) or architecture.image_size
     return config.model_copy(
         update={
             **from_anywhere(config),
             "name": config.name or free_name(config),
-            "image_size": (size, size) if isinstance(size, int) else size,
+            "image_size": canvas_size(config, architecture),
             "resize": config.resize or architecture.resize,
             "learning_rate": config.learning_rate or _learning_rate(config, architecture.learning_rate),
             "precision": resolve_precision(config.precision, "cuda" if devices["gpus"] else "cpu"),
@@ -61,9 +61,12 @@ def from_anywhere(config: TrainConfig) -> dict[str, Any]:
     return {**found, "weights": str(weights.resolve()) if weights.exists() else config.weights}
 
 
-def _canvas_of_tile(config: TrainConfig, stride: int) -> int | None:
-    """The side of a canvas on which windows keep about their size; None without windows."""
-    return None if config.tile is None else max(round(config.tile / stride), 1) * stride
+def canvas_size(config: TrainConfig, architecture: Architecture) -> tuple[int, int]:
+    """Height and width in pixels: as given, else about those of the windows, else the architecture's own."""
+    size = config.image_size or architecture.image_size
+    if config.image_size is None and config.tile is not None:
+        size = max(round(config.tile / architecture.stride), 1) * architecture.stride
+    return (size, size) if isinstance(size, int) else size
 
 
 def _learning_rate(config: TrainConfig, adamw: float) -> float:

@@ -15,6 +15,7 @@ import numpy as np
 
 from boxwright.host.machine import Machine, describe_machine
 from boxwright.inputs.stores import local_place
+from boxwright.inputs.zipped import is_zip, unzipped
 from boxwright.runtime import ConfigError, Execution, InputSpec, PictureError, open_bundle, preprocess
 from boxwright.runtime.backends import candidates, usable_executions
 from boxwright.runtime.picture import LARGEST_PIXELS, SUFFIXES
@@ -111,7 +112,7 @@ def bench(
 
     Args:
         archive: a ``.mar``, or a run folder, whose figures are not kept; or a URL of either.
-        data: folder of pictures, or its URL; made-up ones by default.
+        data: folder or ``.zip`` of pictures, or its URL; made-up ones by default.
         backend: one of ``BACKENDS``; ``auto`` takes all that were proved and are installed.
         precision: one of ``PRECISIONS``, or ``auto``, with the same meaning.
         batches: pictures per call.
@@ -137,7 +138,7 @@ def bench(
         for threads, sessions in splits(machine.cores)
     ]
     canvas = bundle.spec.input
-    pictures = made_up_pictures(canvas) if data is None else read_pictures(local_place(data), canvas)
+    pictures = made_up_pictures(canvas) if data is None else read_pictures(_folder(data), canvas)
     sizes = tuple(sorted(set(batches)))
     if begin:
         begin(rounds * len(executions), len(executions) * (seconds * len(sizes) + rounds * _START_SECONDS))
@@ -238,6 +239,11 @@ def _figures(rounds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 def _median(rounds: Sequence[Mapping[str, Any]], key: str) -> float | None:
     values = [one[key] for one in rounds if one[key] is not None]
     return round(statistics.median(values), 2) if values else None
+
+
+def _folder(data: str | Path) -> Path:
+    place = local_place(data)
+    return unzipped(place) if is_zip(place) else place
 
 
 def read_pictures(folder: Path, spec: InputSpec) -> Pictures:

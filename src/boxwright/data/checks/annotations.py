@@ -40,6 +40,7 @@ __all__ = [
 _SMALLEST_SIDE = 2.0  # pixels
 _LARGE = 1.5  # times the canvas: pictures from which windows show more
 _SHARE = 0.2  # of the boxes
+_ALIKE = 1.1  # times the box: areas that were rounded otherwise than it
 _MOST_IDS = 20  # in one sentence
 _PURPOSES = {"train": "learn", "valid": "measure by"}
 _PROBLEMS = {
@@ -184,6 +185,23 @@ def check_meaning(split: SplitContents) -> Iterator[Finding]:
         first = some_of(rows)[positions[0]]
         message = f"{len(positions)} of {len(evidence)} boxes {what}"
         yield Finding("boxes-disagree", message, name, image_id=first.image_id, annotation_id=_plain_id(first))
+        return
+    yield from _areas(document)
+
+
+def _areas(document: Document) -> Iterator[Finding]:
+    raw, pictures = document.raw["annotations"], {one.id: one for one in document.images}
+    for entry in document.annotations:
+        given, (_, _, width, height) = raw[entry.position].get("area"), entry.box
+        if given is None or min(width, height) <= 0:
+            continue
+        if entry.area is None:
+            problem = "is not a positive number; the box's is taken"
+        elif entry.area > _ALIKE * (width + ROUNDING) * (height + ROUNDING):
+            problem = f"is larger than the box, {width * height:.6g}"
+        else:
+            continue
+        yield _finding("area-wrong", f"area = {given!r} {problem}", document, pictures.get(entry.image_id), entry)
 
 
 def check_turns(split: SplitContents) -> Iterator[Finding]:
