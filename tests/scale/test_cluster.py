@@ -1,5 +1,6 @@
 """What is said before a cluster is started."""
 
+import socket
 import subprocess
 import sys
 
@@ -33,6 +34,23 @@ def test_the_verbs_import_no_ray():
         "import sys, boxwright.cli, boxwright.scale.prediction, boxwright.scale.training; print('ray' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "False\n"
+
+
+def test_a_cluster_that_lets_nobody_in_is_not_said_to_be_absent(monkeypatch):
+    import ray
+
+    from boxwright.scale import connected
+
+    def refused(**options):
+        raise ConnectionError("Failed to connect to Ray cluster at 10.0.0.7:6379")  # all that Ray says of a wrong token
+
+    monkeypatch.setattr(ray, "init", refused)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        address = f"127.0.0.1:{listener.getsockname()[1]}"
+        said = f"The Ray cluster at {address} cannot be used: Failed"
+        with pytest.raises(ConfigError, match=said) as told, connected(address):
+            pass
+    assert "RAY_AUTH_MODE=token" in told.value.remedy
 
 
 def test_no_cluster_is_an_error_of_ours(monkeypatch):

@@ -77,6 +77,7 @@ def predict(
         asked = boxwright.Execution(backend, precision, device)
         _predict_on(on, model, pictures, out, json_file, every, urls, asked, threshold, devices)
         return
+    _require_here(out, devices)
     os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # before OpenCV is loaded: errors are reported by us
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
     for note in _not_read(pictures):
@@ -108,6 +109,19 @@ def predict(
         typer.echo(f"Error: {error}", err=True)
     if failed:
         raise typer.Exit(2)
+
+
+def _require_here(out: str | None, devices: int | None) -> None:
+    """Raise for what only a cluster is asked for.
+
+    Raises:
+        ConfigError: it was asked for.
+    """
+    if devices is not None:
+        raise boxwright.ConfigError("--devices is for a cluster.", "Add --on ray, or leave it out.")
+    if out is not None and out.endswith((".parquet", ".jsonl")):
+        remedy = "Add --on ray; or write --json FILE, with --out FOLDER for drawn pictures."
+        raise boxwright.ConfigError(f"--out {out}: rows are written with --on.", remedy)
 
 
 def _require_one(sources: Sequence[str]) -> None:

@@ -91,6 +91,9 @@ def _print_result(result: RunResult) -> None:
     elif not result.interrupted:
         typer.echo("Fast dev run: one batch of training and validation was run; nothing was kept, no folder either.")
         return
+    if result.interrupted and not result.folder.exists() and result.store is None:
+        typer.echo("Interrupted; of a fast dev run nothing is kept, no folder either.")
+        raise typer.Exit(_INTERRUPTED)
     typer.echo(f"Run: {folder}")
     if result.interrupted and spec is None:
         typer.echo(f"Interrupted in the first epoch, so there is no model yet. To start it again: {again}")

@@ -81,6 +81,10 @@ def _print_result(result: TuneResult) -> None:
     if first.results.split == "valid":
         typer.echo("The settings were chosen on these pictures, which flatters them: a test/ split would not.")
     typer.echo(f"Page: {result.folder / 'comparison.html'}")
+    f2 = result.comparison["f2"]
+    if f2.stands and f2.difference < 0:
+        typer.echo(f"The default settings are better. Run: {result.default}")
+        return
     typer.echo(f"Run: {result.best}")
     settings = in_command(result.folder / "settings.yaml")
     typer.echo(f"To train longer with these settings: boxwright train {settings} --name NAME --minutes N")

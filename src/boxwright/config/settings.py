@@ -340,7 +340,7 @@ def load_config(path: Path | None, overrides: Mapping[str, Any] | None = None) -
     try:
         return TrainConfig(**values)
     except ValidationError as error:
-        raise _readable(error, values, source) from None
+        raise _readable(error, values, source, overrides or {}) from None
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
@@ -408,12 +408,15 @@ def _nearest(key: str) -> str:
     return f"Did you mean {close[0]!r}?" if close else f"Known keys: {', '.join(TrainConfig.model_fields)}."
 
 
-def _readable(error: ValidationError, values: Mapping[str, Any], source: str) -> ConfigError:
+def _readable(
+    error: ValidationError, values: Mapping[str, Any], source: str, overrides: Mapping[str, Any]
+) -> ConfigError:
     first = error.errors(include_url=False)[0]
     key = str(first["loc"][0]) if first["loc"] else "settings"
     if first["type"] == "missing":
         return ConfigError(f"{source}: {key!r} is missing.", f"Add --{key} or a line '{key}: …'.")
     given = values.get(key, first["input"])
+    source = "settings" if overrides.get(key) is not None else source
     is_ours = first["type"] == "value_error"
     message = str(first["ctx"]["error"]) if is_ours else _EXPECTED.get(key, str(first["msg"]))
     return ConfigError(f"{source}: {key!r} = {given!r} does not fit: {message}.")

@@ -49,7 +49,7 @@ def connected(on: str = LOCAL) -> Iterator[None]:
         on: see ``require_ray``. A connection that exists already is used, and left.
 
     Raises:
-        ConfigError: no cluster answers there.
+        ConfigError: no cluster answers there, or it does not let this process in.
         MissingDependency: ``boxwright[ray]`` is not installed.
     """
     require_ray(on)
@@ -75,7 +75,7 @@ def connected(on: str = LOCAL) -> Iterator[None]:
                 )
         except (ConnectionError, TimeoutError, RuntimeError, ValueError) as error:
             reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-            raise _nobody(address or "this machine", reason) from error
+            raise (_refused(address, reason) if address else _nobody("this machine", reason)) from error
         try:
             yield
         finally:
@@ -97,9 +97,18 @@ def _require_somebody(address: str) -> None:
         raise _nobody(address, str(error.strerror or error)) from error
 
 
+def _refused(address: str, reason: str) -> ConfigError:
+    """Something listens there; Ray's reason does not say whether it wants a token, as ``ray start`` makes one."""
+    return ConfigError(
+        f"The Ray cluster at {address} cannot be used: {reason.rstrip('.')}.",
+        "If it wants a token, as those of 'ray start' do, set RAY_AUTH_MODE=token here, and RAY_AUTH_TOKEN unless the "
+        "token is in ~/.ray/auth_token. Versions of Ray and Python must also be the cluster's.",
+    )
+
+
 def _nobody(where: str, reason: str) -> ConfigError:
     return ConfigError(
-        f"No Ray cluster answers at {where}: {reason}",
+        f"No Ray cluster answers at {where}: {reason.rstrip('.')}.",
         "Start one with 'ray start --head', or use --on ray without RAY_ADDRESS.",
     )
 

@@ -29,7 +29,7 @@ from boxwright.host.places import is_url
 from boxwright.metrics.objective import Objective
 from boxwright.models import require_family
 from boxwright.runtime import BoxwrightError, ConfigError, ModelSpec
-from boxwright.runtime.bundle import RUN_SPEC
+from boxwright.runtime.bundle import NAME_PATTERN, RUN_SPEC
 from boxwright.tracking.needs import require_trackers
 from boxwright.training import RunResult, resume, train
 
@@ -155,9 +155,17 @@ def tune(
     console = console or make_console(to_the_end=True)
     from boxwright.training.folders import claimed  # which asks for what boxwright[train] brings
 
+    if not NAME_PATTERN.fullmatch(name):
+        raise ConfigError(f"--name {name!r} does not fit.", "Use letters, digits, '_', '-' and '.'.")
     folder = Path(out) / name
     with claimed(folder):  # of two searches, each would finish the other's trials as interrupted ones
         return _Search(given, minutes, models, folder, console, run_trial, run_final, at_once).run()
+
+
+def _differing(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Names of what two searches were given differently."""
+    first, second = ({**about, **about["given"], "given": None} for about in (before, now))
+    return sorted(key for key in {*first, *second} if first.get(key) != second.get(key))
 
 
 def _require_searchable(given: TrainConfig, minutes: float) -> None:
@@ -226,8 +234,9 @@ class _Search:
         about = {"models": list(self._models), "minutes": self._minutes, "given": given}
         before = study.user_attrs.get("about")
         if before is not None and before != about:
+            others = ", ".join(_differing(before, about))
             raise ConfigError(
-                f"{self._folder}: a search with other settings was begun there.",
+                f"{self._folder}: a search with other settings was begun there ({others}).",
                 "Choose another --name, or give the same.",
             )
         study.set_user_attr("about", about)
@@ -245,8 +254,11 @@ class _Search:
         until = self._seconds * _SEARCH
         self._console.print(
             f"Search: {until / 60:g} of {self._seconds / 60:g} minutes, trials of {self._trial_minutes:.1f}; "
-            f"in {self._folder}, where Ctrl-C and the same command let it go on."
+            f"in {self._folder}. It can be stopped with Ctrl-C; the same command goes on."
         )
+        if self._study.trials[0].state.is_finished():
+            done = sum(one.state.is_finished() for one in self._study.trials)
+            self._console.print(f"Going on after {done} trials, {self._spent / 60:.1f} minutes of the search.")
         waiting = deque(self._interrupted())
         _in_threads([lambda: self._search(waiting, until)] * self._at_once)
         return self._finish()
@@ -394,7 +406,7 @@ class _Search:
         if _is_finished(folder):
             return
         minutes = self._seconds * (1 - _SEARCH) / 2 / 60
-        self._console.print(f"{folder.name.capitalize()}: trained for {minutes:g} minutes.")
+        self._console.print(f"Training with the {folder.name} settings: {minutes:.1f} minutes.")
         self._run_final({**self._fixed, **settings, "minutes": minutes}, folder)
 
     def _write_settings(self, best: Mapping[str, Any]) -> None:

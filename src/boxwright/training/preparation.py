@@ -23,9 +23,10 @@ from boxwright.models.detector import Detector
 from boxwright.models.freezing import freeze_batchnorm, freeze_stages, learns_statistics, stages_of
 from boxwright.models.weights import LoadedWeights, fetch_hub_weights, load_weights, network_options, weights_licence
 from boxwright.models.weights_files import read_weights
-from boxwright.runtime import ClassEntry, ConfigError, ModelError, ModelSpec
+from boxwright.runtime import ClassEntry, ConfigError, InputSpec, ModelError, ModelSpec
 from boxwright.runtime.networks import build_network
 from boxwright.runtime.spec import CONFIG
+from boxwright.runtime.tiling import windows
 
 from .module import scaled_size
 from .settings import canvas_size, require_shared
@@ -232,6 +233,14 @@ def _specification(config: TrainConfig, folder: DataFolder, network: Mapping[str
     )
 
 
+def _announce_windows(folder: DataFolder, space: InputSpec, console: Console) -> None:
+    pictures = folder.splits["train"].pictures
+    count = sum(len(windows(one.width, one.height, space)) for one in pictures)
+    console.print(f"Windows of {space.tile} pixels: {count} in the {len(pictures)} pictures of train")
+    if count == len(pictures):
+        console.print("Warning: none of them is larger than a window, so --tile brings nothing. Give a smaller one.")
+
+
 def _announce(folder: DataFolder, spec: ModelSpec, console: Console) -> None:
     for split in folder.splits.values():
         console.print(f"{split.name:>6}: {len(split.pictures)} pictures, {split.boxes} boxes")
@@ -239,5 +248,7 @@ def _announce(folder: DataFolder, spec: ModelSpec, console: Console) -> None:
     console.print(f"Classes: {pairs}")
     canvas = f"{spec.input.height} x {spec.input.width} (height x width)"
     console.print(f"Model: {spec.architecture} on a canvas of {canvas}, {spec.input.resize}")
+    if spec.input.tile is not None:
+        _announce_windows(folder, spec.input, console)
     if CONFIG in spec.network:
         console.print(f"Its weights' own configuration replaces: {json.dumps(spec.network[CONFIG])}")

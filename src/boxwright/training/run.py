@@ -168,6 +168,8 @@ class TrainingRun:
         if begun.changed:
             self.console.print(f"Changed since the run was started: {', '.join(begun.changed)}.")
         self.first_epoch, self._seen_batches = begun.epoch, begun.batches
+        within = f", after {begun.batches} batches of it" if begun.batches else ""
+        self.console.print(f"Going on with epoch {begun.epoch + 1} of {self.config.epochs}{within}.")
 
     def train(self, on_folder: Callable[[Path | str], None] | None = None) -> RunResult:
         """Train, and keep the best epoch's model; see ``boxwright.training.train`` for the errors.
@@ -477,7 +479,7 @@ def _require_unfinished(run: Path) -> None:
     if spec.is_file() and ModelSpec.load(spec).provenance.get("finished"):
         raise ConfigError(
             f"{run}: its training is done, to the last epoch.",
-            f"To train on from its weights, start a new run with --weights {run / 'model_state_dict.pth'}.",
+            f"Raise epochs in {run / CONFIG_FILE}, or start a new run with --weights {run / 'model_state_dict.pth'}.",
         )
 
 

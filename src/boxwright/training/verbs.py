@@ -323,8 +323,12 @@ def _portable(config: TrainConfig) -> dict[str, Any]:
 
 
 def _in_processes(verb: str, settings: Mapping[str, Any], processes: int, launch: Launch | None = None) -> RunResult:
+    from boxwright.host.console import make_console
+
     from .launch import Task, run_together
 
+    where = " on the cluster" if launch else ""  # each of them loads PyTorch, which takes a while
+    make_console().print(f"Starting {processes} {'process' if processes == 1 else 'processes'}{where}.")
     outcome = (launch or run_together)(Task(verb, settings), processes)
     folder = Path(outcome["folder"])
     spec = folder / RUN_SPEC
