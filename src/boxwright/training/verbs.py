@@ -227,7 +227,8 @@ def resume(
         run = fetched_run(store)
     settings = Path(run) / CONFIG_FILE
     if not settings.is_file():
-        raise ArchiveError(f"{run}: holds no {CONFIG_FILE}.", "Give a folder that boxwright train made.")
+        problem = f"holds no {CONFIG_FILE}" if Path(run).is_dir() else "no such folder"
+        raise ArchiveError(f"{run}: {problem}.", "Give a folder that boxwright train made.")
     config = load_config(settings)
     require_family(config.model)
     config = load_config(settings, {"data": data, "devices": devices})
