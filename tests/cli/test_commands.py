@@ -106,7 +106,7 @@ WRONG = [
     (["train", "--data", ".", "--set", "epoch=3"], "Did you mean 'epochs'?"),
     (["train", "--data", ".", "--set", "epochs"], "has no '='"),
     (["train", "--epochs", "3", "--data", ".", "--resume", "x"], "--resume takes the run's own settings"),
-    (["train", "--resume", "x"], "config.yaml"),
+    (["train", "--resume", "x"], "x: no such folder"),
     (["train", "--data", "."], "_annotations.coco.json: missing"),
     (["evaluate", "nothing", "--data", "."], "nothing: no such file or folder"),
     (["evaluate", "{run}", "--data", "."], "_annotations.coco.json: missing"),
