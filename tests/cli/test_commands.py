@@ -124,6 +124,8 @@ WRONG = [
     (["predict", "text.txt", "text.txt"], "text.txt: not a readable archive"),
     (["train", "--data", "{data}", "--weights", "text.txt", "--out", "runs"], "'text.txt': not a torch file"),
     (["predict", "{mar}", "."], "no pictures"),
+    (["predict", "{mar}", "{picture}", "--devices", "2"], "--devices is for a cluster. Add --on ray"),
+    (["predict", "{mar}", "{picture}", "--out", "rows.jsonl"], "rows are written with --on"),
     (["predict", "{mar}", "text.txt", "--threshold", "7"], "'--threshold'"),
     (["predict", "{mar}", "text.txt", "--device", "cuda:9"], "cuda:9"),
     (["predict", "{mar}", "{picture}", "--out", "text.txt"], "text.txt is a file"),

@@ -1,11 +1,16 @@
 """What of a network can be known before the data is read."""
 
+import re
+
 import pytest
+from rich.console import Console
 
 import boxwright
 from boxwright.config import load_config
-from boxwright.runtime import ConfigError
-from boxwright.training.preparation import require_network
+from boxwright.data import read_folder
+from boxwright.runtime import ConfigError, InputSpec, ModelSpec
+from boxwright.training.preparation import prepare, require_network
+from boxwright.training.settings import resolve_settings
 
 
 @pytest.mark.parametrize(("model", "stages"), [("fasterrcnn_tiny_fpn", 4), ("ssdlite320_mobilenet_v3_large", 5)])
@@ -23,6 +28,32 @@ def test_a_canvas_that_gets_too_small_is_refused():
     require_network(load_config(None, {**settings, "multi_scale": 0.2}))
     with pytest.raises(ConfigError, match=r"multi_scale = 0.5 is too much: Canvas 160 x 160 .* 125 places for 300"):
         require_network(load_config(None, {**settings, "multi_scale": 0.5}))
+
+
+def test_a_resumed_run_whose_multi_scale_was_raised_is_refused_too(demo_data):
+    console = Console(quiet=True)
+    settings = {"data": demo_data, "model": "dfine_n", "image_size": 320, "multi_scale": 0.5, "wandb": "off"}
+    config, folder = resolve_settings(load_config(None, settings), console), read_folder(demo_data, pixels=False)
+    recorded = ModelSpec("begun", "dfine_n", folder.classes, InputSpec(320, 320))
+    with pytest.raises(ConfigError, match=r"multi_scale = 0.5 is too much"):
+        prepare(config, folder, console, recorded)
+
+
+def test_windows_are_counted_and_a_tile_without_sense_is_told(demo_data, capsys):
+    console, folder = Console(width=200), read_folder(demo_data, pixels=False)
+    pictures = len(folder.splits["train"].pictures)
+    for tile, warned in ((64, False), (2048, True)):
+        settings = {
+            "data": demo_data,
+            "model": "fasterrcnn_tiny_fpn",
+            "weights": "none",
+            "tile": tile,
+            "image_size": 64,
+        }
+        prepare(resolve_settings(load_config(None, {**settings, "wandb": "off"}), console), folder, console, None)
+        told = capsys.readouterr().out
+        count = int(re.search(rf"Windows of {tile} pixels: (\d+) in the {pictures} pictures of train", told)[1])
+        assert (count == pictures) == warned == ("--tile brings nothing" in told)
 
 
 @pytest.mark.parametrize(

@@ -74,9 +74,10 @@ class Verb(TyperCommand):
 
     def _require_no_assignment(self, args: Sequence[str]) -> None:
         """Raise for an option that is written as other tools do, ``source=picture.jpg``."""
+        known = self._takes_value()
         for word in self._words(args):
             key, equals, _ = word.partition("=")
-            meant = f"--{key.replace('_', '-')}" in self._takes_value() or key in _OPTIONS
+            meant = f"--{key.replace('_', '-')}" in known or key in _OPTIONS
             if equals and key.isidentifier() and meant and not Path(word).exists():
                 from boxwright.runtime.errors import ConfigError
 

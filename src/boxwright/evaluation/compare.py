@@ -62,8 +62,8 @@ def compare(
     Args:
         sources: two or more run folders, or their URLs; with ``data`` also archives and the results files of other
             tools.
-        data: folder to measure on, or its URL; by default the validation detections that the runs keep are compared.
-            Where all sources are results files, also a COCO annotation file.
+        data: folder or ``.zip`` to measure on, or its URL; by default the validation detections that the runs keep are
+            compared. Where all sources are results files, also a COCO annotation file.
         split: of ``data``; ``valid`` by default. Without ``data``, another one is that of the folder that the runs
             were trained on.
         threshold: for F2 of the results files; the models then keep their own operating points.

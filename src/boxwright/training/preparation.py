@@ -58,6 +58,8 @@ def prepare(
     network = recorded.network if recorded else network_options(config.weights, config.model)
     spec = _specification(config, folder, network)
     _announce(folder, spec, console)
+    if recorded is not None and config.multi_scale:  # of a new run, require_network has looked at it
+        _require_smallest(spec, config.multi_scale)
     detector = Detector(spec, config.precision)
     loaded = load_weights(detector.network, config.weights, spec) if load else None
     if loaded is not None:
