@@ -1,4 +1,5 @@
 import json
+import shutil
 import subprocess
 import sys
 
@@ -122,7 +123,19 @@ WRONG = [
     (["predict", "{mar}", "nothing.jpg"], "'nothing.jpg' cannot be read"),
     (["predict", "{mar}", "text.txt"], "not a JPEG, PNG, WebP or BMP"),
     (["predict", "text.txt", "text.txt"], "text.txt: not a readable archive"),
-    (["train", "--data", "{data}", "--weights", "text.txt", "--out", "runs"], "'text.txt': not a torch file"),
+    (["train", "--data", "{data}", "--weights", "text.txt", "--out", "runs"], "'text.txt': a text, no weights"),
+    (["train", "{run}"], "is a run, not a data set. To go on with it: boxwright train --resume"),
+    (["train", "{mar}"], "is an archive of a model, not a data set"),
+    (["train", "--resume", "{mar}"], "is a file; a run is a folder"),
+    (["train", "--data", ".", "--set", "epochs", "3"], "has no '='"),
+    (["train", "--data", ".", "--set", "lrr=1"], "Did you mean 'lr'?"),
+    (["check", "{data}/train"], "is one split, not the whole data set. Give the folder above: {data}"),
+    (["evaluate", "{run}/.."], "Give one of those in it: {run}/../"),
+    (["archive", "{mar}"], "is an archive already"),
+    (["export", "{run}", "--out", "a.pth"], "For a file of that kind: --to state-dict"),
+    (["predict", "{mar}", "{picture}", "--out", "drawn.jpg"], "is the folder of the drawn pictures"),
+    (["predict", "{mar}", "{data}"], "There are some in {data}/test: give that"),
+    (["demo", "--out", "."], "holds 'text.txt', which is not the demo's"),
     (["predict", "{mar}", "."], "no pictures"),
     (["predict", "{mar}", "{picture}", "--devices", "2"], "--devices is for a cluster. Add --on ray"),
     (["predict", "{mar}", "{picture}", "--out", "rows.jsonl"], "rows are written with --on"),
@@ -144,6 +157,54 @@ def test_wrong_input_gives_one_clear_error_and_exit_code_2(run, mar, demo_data, 
     places = {"run": run, "mar": mar, "data": demo_data, "picture": picture}
     done = boxwright(*(argument.format(**places) for argument in arguments), cwd=tmp_path)
     assert done.returncode == 2, done.stdout + done.stderr
-    assert culprit in done.stderr
+    assert culprit.format(**places) in done.stderr
     assert "Traceback" not in done.stderr
     assert sorted(path.name for path in tmp_path.iterdir()) == ["text.txt"]
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "words"),
+    [
+        ("flat.zip", "flat.zi", "Did you mean flat.zip?"),
+        ("text.zip", "text.zip", "text.zip: is a file. It is no ZIP archive, whatever its name: download it again."),
+    ],
+)
+def test_a_zip_archive_that_is_none_or_elsewhere(tmp_path, name, given, words):
+    (tmp_path / name).write_text("hello")
+    done = boxwright("check", given, cwd=tmp_path)
+    assert done.returncode == 2
+    assert words in done.stderr
+
+
+def test_a_split_alone_is_converted_packed_or_not(demo_data, tmp_path):
+    """Its folder is named as it was given, whether it is in the cache or here."""
+    alone = tmp_path / "alone"
+    shutil.copytree(demo_data / "test", alone)
+    shutil.make_archive(str(tmp_path / "packed"), "zip", alone)
+    for given in ("alone", "packed.zip"):
+        done = boxwright("check", given, cwd=tmp_path)
+        command = f"boxwright convert {given} OUT --from coco --split 0.7,0.15,0.15"
+        assert done.stderr.strip().endswith(f"Make splits of it: {command}"), done.stderr
+        assert boxwright(*command.replace("OUT", f"{given}-out").split()[1:], cwd=tmp_path).returncode == 0
+    done = boxwright("check", "train", cwd=demo_data)
+    assert done.stderr.strip().endswith("Give the folder above: .")
+
+
+def test_what_can_be_repaired_is_followed_by_the_command(demo_data, tmp_path):
+    data = tmp_path / "data"
+    shutil.copytree(demo_data, data)
+    path = data / "train" / "_annotations.coco.json"
+    document = json.loads(path.read_text())
+    document["images"][0]["file_name"] = "../escaped.jpg"
+    path.write_text(json.dumps(document))
+    done = boxwright("check", "data", cwd=tmp_path)
+    assert "Next: boxwright check data --fix OUT" in done.stdout
+    assert boxwright("check", "data", "--fix", "OUT", cwd=tmp_path).returncode == 0
+
+
+def test_pictures_and_tables_are_not_called_annotations(demo_data, tmp_path):
+    (tmp_path / "pictures").mkdir()
+    shutil.copy(next((demo_data / "test").glob("*.jpg")), tmp_path / "pictures")
+    (tmp_path / "boxes.csv").write_text("filename,xmin,ymin,xmax,ymax,class\na.jpg,1,2,3,4,fish\n")
+    assert "and no annotations. Annotate them first" in boxwright("convert", "pictures", "o", cwd=tmp_path).stderr
+    assert "other tables are not read" in boxwright("convert", "boxes.csv", "o", cwd=tmp_path).stderr

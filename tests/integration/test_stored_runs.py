@@ -18,6 +18,7 @@ from boxwright.inputs.stores import work_folder
 from boxwright.runtime import ConfigError, DataError
 from boxwright.tracking.metrics_file import read_metrics
 from boxwright.training import resume
+from boxwright.training.launch import Task
 from support.command_line import boxwright as command
 from support.object_store import KEYS, Bucket, object_store
 from support.server import served
@@ -208,9 +209,17 @@ def test_a_complete_run_is_said_to_be_complete(resumed, killed):
         resume(killed[0], console=Console(quiet=True))
 
 
-def test_a_cluster_keeps_no_runs_in_a_store(small, bucket):
-    with pytest.raises(ConfigError, match="on a cluster, runs are not kept in remote storage"):
-        boxwright.train(data=small, out=f"s3://{bucket.name}/runs", launch=lambda task, count: {}, **SETTINGS)
+def test_processes_of_a_cluster_are_told_the_url_of_a_run_and_leave_it_there(resumed, killed):
+    asked = []
+
+    def launch(task, processes):
+        asked.append((task, processes))
+        return {"folder": "/folder/of/another/machine", "interrupted": False, "store": killed[0]}
+
+    found = boxwright.resume(killed[0], launch=launch)
+    assert asked == [(Task("resume", {"run": killed[0], "data": None, "devices": None}), 1)]
+    assert found.store == killed[0]
+    assert found.spec == resumed.spec
 
 
 def test_processes_that_train_together_keep_one_run_there(small, tmp_path, monkeypatch):

@@ -173,9 +173,9 @@ def test_what_was_killed_as_a_whole_goes_on_and_no_picture_is_twice(cluster, mar
         predict_on(mar, [str(many)], str(out), execution=PINNED, threshold=0.5)
 
 
-def test_pictures_and_rows_may_lie_where_fsspec_reaches(cluster, mar, many, wanted, tmp_path):
+def test_from_outside_pictures_and_rows_may_lie_where_fsspec_reaches(cluster, mar, many, wanted, tmp_path):
     out = tmp_path / "answers.parquet"
-    done = predict_on(mar, [many.as_uri()], out.as_uri(), on=cluster.address, execution=PINNED)
+    done = predict_on(mar, [many.as_uri()], out.as_uri(), on=cluster.from_outside, execution=PINNED)
     assert done.failed == 1
     assert json.loads((out / JOB).read_text())["pictures"] == 61
     same(rows_of(out), wanted)
@@ -204,11 +204,11 @@ def weights(run):
     return torch.load(run / "model_state_dict.pth", weights_only=True)
 
 
-def test_training_on_a_cluster_is_that_of_processes_without_it(cluster, small, tmp_path, monkeypatch):
+def test_training_asked_for_from_outside_is_that_of_processes_without_a_cluster(cluster, small, tmp_path, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")  # as Ray sets it for a process that has one processor
     settings = {**TINY, "data": small, "epochs": 2, "devices": 2}
     plain = boxwright.train(out=tmp_path / "plain", **settings)
-    on_ray = boxwright.train(out=tmp_path / "ray", launch=launcher(cluster.address), **settings)
+    on_ray = boxwright.train(out=tmp_path / "ray", launch=launcher(cluster.from_outside), **settings)
     assert losses(plain.folder)
     assert losses(on_ray.folder) == losses(plain.folder)
     theirs = weights(plain.folder)
@@ -216,46 +216,56 @@ def test_training_on_a_cluster_is_that_of_processes_without_it(cluster, small, t
     assert on_ray.spec.measured == plain.spec.measured
     assert {one.name for one in on_ray.folder.iterdir()} == {one.name for one in plain.folder.iterdir()}
     assert [one.name for one in (tmp_path / "ray").iterdir()] == [on_ray.folder.name]
+    with pytest.raises(ConfigError, match="its training is done"):  # the first process alone finds that out
+        boxwright.resume(on_ray.folder, launch=launcher(cluster.address))
+    assert not list((tmp_path / "ray").glob(".ray-*"))
 
 
-def test_data_of_a_store_gives_the_run_of_the_folder(cluster, bucket, small, tmp_path, monkeypatch):
+def lose_one(cluster, settings, begun):
+    """A training that loses the node of its first process once ``begun`` says so; its result and its epochs."""
+    done = []
+    job = threading.Thread(target=lambda: done.append(boxwright.train(launch=launcher(cluster.address), **settings)))
+    job.start()
+    until(begun, 240)
+    cluster.lose(cluster.at_work("RayTrainWorker"))
+    job.join(240)
+    assert done, "the training did not end"
+    return done[0], [line["epoch"] for line in read_metrics(done[0].folder) if "train/loss" in line]
+
+
+def test_a_node_that_is_lost_costs_the_steps_since_the_last_checkpoint(cluster, small, tmp_path):
+    run = tmp_path / "lost"
+    settings = {**TINY, "data": small, "epochs": 3, "devices": 2, "out": tmp_path, "name": "lost"}
+    result, epochs = lose_one(cluster, settings, lambda: (run / "metrics.jsonl").is_file() and losses(run))
+    assert sorted(set(epochs)) == list(range(3))
+    assert result.spec.provenance["finished"]
+    assert not list(tmp_path.glob(".ray-*"))
+
+
+def test_data_and_run_of_a_store_are_those_of_folders_though_a_node_is_lost(
+    cluster, bucket, small, tmp_path, monkeypatch
+):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    url = bucket.put_folder(small, "sets/data")
-    settings = {**TINY, "epochs": 1, "devices": 2}
-    plain = boxwright.train(data=small, out=tmp_path / "plain", **settings)
-    on_ray = boxwright.train(data=url, out=tmp_path / "ray", launch=launcher(cluster.address), **settings)
+    url, out = bucket.put_folder(small, "sets/data"), bucket.url("runs")
+    settings = {**TINY, "epochs": 2, "devices": 2, "name": "one"}
+    plain = boxwright.train(data=small, out=tmp_path, **settings)
+    on_ray, epochs = lose_one(
+        cluster,
+        {**settings, "data": url, "out": out},
+        lambda: "runs/one/checkpoints/last.ckpt" in bucket.keys("runs"),
+    )
+    assert sorted(set(epochs)) == [0, 1]
+    assert on_ray.store == f"{out}/one"
     assert losses(on_ray.folder) == losses(plain.folder)
     theirs = weights(plain.folder)
     assert all(torch.equal(value, theirs[name]) for name, value in weights(on_ray.folder).items())
     assert on_ray.spec.measured == plain.spec.measured
     assert {one.name for one in on_ray.folder.iterdir()} == {one.name for one in plain.folder.iterdir()}
-    assert yaml.safe_load((on_ray.folder / "config.yaml").read_text())["data"] == url
+    assert yaml.safe_load(bucket.get("runs/one/config.yaml"))["data"] == url
+    assert not [key for key in bucket.keys("runs") if not key.startswith("runs/one/")]
 
 
-def test_a_node_that_is_lost_costs_the_steps_since_the_last_checkpoint(cluster, small, tmp_path):
-    settings = {**TINY, "data": small, "epochs": 4, "devices": 2, "out": tmp_path, "name": "lost"}
-    done = []
-    job = threading.Thread(target=lambda: done.append(boxwright.train(launch=launcher(cluster.address), **settings)))
-    job.start()
-    until(lambda: (tmp_path / "lost" / "metrics.jsonl").is_file() and len(losses(tmp_path / "lost")) >= 2, 240)
-    cluster.lose(cluster.at_work("RayTrainWorker"))
-    until(lambda: list(tmp_path.glob(".ray-*/run.txt")))
-    job.join(240)
-    assert done, "the training did not end"
-    epochs = [line["epoch"] for line in read_metrics(done[0].folder) if "train/loss" in line]
-    assert sorted(set(epochs)) == list(range(4))
-    assert done[0].spec.provenance["finished"]
-
-
-def test_an_error_of_ours_comes_back_and_is_not_tried_again(cluster, small, tmp_path):
-    (tmp_path / "taken" / "checkpoints").mkdir(parents=True)
-    given = {**TINY, "data": small, "out": tmp_path, "name": "taken", "epochs": 1, "devices": 2}
-    with pytest.raises(ConfigError, match="exists"):
-        boxwright.train(launch=launcher(cluster.address), **given)
-    assert not list(tmp_path.glob(".ray-*"))
-
-
-def test_a_search_trains_on_the_cluster(cluster, small, tmp_path, monkeypatch):
+def test_a_search_from_outside_trains_on_the_cluster(cluster, small, tmp_path, monkeypatch):
     """Two trainings at a time, in other processes than the search; the default is among them."""
     from boxwright.scale import connected
     from boxwright.scale.search import on_cluster
@@ -263,7 +273,7 @@ def test_a_search_trains_on_the_cluster(cluster, small, tmp_path, monkeypatch):
 
     monkeypatch.chdir(small.parent)  # a path from here means nothing there
     monkeypatch.setattr(study, "_SHORTEST", 0.01)
-    with connected(cluster.address):
+    with connected(cluster.from_outside):
         how = on_cluster(2)
 
         def two_epochs(run):
@@ -305,8 +315,8 @@ def sum_of(url, name):
 class Served:
     """``boxwright serve --on`` as a process of its own."""
 
-    def __init__(self, cluster, *arguments):
-        command = [sys.executable, "-m", "boxwright", "serve", *arguments, "--on", cluster.address, "--port", "0"]
+    def __init__(self, address, *arguments):
+        command = [sys.executable, "-m", "boxwright", "serve", *arguments, "--on", address, "--port", "0"]
         command += ["--backend", "onnxruntime", "--precision", "fp32"]
         self.process = subprocess.Popen(list(map(str, command)), stdout=subprocess.PIPE, text=True)
         lines = iter(self.process.stdout.readline, "")  # Ray's own among them
@@ -364,7 +374,7 @@ def test_a_replica_that_is_killed_and_new_archives_cost_no_request(cluster, mar,
     archive = tmp_path / "tiny.mar"
     archive.write_bytes(Path(mar).read_bytes())
     picture = next((demo_data / "test").glob("*.jpg")).read_bytes()
-    served = Served(cluster, archive, "--replicas", "2")
+    served = Served(cluster.address, archive, "--replicas", "2")
     counted = []
 
     def pictures():
@@ -399,7 +409,7 @@ def test_a_replica_that_is_killed_and_new_archives_cost_no_request(cluster, mar,
 
 def test_a_canary_gets_its_share_and_the_endpoint_answers_as_in_training(cluster, mar, other, demo_data):
     picture = next((demo_data / "test").glob("*.jpg")).read_bytes()
-    served = Served(cluster, mar, "--canary", f"{other}=10%")
+    served = Served(cluster.from_outside, mar, "--canary", f"{other}=10%")
     try:
         versions = Counter()
         for _ in range(400):

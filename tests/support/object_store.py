@@ -79,6 +79,9 @@ class Bucket:
         for path in sorted(folder.rglob("*")):
             if path.is_file():
                 self.put(f"{prefix}/{path.relative_to(folder).as_posix()}", path.read_bytes())
+        return self.url(prefix)
+
+    def url(self, prefix: str) -> str:
         return f"s3://{self.name}/{prefix}"
 
 

@@ -90,6 +90,9 @@ def archive(
         raise boxwright.ConfigError("--card goes with --inspect.", "Leave it out: every archive gets a card.")
     if json_file:
         raise boxwright.ConfigError("--json goes with --inspect.", "Leave it out.")
+    if run.endswith(".mar"):
+        remedy = f"What it holds: boxwright archive {in_command(run)} --inspect"
+        raise boxwright.ConfigError(f"{run}: is an archive already.", remedy)
     if precision and not export:
         raise boxwright.ConfigError("--precision does not go with --no-export.", "Leave one of them out.")
     require_writable(store)

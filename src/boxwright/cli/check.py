@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -90,6 +90,8 @@ def check(
         written.append(f"Augmented pictures: {sheet}")
     if left.documents and not left.of("error"):
         written.append(f"Next: boxwright train {in_command(fix or shown_place(data))}")
+    elif not fix and _has_repairs(left.of("error")):
+        written.append(f"Next: boxwright check {in_command(shown_place(data))} --fix OUT   (a copy with repairs)")
     print_inspection(shown, console)
     if fix:
         _print_repair(repaired, inspection, left, console)
@@ -147,6 +149,12 @@ def _augmented(inspection: Inspection, count: int, recipe: str, canvas: InputSpe
     folder = folder_of(inspection)
     names = [one.name for one in folder.classes]
     return augmented_sheet(folder.splits["train"], names, canvas, recipe, count, seed)
+
+
+def _has_repairs(findings: Sequence[Finding]) -> bool:
+    from boxwright.data import CODES
+
+    return any(CODES[one.code].repair for one in findings)
 
 
 def print_inspection(inspection: Inspection, console: Console) -> None:

@@ -28,6 +28,9 @@ _SETTINGS: dict[str, Any] = {
     "wandb": "off",
 }
 
+_MADE = {"data", "runs", "model-store", "answer.png"}
+"""What it leaves."""
+
 _NEXT_STEPS = """
 Now your own folder, exported from Roboflow as COCO:
 
@@ -45,7 +48,20 @@ def demo(
     from boxwright.host.dependencies import require_train_extra
 
     require_train_extra()
+    _require_own(out)
     run_demo(out, typer.echo)
+
+
+def _require_own(out: Path) -> None:
+    """Raise unless a folder is new, empty or an earlier demo's.
+
+    Raises:
+        ConfigError: it holds something else.
+    """
+    others = sorted({one.name for one in out.iterdir()} - _MADE) if out.is_dir() else []
+    if others or out.is_file():
+        what = f"holds {others[0]!r}, which is not the demo's" if others else "is a file"
+        raise boxwright.ConfigError(f"{out}: {what}.", "Choose another --out.")
 
 
 def run_demo(out: Path, say: Callable[[str], object], sizes: dict[str, int] | None = None, **settings: Any) -> None:

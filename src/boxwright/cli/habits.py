@@ -163,7 +163,7 @@ class VerbWithSettings(Verb):
         return super().parse_args(ctx, list(self._with_settings(args)))
 
     def _with_settings(self, args: Sequence[str]) -> Iterator[str]:
-        from boxwright.config import is_setting
+        from boxwright.config import is_setting, parse_assignment
         from boxwright.runtime.errors import ConfigError
 
         known = self._takes_value()
@@ -177,7 +177,10 @@ class VerbWithSettings(Verb):
             if option in known:
                 yield word
                 if known[option] and not equals:
-                    yield from _next(words)
+                    given = next(words, None)
+                    if option == "--set" and given is not None:
+                        parse_assignment(given)  # raises here: "--set epochs 3" would be one word too many later
+                    yield from () if given is None else (given,)
             elif equals and option.isidentifier() and not Path(word).exists():
                 yield from self._setting(option, value)
             elif option.startswith("--") and is_setting(key):
@@ -204,12 +207,6 @@ def _is_there(answer: str, known: Sequence[str]) -> bool:
     """Whether the option that an answer names is one of the verb's."""
     named = re.match(r"It is (--[a-z-]+)", answer)
     return named is None or named[1] in known
-
-
-def _next(words: Iterator[str]) -> Iterator[str]:
-    for word in words:
-        yield word
-        return
 
 
 def verb_instead(args: Sequence[str], verbs: Sequence[str]) -> str:

@@ -49,14 +49,13 @@ def predict(
     out: Annotated[
         str | None,
         typer.Option(
-            metavar="<path>", help="Folder for the pictures and videos with their boxes drawn; with --on see there."
+            metavar="<path>",
+            help="Folder for the drawn pictures and videos; with --on NAME.parquet or NAME.jsonl, for rows.",
         ),
     ] = None,
     on: Annotated[
         str | None,
-        typer.Option(
-            "--on", metavar="CLUSTER", help="On Ray: ray, or ray://HOST:PORT. Rows go to --out NAME.parquet or .jsonl."
-        ),
+        typer.Option("--on", metavar="CLUSTER", help="On Ray: ray, HOST:PORT or ray://HOST:PORT. Rows go to --out."),
     ] = None,
     devices: Annotated[
         int | None, typer.Option(min=1, help="With --on, so many pictures at once; as the cluster has processors.")
@@ -112,16 +111,21 @@ def predict(
 
 
 def _require_here(out: str | None, devices: int | None) -> None:
-    """Raise for what only a cluster is asked for.
+    """Raise for what only a cluster is asked for, and for a place of drawn pictures that is the name of one.
 
     Raises:
         ConfigError: it was asked for.
     """
+    from boxwright.runtime.picture import SUFFIXES
+
     if devices is not None:
         raise boxwright.ConfigError("--devices is for a cluster.", "Add --on ray, or leave it out.")
     if out is not None and out.endswith((".parquet", ".jsonl")):
         remedy = "Add --on ray; or write --json FILE, with --out FOLDER for drawn pictures."
         raise boxwright.ConfigError(f"--out {out}: rows are written with --on.", remedy)
+    if out is not None and Path(out).suffix.lower() in (*SUFFIXES, ".mp4") and not Path(out).is_dir():
+        remedy = "Give the name of a folder; each picture is drawn in it under its own name."
+        raise boxwright.ConfigError(f"--out {out}: is the folder of the drawn pictures.", remedy)
 
 
 def _require_one(sources: Sequence[str]) -> None:

@@ -127,7 +127,9 @@ def serve(
     device: DeviceOption = "cpu",
     on: Annotated[
         str | None,
-        typer.Option("--on", metavar="CLUSTER", help="On Ray: ray, or ray://HOST:PORT.", rich_help_panel=_CLUSTER),
+        typer.Option(
+            "--on", metavar="CLUSTER", help="On Ray: ray, HOST:PORT or ray://HOST:PORT.", rich_help_panel=_CLUSTER
+        ),
     ] = None,
     replicas: Annotated[
         str | None, typer.Option(metavar="N[-M]", help="Processes on the cluster; 1.", rich_help_panel=_CLUSTER)

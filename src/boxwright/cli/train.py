@@ -37,7 +37,7 @@ def train(
     out: Annotated[str | None, typer.Option(help="Folder or URL that holds the runs.")] = None,
     devices: Annotated[str | None, typer.Option(help="Train on so many at once: a number, or auto.")] = None,
     on: Annotated[
-        str | None, typer.Option("--on", metavar="CLUSTER", help="Train on Ray: ray, or ray://HOST:PORT.")
+        str | None, typer.Option("--on", metavar="CLUSTER", help="Train on Ray: ray, HOST:PORT or ray://HOST:PORT.")
     ] = None,
     tile: Annotated[int | None, typer.Option(help="See larger pictures in windows of so many pixels.")] = None,
     overlap: Annotated[float | None, typer.Option(help="Share that neighbouring windows have in common.")] = None,
@@ -107,9 +107,10 @@ def _print_result(result: RunResult) -> None:
 
 def _next(run: str, folder: Path, poor: bool) -> str:
     """What to type after a training."""
-    from boxwright.config import data_of_run
+    from boxwright.config import CONFIG_FILE, data_of_run, load_config
 
     if poor:
-        longer = f"boxwright train --data {in_command(data_of_run(folder))} --minutes 60"
-        return f"It finds hardly anything yet. Train longer, or from other weights: {longer}"
+        data, config = in_command(data_of_run(folder)), load_config(folder / CONFIG_FILE)
+        longer = f"boxwright train --data {data} --model {config.model} --weights {in_command(run)} --minutes 60"
+        return f"It finds hardly anything yet. To go on training from here: {longer}"
     return f"Next: boxwright archive {in_command(run)}"

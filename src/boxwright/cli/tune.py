@@ -34,7 +34,9 @@ def tune(
     assignments: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A setting that is not searched.")
     ] = None,
-    on: Annotated[str | None, typer.Option("--on", metavar="CLUSTER", help="On Ray: ray, or ray://HOST:PORT.")] = None,
+    on: Annotated[
+        str | None, typer.Option("--on", metavar="CLUSTER", help="On Ray: ray, HOST:PORT or ray://HOST:PORT.")
+    ] = None,
     devices: Annotated[
         int | None, typer.Option(min=1, help="With --on, so many trainings at once; as the cluster has devices.")
     ] = None,

@@ -403,7 +403,7 @@ def is_setting(key: str) -> bool:
 def _nearest(key: str) -> str:
     if key in _ANSWERS:
         return _ANSWERS[key]
-    known = [*TrainConfig.model_fields, *ALIASES]
+    known = [*TrainConfig.model_fields, *ALIASES, *HABITS]
     close = difflib.get_close_matches(key, known, n=1)
     return f"Did you mean {close[0]!r}?" if close else f"Known keys: {', '.join(TrainConfig.model_fields)}."
 

@@ -99,7 +99,9 @@ CODES: dict[str, Code] = {
     ),
     # the JSON
     "json-broken": Code(
-        "error", "the annotation file is not valid JSON or cannot be read", "Do what it says, or export the file again."
+        "error",
+        "the annotation file is not valid JSON or cannot be read",
+        "Repair it at that place, or export it again.",
     ),
     "json-incomplete": Code("error", "images, annotations or categories is missing or not a list of objects", _EXPORT),
     "split-empty": Code("error", "the split lists no pictures", "Put pictures into it."),

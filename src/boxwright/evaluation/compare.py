@@ -15,7 +15,7 @@ from boxwright.inputs.stores import local_place
 from boxwright.inputs.zipped import is_zip
 from boxwright.metrics.comparison import Comparison
 from boxwright.metrics.comparison import compare as compare_matches
-from boxwright.runtime import ConfigError, ContractError, DataError, ModelSpec, OperatingPoint
+from boxwright.runtime import ArchiveError, ConfigError, ContractError, DataError, ModelSpec, OperatingPoint
 
 from .evaluate import Progress, detect_split
 from .operating import best_point
@@ -116,6 +116,9 @@ def _require_fitting(
     model = next((path for path in paths if not is_results_file(path)), None)
     if file is None and threshold is not None:
         raise ConfigError("A threshold is for results files, and there is none.", "Runs have operating points.")
+    if data is None and model is not None and any(one.suffix == ".mar" and one.is_file() for one in paths):
+        archive = next(one for one in paths if one.suffix == ".mar" and one.is_file())
+        raise ArchiveError(f"{archive}: an archive keeps no detections.", "Give its run; or measure it with --data.")
     if data is None and file is not None:
         raise ConfigError(f"{file}: a results file holds no annotated boxes.", "Give --data as well.")
     if data is not None and model is not None and Path(data).is_file() and not is_zip(Path(data)):

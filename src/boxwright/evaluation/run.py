@@ -14,7 +14,7 @@ from pathlib import Path
 
 from boxwright.config import CONFIG_FILE, data_of_run, load_config
 from boxwright.data import local_data
-from boxwright.runtime import ArchiveError, ConfigError, DataError, ModelSpec
+from boxwright.runtime import ArchiveError, ConfigError, DataError, ModelSpec, open_bundle
 from boxwright.runtime.bundle import RUN_SPEC
 
 from .results import RESULTS, SplitResults
@@ -39,6 +39,8 @@ def data_for(source: Path, data: str | Path | None) -> Path:
         raise ArchiveError(f"{source}: no such file or folder.", "Give a run folder or a .mar archive.")
     remedy = "Give the folder with train/ and valid/: --data FOLDER"
     if not (source / CONFIG_FILE).is_file():
+        if source.is_dir():
+            open_bundle(source)  # raises unless it is one
         kind = "an archive" if source.suffix == ".mar" else "this"
         raise DataError(f"{source}: {kind} does not say where its data lies.", remedy)
     try:
@@ -58,7 +60,7 @@ def read_run(run: Path) -> tuple[SplitResults, ModelSpec]:
         ArchiveError: not the folder of a run with a trained model, or its files do not belong together.
     """
     if run.suffix == ".mar" and run.is_file():
-        raise ArchiveError(f"{run}: an archive keeps no detections.", "Give its run; or measure it with --data.")
+        raise ArchiveError(f"{run}: an archive keeps no detections.", "Give the run that it was made of.")
     if not run.is_dir():
         raise ArchiveError(f"{run}: no such folder.", "Give a folder that boxwright train made.")
     if not (run / RUN_SPEC).is_file():

@@ -103,7 +103,11 @@ def _execution(to: str, out: Path, precision: str) -> Execution:
             f"Use {' or '.join(precisions)}; bf16 is a way to run a file, see 'boxwright archive --precision bf16'.",
         )
     if out.suffix not in suffixes or out.is_dir():
-        raise ConfigError(f"--out {out} does not fit {to}:", f"give a file name in {' or '.join(suffixes)}.")
+        other = next((one for one, row in _FORMATS.items() if out.suffix in row[1]), None)
+        instead = f" For a file of that kind: --to {other}" if other and not out.is_dir() else ""
+        raise ConfigError(
+            f"--out {out} does not fit {to}:", f"give a name that ends in {' or '.join(suffixes)}.{instead}"
+        )
     require_installed(backend)
     return Execution(backend, precision)
 

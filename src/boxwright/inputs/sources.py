@@ -66,7 +66,9 @@ def _pictures_in(folder: Path) -> Iterator[Path]:
         raise PictureError(f"Folder '{folder}' cannot be read: {error.strerror}.", "Check its permissions.") from error
     if not names:
         looked_for = f"Looked for {', '.join(SUFFIXES)}, and for files of these formats, not in subfolders."
-        raise PictureError(f"Folder '{folder}' has no pictures.", looked_for)
+        below = next((one for one in sorted(folder.iterdir()) if one.is_dir() and picture_names(one)), None)
+        there = f" There are some in {below}: give that." if below is not None else ""
+        raise PictureError(f"Folder '{folder}' has no pictures.", looked_for + there)
     yield from (folder / name for name in names)
 
 

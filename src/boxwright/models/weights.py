@@ -215,10 +215,9 @@ def fetch_hub_weights(weights: str, architecture: str) -> tuple[str, Path]:
     """
     name = _hub_name(weights, architecture)
     if name is None:
-        others = "coco, none" if find_architecture(architecture).coco_weights else "none"
-        raise ModelError(
-            f"There are no {weights!r} weights for {architecture!r}.", f"Use --weights {others}, or a file."
-        )
+        words = ", ".join(_words(architecture))
+        problem = f"There are no {weights!r} weights for {architecture!r}."
+        raise ModelError(problem, f"Use --weights {words}, or a file.")
     folder = find_family(architecture).fetch_folder(name)
     if folder is not None:
         return name, folder
@@ -315,6 +314,13 @@ def _backbone_tensors(network: nn.Module, family: Family) -> set[str]:
     return {name for name, tensor in named if id(tensor) in inside and tensor.is_floating_point()}
 
 
+def _words(architecture: str) -> list[str]:
+    """What ``--weights`` takes for it besides files and folders."""
+    row = find_architecture(architecture)
+    there = {"imagenet": row.backbone_weights, "coco": row.coco_weights}
+    return [*(word for word, weights in there.items() if weights is not None), "none"]
+
+
 def _another_architecture(file: WeightsFile, source: str, wanted: str, share: tuple[int, int]) -> ModelError:
     maker = maker_of((*file.tensors, *file.code))
     own = maker is None and _architecture_of(file.tensors)
@@ -326,7 +332,8 @@ def _another_architecture(file: WeightsFile, source: str, wanted: str, share: tu
         whose = f"they hold {_few(tuple(file.tensors))}"
     return ModelError(
         f"Weights {source!r} bring {share[0]} of the {share[1]} tensors of the backbone of {wanted!r}: {whose}.",
-        f"Give weights of {wanted!r} or of its backbone, imagenet, coco or none; or the --model that these belong to.",
+        f"Give weights of {wanted!r} or of its backbone, or {' or '.join(_words(wanted))}; or the --model that these "
+        "belong to.",
     )
 
 

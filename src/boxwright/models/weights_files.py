@@ -30,6 +30,7 @@ CHECKPOINT_KEY = "boxwright"
 
 _SCRIPT = ("constants.pkl", "/code/")
 _REMEDY = "Load it where its code is and save the state dict alone: torch.save(model.state_dict(), path)."
+_NOT_WEIGHTS = "Give a file of weights, such as .safetensors or .pth, or a run folder."
 _POINTER = b"version https://git-lfs"
 _ZIP = b"PK\x03\x04"
 _PICKLE = b"\x80"
@@ -157,6 +158,8 @@ def _require_weights(path: Path, source: str) -> None:
         beginning = file.read(_BEGINNING)
     if beginning.startswith(_POINTER):
         raise ModelError(f"{source}: a Git LFS pointer, not the file itself.", "Run: git lfs pull")
+    if beginning and b"\0" not in beginning and beginning.isascii():
+        raise ModelError(f"{source}: a text, no weights.", _NOT_WEIGHTS)
     is_pickle = beginning.startswith(_PICKLE) and not beginning.startswith(_OLDER_TORCH)
     if is_pickle and b"numpy" in beginning:
         raise ModelError(

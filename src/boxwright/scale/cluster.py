@@ -36,7 +36,7 @@ def require_ray(on: str) -> None:
     if on != LOCAL and not _ADDRESS.fullmatch(on):
         raise ConfigError(
             f"--on {on!r} is not a cluster.",
-            "Use ray (the cluster of RAY_ADDRESS, else this machine) or ray://HOST:PORT.",
+            "Use ray (the cluster of RAY_ADDRESS, else this machine), HOST:PORT or ray://HOST:PORT.",
         )
     require_packages(("ray",), "boxwright[ray]")
 

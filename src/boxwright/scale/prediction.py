@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 import posixpath
 import tempfile
 import time
@@ -16,11 +15,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from boxwright.host.places import is_url
 from boxwright.inputs.sources import each_source, read_source, require_allowed
-from boxwright.inputs.stores import OBJECT_STORES, open_store
+from boxwright.inputs.stores import open_store
 from boxwright.inputs.video import is_video
 from boxwright.runtime import (
     ConfigError,
@@ -34,6 +31,7 @@ from boxwright.runtime.backends import settle
 from boxwright.runtime.picture import SUFFIXES, decode
 
 from .cluster import LOCAL, connected, require_ray
+from .shared import SharedFolder
 
 if TYPE_CHECKING:
     from boxwright.runtime import Bundle, ModelSpec
@@ -140,17 +138,56 @@ def predict_on(
     failed = sum(store.failures(number) for number in known)
     if missing:
         store.write(JOB, json.dumps(job, indent=2).encode())
+        archive = source.read_bytes() if source.is_file() else str(source.resolve())
         with connected(on):
             done = before
-            for row in _answer(source, settled, threshold, out, missing, actors):
+            for row in _answered(archive, settled, threshold, out, missing, actors):
                 done += int(row["pictures"])
                 failed += int(row["failed"])
                 advance(done, len(sources))
     return Answered(out, len(sources), before, failed)
 
 
+def _answered(*given: Any) -> Iterator[Mapping[str, Any]]:
+    """The rows of ``_answer``; Ray Data does not run in a client of Ray's, so they come from an actor there.
+
+    Raises:
+        ConfigError: the cluster could not go on.
+    """
+    import ray
+
+    outside = ray.util.client.ray.is_connected()
+    try:
+        yield from _answer_inside(given) if outside else _answer(*given)
+    except ray.exceptions.RayError as error:
+        reason = str(error).strip().splitlines()
+        raise ConfigError(
+            f"The cluster could not go on: {reason[-1] if reason else type(error).__name__}",
+            "What was answered is kept: the same command goes on from there.",
+        ) from error
+
+
+def _answer_inside(given: Sequence[Any]) -> Iterator[Mapping[str, Any]]:
+    import ray
+
+    driver = ray.remote(_Driver).options(num_cpus=0).remote(*given)
+    while (row := ray.get(driver.next.remote())) is not None:
+        yield row
+
+
+class _Driver:
+    """``_answer`` on a machine of the cluster; it and its actors end when nobody refers to it any more."""
+
+    def __init__(self, *given: Any) -> None:
+        self._rows = _answer(*given)
+
+    def next(self) -> Mapping[str, Any] | None:
+        """The next row, once it is there; None after the last one."""
+        return next(self._rows, None)
+
+
 def _answer(
-    source: Path,
+    archive: bytes | str,
     execution: Execution,
     threshold: float | None,
     out: str,
@@ -163,7 +200,6 @@ def _answer(
     logging.getLogger("ray.data").setLevel(logging.ERROR)  # progress is told here
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
-    archive = source.read_bytes() if source.is_file() else str(source.resolve())
     there = ray.cluster_resources()
     on_gpu = execution.device != "cpu"
     most = int(there.get("GPU", 1)) if on_gpu else int(there.get("CPU", 1)) // (execution.threads or 1)
@@ -179,14 +215,7 @@ def _answer(
             num_gpus=int(on_gpu),
             ray_remote_args_fn=lambda: {"max_task_retries": _TRIES},
         )
-    try:
-        yield from answered.iter_rows()
-    except ray.exceptions.RayError as error:
-        reason = str(error).strip().splitlines()
-        raise ConfigError(
-            f"The cluster could not go on: {reason[-1] if reason else type(error).__name__}",
-            "What was answered is kept: the same command goes on from there.",
-        ) from error
+    yield from answered.iter_rows()
 
 
 class _Actor:
@@ -303,47 +332,20 @@ def _encoded(rows: Sequence[Mapping[str, Any]], form: str) -> bytes:
     return file.getvalue()
 
 
-class _Store:
-    """The folder of an answer, here or wherever fsspec writes.
+class _Store(SharedFolder):
+    """The folder of an answer.
 
     Args:
         out: path or URL; its end is the format.
     """
 
     def __init__(self, out: str) -> None:
+        super().__init__(out)
         self.format = posixpath.splitext(out)[1]
-        self.out = out
-        self._files, self._root = open_store(out)
 
     def part(self, number: int) -> str:
         """Name of a part."""
         return f"part-{number:06d}{self.format}"
-
-    def names(self) -> set[str]:
-        """What is there already."""
-        if not self._files.isdir(self._root):
-            return set()
-        return {posixpath.basename(path) for path in self._files.ls(self._root, detail=False)}
-
-    def read(self, name: str) -> bytes:
-        """Content of a file."""
-        content: bytes = self._files.cat_file(posixpath.join(self._root, name))
-        return content
-
-    def write(self, name: str, content: bytes) -> None:
-        """Write a file, which appears whole.
-
-        Raises:
-            OSError: it cannot be written.
-        """
-        self._files.makedirs(self._root, exist_ok=True)
-        path = posixpath.join(self._root, name)
-        if OBJECT_STORES & {*np.atleast_1d(self._files.protocol)}:
-            self._files.pipe_file(path, content)  # they show an object when it is whole
-            return
-        part = posixpath.join(self._root, f"_{name}.{os.getpid()}")  # which readers of such folders ignore
-        self._files.pipe_file(part, content)
-        self._files.mv(part, path)
 
     def failures(self, number: int) -> int:
         """How many rows of a part have an error."""
@@ -367,7 +369,7 @@ def _require_same(store: _Store, job: Mapping[str, Any]) -> None:
     names = store.names()
     if JOB not in names:
         if names:
-            raise ConfigError(f"{store.out} holds something else.", "Choose another --out.")
+            raise ConfigError(f"{store.place} holds something else.", "Choose another --out.")
         return
     try:
         begun = json.loads(store.read(JOB))
@@ -376,7 +378,7 @@ def _require_same(store: _Store, job: Mapping[str, Any]) -> None:
         other = ["format"]
     if other:
         raise ConfigError(
-            f"{store.out} was begun differently ({', '.join(other)}).", "Choose another --out, or delete this one."
+            f"{store.place} was begun differently ({', '.join(other)}).", "Choose another --out, or delete this one."
         )
 
 

@@ -355,27 +355,29 @@ def _deployed(
     """The replicas, for the time of the block; what has their archives read again; and all their figures."""
     with environment(_DIRECT):
         from ray import serve
+    from ray.exceptions import RayError
 
     own = f"{os.getpid()}-{os.urandom(3).hex()}"  # others may serve on this cluster, too
     groups: list[Group] = []
     names: list[str] = []
-    deploying = threading.Lock()
+    deploying, ending = threading.Lock(), threading.Event()
 
     def deploy() -> None:
         with deploying:
             current = plan()
             handles = []
             for name, part in _parts(current).items():
-                target = _deployment(name, part, replicas, current, own)
-                handles.append(serve.run(target, name=f"{name}-{own}", route_prefix=None, blocking=False))
                 names.append(f"{name}-{own}")
+                target = _deployment(name, part, replicas, current, own)
+                handles.append(serve.run(target, name=names[-1], route_prefix=None, blocking=False))
             groups[:] = _groups(current, handles)
 
     def again() -> None:
         try:
             deploy()
-        except (BoxwrightError, RuntimeError) as error:
-            _log.error("The archives were not read again: %s", error)
+        except (BoxwrightError, RuntimeError, RayError) as error:
+            if not ending.is_set():  # else what it was given to goes meanwhile
+                _log.error("The archives were not read again: %s", error)
 
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
     alone = not serve.status().proxies and not serve.status().applications
@@ -388,6 +390,7 @@ def _deployed(
             raise ServingError(f"The replicas do not come up: {error}", "See Ray's log of them.") from error
         yield groups, again, box
     finally:
+        ending.set()
         box.close()
         for name in dict.fromkeys(names):
             serve.delete(name)

@@ -2,32 +2,37 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
+import re
 import shlex
-import shutil
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout, suppress
 from pathlib import Path
 from typing import Any
 
 from boxwright.config import CONFIG_FILE, load_config
-from boxwright.host.files import write_text
+from boxwright.host.places import is_url
+from boxwright.inputs.stores import local_place
 from boxwright.runtime import ConfigError
 from boxwright.training.launch import Task, failure_of
 
 from .cluster import LOCAL, connected
+from .shared import SharedFolder
 
 __all__ = ["launcher"]
 
 _STARTS = 5  # of the processes, after nodes or processes were lost
 _TASK = "task.json"
 _RUN = "run.txt"
-_SAID = "said.txt"
-_LISTEN = 0.2  # seconds between two looks at what was said
+_OUTCOME = re.compile(r"\d+\.json")
+_LISTEN = 0.2  # seconds between two times that the ear is asked
+_LAST_WORDS = 5.0  # seconds that they may take
 
 
 def launcher(on: str = LOCAL) -> Callable[[Task, int], dict[str, Any]]:
@@ -35,64 +40,110 @@ def launcher(on: str = LOCAL) -> Callable[[Task, int], dict[str, Any]]:
 
     Ray gives each process a processor or, where the cluster has them, a GPU. If one is lost, all are started again on
     what is left, up to five times, and go on from the run's last checkpoint. Data and runs must be in folders that all
-    machines see.
+    machines see, or in remote storage.
 
     Args:
         on: see ``require_ray``.
     """
 
     def launch(task: Task, processes: int) -> dict[str, Any]:
-        place = _place(task)
-        place.mkdir(parents=True)
+        place = SharedFolder(_place(task))
+        place.write(_TASK, json.dumps({"verb": task.verb, "settings": dict(task.settings)}).encode())
         try:
-            write_text(place / _TASK, json.dumps({"verb": task.verb, "settings": dict(task.settings)}))
-            with connected(on), _heard(place / _SAID):
-                _fit(place, processes, _wants_gpus(task))
-            return _outcome(place)
+            with connected(on), _heard() as ear:
+                _fit(place, processes, _wants_gpus(task), ear)
+                return _outcome(place)
         finally:
-            shutil.rmtree(place, ignore_errors=True)
+            place.delete()
 
     return launch
 
 
+class _Ear:
+    """An actor that the first process talks to."""
+
+    def __init__(self) -> None:
+        self._text = ""
+
+    def say(self, text: str) -> None:
+        """Called by the process."""
+        self._text += text
+
+    def hear(self) -> str:
+        """Called by the command: what was said since the last time."""
+        text, self._text = self._text, ""
+        return text
+
+
+class _Voice(io.TextIOBase):
+    """A file whose lines an ear gets."""
+
+    def __init__(self, ear: Any) -> None:
+        super().__init__()
+        self._ear = ear
+        self._line = ""
+        self._said: Any = None
+
+    def write(self, text: str) -> int:
+        """Say it when the line is complete."""
+        self._line += text
+        if "\n" in text:
+            self.flush()
+        return len(text)
+
+    def flush(self) -> None:
+        """Say what there is."""
+        if self._line:
+            self._said, self._line = self._ear.say.remote(self._line), ""
+
+    def wait(self) -> None:
+        """Wait until all was heard."""
+        import ray
+
+        self.flush()
+        if self._said is not None:
+            ray.wait([self._said], timeout=_LAST_WORDS)
+
+
 @contextmanager
-def _heard(said: Path) -> Iterator[None]:
-    """Print what the first process says, as it comes; what Ray says of itself stays in its logs."""
+def _heard() -> Iterator[Any]:
+    """An ear; what it hears is printed, as it comes. What Ray says of itself stays in its logs."""
+    import ray
+
+    ear = ray.remote(_Ear).options(num_cpus=0, max_restarts=-1, max_task_retries=-1).remote()
     ended = threading.Event()
-    said.touch()
 
     def follow() -> None:
-        with said.open(encoding="utf-8", errors="replace") as file:
-            while True:
-                last = ended.wait(_LISTEN)
-                sys.stdout.write(file.read())
+        last = False
+        while not last:
+            last = ended.wait(_LISTEN)
+            with suppress(ray.exceptions.RayError):  # its machine was lost; there will be another ear
+                sys.stdout.write(ray.get(ear.hear.remote(), timeout=_LAST_WORDS))
                 sys.stdout.flush()
-                if last:
-                    return
 
     listener = threading.Thread(target=follow, name="progress", daemon=True)
     listener.start()
     try:
-        yield
+        yield ear
     finally:
         ended.set()
         listener.join()
 
 
-def _place(task: Task) -> Path:
+def _place(task: Task) -> str:
     """Where the processes write down how it went: beside the runs, which all machines see."""
     settings = task.settings
-    out = Path(settings["run"]).resolve().parent if task.verb == "resume" else Path(settings["out"])
-    return out / f".ray-{os.getpid()}-{os.urandom(4).hex()}"
+    out = settings["run"].rstrip("/").rpartition("/")[0] if task.verb == "resume" else settings["out"]
+    return f"{out.rstrip('/')}/.ray-{os.getpid()}-{os.urandom(4).hex()}"
 
 
 def _wants_gpus(task: Task) -> bool:
     if task.verb == "resume":
-        return load_config(Path(task.settings["run"]) / CONFIG_FILE).gpus != 0
+        return load_config(local_place(task.settings["run"]) / CONFIG_FILE).gpus != 0
     return task.settings.get("gpus") != 0
 
 
-def _fit(place: Path, processes: int, gpus: bool) -> None:
+def _fit(place: SharedFolder, processes: int, gpus: bool, ear: Any) -> None:
     import ray
     from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchConfig, TorchTrainer
@@ -106,11 +157,11 @@ def _fit(place: Path, processes: int, gpus: bool) -> None:
         )
     trainer = TorchTrainer(
         _one_of_them,
-        train_loop_config={"place": str(place)},
+        train_loop_config={"place": place.place, "ear": ear},
         torch_config=TorchConfig(backend="nccl" if on_gpus else "gloo"),
         # fewer are enough, should a machine be lost for good
         scaling_config=ScalingConfig(num_workers=(1, processes) if processes > 1 else 1, use_gpu=on_gpus),
-        run_config=RunConfig(name="ray", storage_path=str(place), failure_config=FailureConfig(max_failures=_STARTS)),
+        run_config=RunConfig(name="ray", **_storage(place), failure_config=FailureConfig(max_failures=_STARTS)),
     )
     handler = signal.getsignal(signal.SIGINT)
     try:
@@ -123,63 +174,93 @@ def _fit(place: Path, processes: int, gpus: bool) -> None:
             signal.signal(signal.SIGINT, handler)
 
 
-def _one_of_them(given: Mapping[str, str]) -> None:
+def _storage(place: SharedFolder) -> dict[str, Any]:
+    """Where Ray keeps what it must know to start processes again."""
+    if not is_url(place.place):
+        return {"storage_path": place.place}
+    from pyarrow.fs import FSSpecHandler, PyFileSystem
+
+    return {"storage_path": place.root, "storage_filesystem": PyFileSystem(FSSpecHandler(place.files))}
+
+
+def _one_of_them(given: Mapping[str, Any]) -> None:
     """What Ray runs in each process; raises if the training failed, so that the others are ended."""
     import torch.distributed as dist
 
     from boxwright.training.process import perform
 
-    place, rank = Path(given["place"]), int(os.environ["RANK"])
+    place, rank = SharedFolder(given["place"]), int(os.environ["RANK"])
     os.environ["TORCHELASTIC_RUN_ID"] = "boxwright"  # how a process knows that it is one of several
     plan = [_plan(place) if rank == 0 else None]
     dist.broadcast_object_list(plan, src=0)
     if plan[0] is None:
         return
-    with (place / _SAID).open("a", buffering=1, encoding="utf-8") as said, redirect_stdout(said):
-        code = perform(place, rank, plan[0])  # only the first process says anything
+    voice = _Voice(given["ear"])
+    with redirect_stdout(voice):  # only the first process says anything
+        code = perform(lambda outcome: place.write(f"{rank}.json", json.dumps(outcome).encode()), plan[0])
+    voice.wait()
     if code == 0:
         return
+    size = dist.get_world_size()
     dist.destroy_process_group()  # the others, who wait for this one, notice
-    if not any("error" in one for one in _told(place)):  # one of ours would only come again
+    if not _all_ended(place, size):
         raise RuntimeError(f"process {rank} has written down why")
 
 
-def _plan(place: Path) -> dict[str, Any] | None:
+def _all_ended(place: SharedFolder, size: int) -> bool:
+    """Whether all processes have written down their end within some seconds, with an error of ours among them.
+
+    It would only come again. Of all other failures Ray is told, and starts the processes once more.
+    """
+    until = time.monotonic() + _LAST_WORDS
+    while True:
+        told = [one for one in _told(place) if set(one) - {"folder"}]
+        if len(told) == size or time.monotonic() > until:
+            return len(told) == size and any("error" in one for one in told)
+        time.sleep(_LISTEN)
+
+
+def _plan(place: SharedFolder) -> dict[str, Any] | None:
     """What to do at this start: the task, or going on with the run; None if there is nothing left to do.
 
     The folder of the run is remembered in a file of its own: what the processes write down is new at each start.
     """
-    task: dict[str, Any] = json.loads((place / _TASK).read_text())
+    task: dict[str, Any] = json.loads(place.read(_TASK))
     told = _told(place)
     if any("error" in one or "interrupted" in one for one in told):
         return None
     folder = next((one["folder"] for one in told if one.get("folder")), None)
     if folder:
-        write_text(place / _RUN, folder)
-    for file in place.glob("[0-9]*.json"):
-        file.unlink()
-    run = Path((place / _RUN).read_text()) if (place / _RUN).is_file() else None
-    if task["verb"] == "train" and run is not None and (run / CONFIG_FILE).is_file():
-        return {"verb": "resume", "settings": {"run": str(run), "data": None, "devices": None}}
+        place.write(_RUN, folder.encode())
+    for name in _outcomes(place):
+        place.remove(name)
+    run = _run(place)
+    if task["verb"] == "train" and run is not None and CONFIG_FILE in SharedFolder(run).names():
+        return {"verb": "resume", "settings": {"run": run, "data": None, "devices": None}}
     return task
 
 
-def _told(place: Path) -> list[dict[str, Any]]:
+def _outcomes(place: SharedFolder) -> list[str]:
+    """Names of what the processes wrote down, by rank."""
+    return sorted((name for name in place.names() if _OUTCOME.fullmatch(name)), key=lambda name: int(Path(name).stem))
+
+
+def _told(place: SharedFolder) -> list[dict[str, Any]]:
     """What the processes wrote down, by rank."""
-    found = []
-    for file in sorted(place.glob("[0-9]*.json"), key=lambda one: int(one.stem)):
-        with suppress(ValueError):
-            found.append(json.loads(file.read_text()))
-    return found
+    return [json.loads(place.read(name)) for name in _outcomes(place)]
 
 
-def _outcome(place: Path) -> dict[str, Any]:
+def _run(place: SharedFolder) -> str | None:
+    """The run that was begun, if one was lost."""
+    return place.read(_RUN).decode() if _RUN in place.names() else None
+
+
+def _outcome(place: SharedFolder) -> dict[str, Any]:
     told = _told(place)
     done = next((one for one in told if "interrupted" in one), None)
     if done is not None:
         return done
-    run = (place / _RUN).read_text() if (place / _RUN).is_file() else None
-    folder = next((one["folder"] for one in told if one.get("folder")), run)
+    folder = next((one["folder"] for one in told if one.get("folder")), _run(place))
     go_on = f"boxwright train --resume {shlex.quote(folder)} --on ray" if folder else "the same command"
     lost = ConfigError(
         "Processes that train together were ended from outside, or their machines were lost, more than "

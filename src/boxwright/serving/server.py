@@ -161,7 +161,8 @@ def run(
         _note_absent(registry, offer)
         if not engine.models and settings.management_port is None:
             where = f"{settings.store} holds no archive" if settings.store is not None else "There is nothing"
-            raise ServingError(f"{where} to serve.", "Give one or more .mar archives, or --management-port.")
+            remedy = "Give one or more .mar archives; or --management-port, to register some later."
+            raise ServingError(f"{where} to serve.", remedy)
         engine.ready, engine.loading = True, False
         if on_ready:
             on_ready(engine, urls)

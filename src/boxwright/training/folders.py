@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any, cast
 
 from filelock import FileLock, Timeout
 
@@ -19,6 +20,7 @@ from boxwright.runtime import ConfigError
 __all__ = [
     "CHECKPOINTS",
     "RunTaken",
+    "brought_run",
     "claimed",
     "fetched_run",
     "free_name",
@@ -39,7 +41,7 @@ class RunTaken(ConfigError):
 
 def free_name(config: TrainConfig) -> str:
     """A name that no folder in ``out`` has: the data folder's, and a number."""
-    stem = re.sub("[^A-Za-z0-9]+", "-", name_of(config.data)).strip("-") or "run"
+    stem = re.sub("[^A-Za-z0-9]+", "-", name_of(config.data).removesuffix(".zip")).strip("-") or "run"
     taken = names_in(config.out) if isinstance(config.out, str) else set()
     number = 1
     while f"{stem}-{number}" in taken or _folder(config, f"{stem}-{number}").exists():
@@ -82,6 +84,17 @@ def fetched_run(url: str) -> Path:
                 shutil.rmtree(one) if one.is_dir() else one.unlink()
         shutil.copytree(copy, run, dirs_exist_ok=True)
     return run
+
+
+def brought_run(url: str) -> Path:
+    """Bring a run of remote storage to this machine; if several processes train it, each of them calls this.
+
+    The first process, or the only one, goes on writing it, see ``fetched_run``; the others, on whatever machine, only
+    read it.
+    """
+    from lightning.pytorch.utilities import rank_zero_only
+
+    return local_copy(url) if cast(Any, rank_zero_only).rank else fetched_run(url)
 
 
 def _folder(config: TrainConfig, name: str) -> Path:

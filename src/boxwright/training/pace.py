@@ -112,7 +112,9 @@ def undone(detector: Detector, device: str) -> Iterator[None]:
         torch.set_rng_state(random)
 
 
-def plan_for(minutes: float, pace: Pace, train: int, valid: int, batch_size: int, most: int = MOST_EPOCHS) -> Plan:
+def plan_for(
+    minutes: float, pace: Pace, train: int, valid: int, batch_size: int, most: int = MOST_EPOCHS, begun: float = 0.0
+) -> Plan:
     """As many whole epochs as fit; if fewer than three do, three with fewer pictures each.
 
     Args:
@@ -122,11 +124,12 @@ def plan_for(minutes: float, pace: Pace, train: int, valid: int, batch_size: int
         valid: pictures of the validation split.
         batch_size: pictures per step.
         most: epochs.
+        begun: seconds of the minutes that are over.
 
     Raises:
         ConfigError: not even some steps and one validation fit.
     """
-    seconds = 60 * minutes * _USABLE
+    seconds = (60 * minutes - begun) * _USABLE
     whole = int(seconds // pace.epoch(-(-train // batch_size), valid))
     if whole >= min(_FEWEST_EPOCHS, most):
         return Plan(min(whole, most), None)
@@ -134,8 +137,9 @@ def plan_for(minutes: float, pace: Pace, train: int, valid: int, batch_size: int
     steps = int((seconds / epochs - valid * pace.picture) / pace.step)
     if steps < 1:
         least = pace.epoch(1, valid) / _USABLE
+        before = f"to begin took {spoken(begun)}, and " if begun >= 1 else ""
         raise ConfigError(
-            f"minutes = {minutes:g} is too short: one step and the validation of {valid} pictures take "
+            f"minutes = {minutes:g} is too short: {before}one step and the validation of {valid} pictures take "
             f"{spoken(least)} on this machine.",
             "Give more, or choose a smaller model or canvas.",
         )

@@ -7,6 +7,7 @@ import os
 import sys
 import threading
 import traceback
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,60 +19,56 @@ __all__ = ["perform"]
 
 
 def main(folder: Path, alive: int) -> int:
-    """Do the task in ``folder``, and write down how it went; the exit code."""
+    """Do the task in ``folder``, and write down how it went in ``RANK.json`` there; the exit code."""
     threading.Thread(target=_end_with_caller, args=[alive], daemon=True).start()
-    return perform(folder, int(os.environ["RANK"]), json.loads((folder / "task.json").read_text()))
+    told = folder / f"{int(os.environ['RANK'])}.json"
+    return perform(
+        lambda outcome: write_text(told, json.dumps(outcome)), json.loads((folder / "task.json").read_text())
+    )
 
 
-def perform(folder: Path, rank: int, task: dict[str, Any]) -> int:
-    """Do a task, as one of several processes, and write down in ``folder`` how it went.
+def perform(tell: Callable[[Mapping[str, Any]], object], task: Mapping[str, Any]) -> int:
+    """Do a task, as one of several processes, and write down how it went.
 
     Args:
-        folder: that all of them see.
-        rank: of this process; its outcome is ``RANK.json``.
+        tell: writes down what is known, in place of what was before; as JSON has it.
         task: ``verb`` and ``settings``, see ``launch.Task``.
 
     Returns:
         The exit code.
     """
     keep_freed_memory()
-    told = folder / f"{rank}.json"
+    known: dict[str, Any] = {}
+
+    def on_folder(folder: Path | str) -> None:
+        known["folder"] = str(folder)
+        tell(known)
+
     try:
-        write_text(told, "{}")
-        outcome = _do(task, told)
+        tell(known)
+        outcome = _do(task, on_folder)
     except KeyboardInterrupt:
-        write_text(told, json.dumps({**_told(told), "stopped": True}))
+        tell({**known, "stopped": True})
         return 0
     except OSError as error:
         named = None if error.filename is None else str(error.filename)
-        write_text(told, json.dumps({**_told(told), "os_error": [error.errno, error.strerror, named]}))
+        tell({**known, "os_error": [error.errno, error.strerror, named]})
         return 1
     except BoxwrightError as error:
-        write_text(
-            told,
-            json.dumps({"error": type(error).__name__, "message": error.message, "remedy": error.remedy}),
-        )
+        tell({"error": type(error).__name__, "message": error.message, "remedy": error.remedy})
         return 1
     except Exception:  # when one process fails, the others fail to reach it: which came first, the caller finds out
-        write_text(told, json.dumps({**_told(told), "traceback": traceback.format_exc()}))
+        tell({**known, "traceback": traceback.format_exc()})
         return 1
-    write_text(told, json.dumps(outcome))
+    tell(outcome)
     return 0
 
 
-def _do(task: dict[str, Any], told: Path) -> dict[str, Any]:
+def _do(task: Mapping[str, Any], on_folder: Callable[[Path | str], None]) -> dict[str, Any]:
     from .verbs import together
-
-    def on_folder(folder: Path | str) -> None:
-        write_text(told, json.dumps({"folder": str(folder)}))
 
     result = together(task["verb"], task["settings"], on_folder)
     return {"folder": str(result.folder), "interrupted": result.interrupted, "store": result.store}
-
-
-def _told(path: Path) -> dict[str, Any]:
-    told: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {}
-    return told
 
 
 def _end_with_caller(alive: int) -> None:

@@ -147,11 +147,8 @@ class TrainingRun:
         Objective.parse(config.objective)
         require_trackers(config)
         config = config.model_copy(update=resolve_devices(config, console, world))
-        if _is_first_process():  # before the data is read, which takes minutes; under the claim it is looked at again
-            with claimed(folder):
-                begun = _Begun.of(folder, config)
-            if begun is not None and begun.epoch >= begun.config.epochs:
-                _require_unfinished(folder)
+        # before the data is read, which takes minutes; under the claim it is looked at again
+        world.first(lambda: _require_more_to_do(folder, config))
         run = cls(config, _read_data(config, console), folder, console, make_trainer, world)
         run.store = store
         return run
@@ -178,20 +175,24 @@ class TrainingRun:
             on_folder: is told the run folder, or its URL, in the first process, as soon as it is settled.
         """
         with ExitStack() as claim:
-            if _is_first_process():
-                self._claim(claim)
-                if self._is_new:
-                    self.store = stored_run(self.config)
-                if on_folder:
-                    on_folder(self.store or self.folder)
-            self.config, self.folder = self._world.same((self.config, self.folder))
-            if not self._is_new:
+            self._world.first(lambda: self._begin(claim, on_folder))
+            self.config = self._world.same(self.config)
+            if self._is_new:
+                self.folder = self._world.same(self.folder)
+            else:  # a run of remote storage lies elsewhere on each machine
                 self._go_on()
             if self.config.fast_dev_run and _is_first_process():
                 claim.callback(_remove_new, self.folder, set(self.folder.iterdir()))
             if self.store is None or not _is_first_process():
                 return self._train()
             return self._train_in_step(InStep(self.folder, self.store, not self._is_new, self.console.print))
+
+    def _begin(self, claim: ExitStack, on_folder: Callable[[Path | str], None] | None) -> None:
+        self._claim(claim)
+        if self._is_new:
+            self.store = stored_run(self.config)
+        if on_folder:
+            on_folder(self.store or self.folder)
 
     def _train_in_step(self, in_step: InStep) -> RunResult:
         """Train, and keep the remote storage in step; what a failed training leaves is there, too."""
@@ -326,8 +327,7 @@ class TrainingRun:
         pace = Pace(step, self._world.largest(pace.picture) / self._world.size)
         if config.minutes is not None:
             begun = time.monotonic() - self._began
-            minutes = config.minutes - begun / 60
-            plan = plan_for(minutes, pace, train, valid, config.batch, self._most_epochs)
+            plan = plan_for(config.minutes, pace, train, valid, config.batch, self._most_epochs, begun)
             planned = {"epochs": plan.epochs, "epoch_pictures": plan.pictures or config.epoch_pictures}
             config = config.model_copy(update=planned)
         steps = batches_of(config.epoch_pictures or train, config.batch, self._least)
@@ -467,6 +467,18 @@ class _Begun:
         changed = require_followed(started, config, run, within=so_far is not None)
         epoch = int(checkpoint["epoch"]) + (so_far is None)
         return cls(recorded, config, changed, epoch, int(so_far["batches"]) if so_far else 0)
+
+
+def _require_more_to_do(run: Path, config: TrainConfig) -> None:
+    """Raise if all epochs of a run are done, and its files are written.
+
+    Raises:
+        ConfigError: they are; or see ``_Begun.of``.
+    """
+    with claimed(run):
+        begun = _Begun.of(run, config)
+    if begun is not None and begun.epoch >= begun.config.epochs:
+        _require_unfinished(run)
 
 
 def _require_unfinished(run: Path) -> None:

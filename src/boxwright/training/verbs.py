@@ -14,6 +14,7 @@ from boxwright.host.dependencies import require_train_extra
 from boxwright.host.files import cache_folder, require_writable
 from boxwright.host.listing import Listed, Listing, shown, shown_range
 from boxwright.host.places import is_url, place_of, whole
+from boxwright.inputs.stores import local_copy
 from boxwright.inputs.zipped import is_zip, starts_packed
 from boxwright.metrics.figures import HEADLINE
 from boxwright.metrics.objective import Objective
@@ -219,14 +220,17 @@ def resume(
     """
     require_train_extra()
     store = str(run) if is_url(run) else None
-    if store is not None:
-        if launch is not None:
-            raise ConfigError(f"{run}: on a cluster, runs are not kept in remote storage.", "Give a shared folder.")
-        from .folders import fetched_run
+    if store is not None and launch is not None:
+        run = local_copy(store)  # for its settings: the processes bring it to their machines themselves
+    elif store is not None:
+        from .folders import brought_run
 
-        run = fetched_run(store)
+        run = brought_run(store)
     settings = Path(run) / CONFIG_FILE
     if not settings.is_file():
+        if Path(run).is_file():
+            remedy = f"A new training can begin with its weights: --data DATA --weights {shlex.quote(str(run))}"
+            raise ArchiveError(f"{run}: is a file; a run is a folder.", remedy)
         problem = f"holds no {CONFIG_FILE}" if Path(run).is_dir() else "no such folder"
         raise ArchiveError(f"{run}: {problem}.", "Give a folder that boxwright train made.")
     config = load_config(settings)
@@ -238,7 +242,7 @@ def resume(
     _require_places(config)
     if launch is not None:
         moved = data and str(whole(place_of(data)))
-        given = {"run": str(Path(run).resolve()), "data": moved, "devices": devices}
+        given = {"run": store or str(Path(run).resolve()), "data": moved, "devices": devices}
         return _in_processes("resume", given, _processes_elsewhere(config, make_trainer), launch)
     if (processes := _processes_to_start(config, make_trainer)) > 1:
         given = {"run": str(run), "data": data and str(data), "devices": devices, "store": store}
@@ -267,14 +271,19 @@ def together(verb: str, settings: Mapping[str, Any], on_folder: Callable[[Path |
 
     Args:
         verb: ``train`` or ``resume``.
-        settings: of ``TrainConfig``, or ``run``, ``data`` and ``devices``.
+        settings: of ``TrainConfig``, or ``run``, ``data``, ``devices`` and, if the run is kept in remote storage as
+            well, ``store``; instead of that, ``run`` may be its URL.
         on_folder: is told the run folder, or its URL, in the first process, as soon as it is known.
     """
     if verb == "train":
         return _train_here(load_config(None, settings), on_folder=on_folder)
-    run = Path(settings["run"])
-    config = load_config(run / CONFIG_FILE, {"data": settings["data"], "devices": settings["devices"]})
-    return _resume_here(run, config, on_folder=on_folder, store=settings.get("store"))
+    run, store = settings["run"], settings.get("store")
+    if is_url(run):
+        from .folders import brought_run
+
+        run, store = brought_run(run), run
+    config = load_config(Path(run) / CONFIG_FILE, {"data": settings["data"], "devices": settings["devices"]})
+    return _resume_here(Path(run), config, on_folder=on_folder, store=store)
 
 
 def _processes_to_start(config: TrainConfig, make_trainer: MakeTrainer | None) -> int:
@@ -315,10 +324,6 @@ def _portable(config: TrainConfig) -> dict[str, Any]:
     """The settings that were given, as JSON, for a process in another folder."""
     from .settings import from_anywhere
 
-    if is_url(config.out):
-        raise ConfigError(
-            f"--out {config.out}: on a cluster, runs are not kept in remote storage.", "Give a shared folder."
-        )
     places = {**from_anywhere(config), "out": whole(config.out)}
     return config.model_copy(update=places).model_dump(mode="json", exclude_unset=True)
 
@@ -331,10 +336,12 @@ def _in_processes(verb: str, settings: Mapping[str, Any], processes: int, launch
     where = " on the cluster" if launch else ""  # each of them loads PyTorch, which takes a while
     make_console().print(f"Starting {processes} {'process' if processes == 1 else 'processes'}{where}.")
     outcome = (launch or run_together)(Task(verb, settings), processes)
-    folder = Path(outcome["folder"])
+    store = outcome.get("store")
+    # on a cluster, the folder of the first process is on another machine
+    folder = local_copy(store) if launch and store else Path(outcome["folder"])
     spec = folder / RUN_SPEC
     found = ModelSpec.load(spec) if spec.is_file() else None
-    return RunResult(folder, found, outcome["interrupted"], outcome.get("store"))
+    return RunResult(folder, found, outcome["interrupted"], store)
 
 
 def _on_gpus(config: TrainConfig) -> bool:

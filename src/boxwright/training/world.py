@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -17,6 +17,7 @@ from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvir
 from torch import Tensor
 
 from boxwright.models.sharing import Share
+from boxwright.runtime import BoxwrightError
 
 __all__ = ["ALONE", "World", "joined", "started_by_another"]
 
@@ -52,6 +53,23 @@ class World:
         dist.broadcast_object_list(box, src=0)
         first: T = box[0]  # type: ignore[assignment]
         return first
+
+    def first(self, do: Callable[[], object]) -> None:
+        """Have the first process do something; all must call it, and all fail if it fails with an error of ours.
+
+        Else the others would wait for it.
+
+        Raises:
+            BoxwrightError: the same in all.
+        """
+        error: BoxwrightError | None = None
+        if self.rank == 0:
+            try:
+                do()
+            except BoxwrightError as ours:
+                error = ours
+        if (same := self.same(error)) is not None:
+            raise same
 
     def largest(self, value: float) -> float:
         """The largest of all processes' values; all must call it."""

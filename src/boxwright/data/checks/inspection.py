@@ -6,6 +6,7 @@ folder, and add it to ``SPLIT_CHECKS`` or ``FOLDER_CHECKS``. A new kind of findi
 
 from __future__ import annotations
 
+import difflib
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -221,7 +222,7 @@ def _splits_of(root: Path, splits: Sequence[str] | None) -> list[str]:
         if root.is_file():
             refuse_packed(root)
             raise DataError(f"{root}: is a file.", _instead_of_file(root))
-        raise DataError(f"{root}: no such folder.", "Give the folder that holds train/ and valid/.")
+        raise DataError(f"{root}: no such folder.", f"{_close_to(root)}Give the folder that holds train/ and valid/.")
     chosen = list(splits or (name for name in SPLITS if name in _REQUIRED or (root / name).is_dir()))
     if any((root / name / ANNOTATIONS).is_file() for name in chosen):
         return chosen
@@ -241,10 +242,44 @@ def _instead_of_file(path: Path) -> str:
     root = next((one for one in (above, above.parent) if (one / "train" / ANNOTATIONS).is_file()), None)
     if root is not None:
         return f"Give the folder that holds train/ and valid/: {root}"
+    if path.suffix.lower() == ".zip":
+        return "It is no ZIP archive, whatever its name: download it again."
     if path.suffix.lower() in (".yaml", ".yml"):
         command = f"boxwright convert {in_command(above)} OUT"
         return f"If it describes a data set of YOLO, convert that: {command}, then give OUT."
     return "Give the folder that holds train/ and valid/."
+
+
+def _close_to(path: Path) -> str:
+    """What is there under a name that is nearly the same."""
+    try:
+        names = [one.name for one in path.absolute().parent.iterdir() if one.is_dir() or one.suffix.lower() == ".zip"]
+    except OSError:
+        return ""
+    close = difflib.get_close_matches(path.name, names, n=1)
+    return f"Did you mean {path.parent / close[0]}? " if close else ""
+
+
+def _single_split(root: Path) -> DataError:
+    """A folder that holds an annotation file itself."""
+    above = root.resolve().parent
+    if any((above / name / ANNOTATIONS).is_file() and above / name != root.resolve() for name in SPLITS):
+        remedy = f"Give the folder above: {'.' if above == Path.cwd() else above}"
+    else:
+        remedy = f"Make splits of it: boxwright convert {in_command(root)} OUT --from coco --split 0.7,0.15,0.15"
+    return DataError(f"{root} is one split, not the whole data set.", remedy)
+
+
+def _what_was_made_of_data(root: Path) -> DataError | None:
+    """What to say of a run or an unpacked archive; None if it is not one."""
+    given = in_command(root)
+    if (root / "checkpoints").is_dir() and (root / "config.yaml").is_file():
+        remedy = f"To go on with it: boxwright train --resume {given}. To begin with its weights: --weights {given}"
+        return DataError(f"{root} is a run, not a data set.", remedy)
+    if (root / "boxwright.json").is_file():
+        remedy = f"To begin a training with its weights: --data DATA --weights {given}"
+        return DataError(f"{root} is an archive of a model, not a data set.", remedy)
+    return None
 
 
 def _not_a_data_set(root: Path, split: str) -> DataError:
@@ -254,7 +289,9 @@ def _not_a_data_set(root: Path, split: str) -> DataError:
 
     path = root / split / ANNOTATIONS
     if (root / ANNOTATIONS).is_file():
-        return DataError(f"{root} is one split, not the whole data set.", f"Give the folder above: {root.parent}.")
+        return _single_split(root)
+    if (made := _what_was_made_of_data(root)) is not None:
+        return made
     inside = sorted(path.parent.parent.name for path in root.glob(f"*/train/{ANNOTATIONS}"))
     if inside:
         return DataError(f"{root} holds several data sets: {', '.join(inside)}.", f"Give one: {root / inside[0]}.")

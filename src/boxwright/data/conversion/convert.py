@@ -17,6 +17,7 @@ from typing import Any
 
 from boxwright.data.box_readings import READINGS
 from boxwright.data.documents import ANNOTATIONS, category_fault, null_for_nan
+from boxwright.data.file_names import FolderNames, is_picture_name
 from boxwright.host.files import new_folder, require_new_folder
 from boxwright.inputs.zipped import is_zip, refuse_packed, unzipped
 from boxwright.runtime import ConfigError, DataError
@@ -153,6 +154,16 @@ def _format_of(source: Path) -> str:
         raise DataError(
             f"{source}: holds {seen(source)}; no annotations of a known format are in it.",
             f"Unzip what is still packed: {unzip_command(archives[0])}",
+        )
+    if is_folder(source) and all(is_picture_name(name) for name in FolderNames(source).files):
+        raise DataError(
+            f"{source}: holds {seen(source)}, and no annotations.",
+            "Annotate them first, as with CVAT or Label Studio, and export as COCO.",
+        )
+    if source.suffix.lower() == ".csv":
+        raise DataError(
+            f"{source}: a table that VIA has not written; other tables are not read.",
+            "Make COCO, VOC or YOLO files of it with the tool that it comes from.",
         )
     held = f"holds {seen(source)}" if is_folder(source) else "one file"
     raise DataError(
