@@ -51,7 +51,7 @@ def test_threshold_shows_the_point_and_leaves_it(strong):
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith(f"strong: score {point.threshold:.3f}, for f2: {point.value:.4f} on valid\n")
     low, high = point.interval
-    assert f"\n95 % of resampled validation sets would choose {low:.4f} to {high:.4f}\n" in done.stdout
+    assert f"\n95 % of resampled validation sets would choose {low:.3f} to {high:.3f}\n" in done.stdout
     cat = f"{point.per_class['cat']:.3f}"
     assert ["cat", "60", cat, f"{point.threshold:.3f}"] in [line.split() for line in done.stdout.splitlines()]
     assert (strong / "spec.json").read_bytes() == before

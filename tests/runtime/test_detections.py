@@ -203,6 +203,14 @@ def test_the_viewer_of_the_system_gets_the_drawn_picture(photo):
     assert np.array_equal(shown[0], known(photo).draw())
 
 
+def test_without_a_viewer_a_file_is_named_instead(photo, monkeypatch, capsys):
+    importlib.import_module("IPython.display")
+    monkeypatch.setattr(ImageShow, "_viewers", [ImageShow.IPythonViewer()])
+    with pytest.raises(PictureError, match=r"no viewer for pictures here.*save\(PATH\)"):
+        known(photo).show()
+    assert capsys.readouterr().out == ""
+
+
 def test_a_notebook_shows_picture_and_table_of_bounded_size(tmp_path):
     noise = np.random.default_rng(0).integers(0, 256, (3000, 2000, 3), np.uint8)
     found = Detections([[10, 20, 500, 800]], [0.5], [0], ["<script>alert(1)</script>"], noise)

@@ -11,7 +11,7 @@ from boxwright.host.console import make_console
 from boxwright.host.places import in_command
 
 from .report import print_missing_pictures
-from .tables import make_table, show, show_interval
+from .tables import make_table, show
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -57,7 +57,8 @@ def _print_operating_point(console: Console, spec: ModelSpec) -> None:
     console.print(f"{spec.name}: {in_words(point, spec.class_names)}, for {point.objective}: {measured}")
     if point.interval:
         what = f"one score for all, {point.threshold:.3f}: " if point.by_class else ""
-        console.print(f"{what}95 % of resampled validation sets would choose {show_interval(point.interval)}")
+        low, high = (f"{end:.3f}" for end in point.interval)  # digits as of the threshold itself
+        console.print(f"{what}95 % of resampled validation sets would choose {low} to {high}")
     if not point.per_class and not point.by_class:
         return
     table = make_table("class", "boxes", "own threshold", "in use")

@@ -142,9 +142,8 @@ def about_classes(point: OperatingPoint, names: Sequence[str]) -> str:
         return ""
     if not point.by_class:
         return (
-            "This threshold is used for all classes. The table also shows which one would be best for each of "
-            f"{len(point.per_class)} of the {len(names)} classes alone; "
-            "'boxwright threshold RUN --by-class' uses those."
+            "This threshold is used for all classes. The table also shows which one would be best for a class alone, "
+            f"for {len(point.per_class)} of the {len(names)} classes; 'boxwright threshold RUN --by-class' uses those."
         )
     own = f"Of {len(names)} classes {len(point.per_class)} have a threshold of their own (see the table)"
     rest = f"; the others have the one for all, {figure(point.threshold)}" if len(point.per_class) < len(names) else ""

@@ -6,7 +6,7 @@ import os
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar, Dict, List, Optional, Sequence, Tuple, Type, Union
+from typing import Any, ClassVar, Dict, Iterator, List, Optional, Sequence, Tuple, Type, Union
 
 import numpy as np
 from PIL import Image
@@ -158,7 +158,7 @@ class Detections:
         kernel = sys.modules.get("ipykernel.kernelapp")  # which other packages import, too
         if kernel is not None and kernel.IPKernelApp.initialized():
             sys.modules["IPython.display"].display(drawn)
-        elif not ImageShow.show(drawn, title=self._counted()):
+        elif not any(one.show(drawn, title=self._counted()) for one in _viewers(ImageShow)):
             raise PictureError("There is no viewer for pictures here.", "Write it to a file: save(PATH).")
 
     def save(self, path: Union[str, os.PathLike[str]], picture: Optional[PictureSource] = None) -> Path:
@@ -276,3 +276,8 @@ class Detections:
         if names is None:
             raise ConfigError("These detections do not know the names of their classes.", "Give names=[…].")
         return names
+
+
+def _viewers(show: Any) -> Iterator[Any]:
+    """Pillow's, without the one of notebooks: outside of them it prints what the picture is, and calls that shown."""
+    return (one for one in show._viewers if not isinstance(one, show.IPythonViewer))
