@@ -1,5 +1,6 @@
 import json
 import shlex
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -102,6 +103,19 @@ def test_report_writes_the_page_with_its_pictures(strong, tmp_path):
     assert f"The pictures are no longer at {tmp_path / 'data' / 'valid'}; give --data" in gone.stdout
     found = boxwright("report", strong, "--data", tmp_path / "moved")
     assert (found.returncode, found.stdout) == (0, f"Report: {strong / 'report.html'}\n"), found.stderr
+
+
+def test_pictures_that_training_has_seen_are_noticed_in_another_folder(run, demo_data, tmp_path):
+    seen = "have name and size of one that the run was trained on"
+    data = tmp_path / "data"
+    shutil.copytree(demo_data, data)
+    assert seen not in boxwright("evaluate", run, "--data", data, "--split", "test").stdout
+    shutil.rmtree(data / "test")
+    (data / "train").rename(data / "test")
+    count = len(list((data / "test").glob("*.jpg")))
+    assert f"Warning: {count} of these pictures {seen}" in boxwright(
+        "evaluate", run, "--data", data, "--split", "test"
+    ).stdout.replace("\n", " ")
 
 
 def test_evaluate_at_a_threshold_that_was_asked_for(run, demo_data, tmp_path):

@@ -222,7 +222,7 @@ def test_training_asked_for_from_outside_is_that_of_processes_without_a_cluster(
 
 
 def lose_one(cluster, settings, begun):
-    """A training that loses the node of its first process once ``begun`` says so; its result and its epochs."""
+    """A training that loses a node that trains once ``begun`` says so; its result and its epochs."""
     done = []
     job = threading.Thread(target=lambda: done.append(boxwright.train(launch=launcher(cluster.address), **settings)))
     job.start()
@@ -233,17 +233,18 @@ def lose_one(cluster, settings, begun):
     return done[0], [line["epoch"] for line in read_metrics(done[0].folder) if "train/loss" in line]
 
 
-def test_a_node_that_is_lost_costs_the_steps_since_the_last_checkpoint(cluster, small, tmp_path):
+def test_a_node_that_is_lost_costs_the_steps_since_the_last_checkpoint(cluster, small, tmp_path, capsys):
     run = tmp_path / "lost"
     settings = {**TINY, "data": small, "epochs": 3, "devices": 2, "out": tmp_path, "name": "lost"}
     result, epochs = lose_one(cluster, settings, lambda: (run / "metrics.jsonl").is_file() and losses(run))
     assert sorted(set(epochs)) == list(range(3))
+    assert "Going on with epoch" in capsys.readouterr().out
     assert result.spec.provenance["finished"]
     assert not list(tmp_path.glob(".ray-*"))
 
 
 def test_data_and_run_of_a_store_are_those_of_folders_though_a_node_is_lost(
-    cluster, bucket, small, tmp_path, monkeypatch
+    cluster, bucket, small, tmp_path, monkeypatch, capsys
 ):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     url, out = bucket.put_folder(small, "sets/data"), bucket.url("runs")
@@ -255,6 +256,7 @@ def test_data_and_run_of_a_store_are_those_of_folders_though_a_node_is_lost(
         lambda: "runs/one/checkpoints/last.ckpt" in bucket.keys("runs"),
     )
     assert sorted(set(epochs)) == [0, 1]
+    assert "Going on with epoch 2 of 2" in capsys.readouterr().out
     assert on_ray.store == f"{out}/one"
     assert losses(on_ray.folder) == losses(plain.folder)
     theirs = weights(plain.folder)

@@ -11,7 +11,7 @@ import typer
 import boxwright
 from boxwright.host.console import make_console, stages
 from boxwright.host.files import require_writable
-from boxwright.host.places import in_command
+from boxwright.host.places import in_command, name_of, place_of, shown_place
 
 from .options import (
     JsonOption,
@@ -90,9 +90,10 @@ def archive(
         raise boxwright.ConfigError("--card goes with --inspect.", "Leave it out: every archive gets a card.")
     if json_file:
         raise boxwright.ConfigError("--json goes with --inspect.", "Leave it out.")
-    if run.endswith(".mar"):
-        remedy = f"What it holds: boxwright archive {in_command(run)} --inspect"
-        raise boxwright.ConfigError(f"{run}: is an archive already.", remedy)
+    if name_of(place_of(run)).endswith(".mar"):
+        shown = shown_place(run)
+        remedy = f"What it holds: boxwright archive {in_command(shown)} --inspect"
+        raise boxwright.ConfigError(f"{shown}: is an archive already.", remedy)
     if precision and not export:
         raise boxwright.ConfigError("--precision does not go with --no-export.", "Leave one of them out.")
     require_writable(store)

@@ -58,7 +58,10 @@ def _require_own(out: Path) -> None:
     Raises:
         ConfigError: it holds something else.
     """
-    others = sorted({one.name for one in out.iterdir()} - _MADE) if out.is_dir() else []
+    from boxwright.data.file_names import is_hidden
+
+    names = [one.name for one in out.iterdir()] if out.is_dir() else []
+    others = sorted(name for name in names if name not in _MADE and not is_hidden(name))
     if others or out.is_file():
         what = f"holds {others[0]!r}, which is not the demo's" if others else "is a file"
         raise boxwright.ConfigError(f"{out}: {what}.", "Choose another --out.")

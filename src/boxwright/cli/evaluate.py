@@ -59,6 +59,7 @@ def evaluate(
     ] = None,
 ) -> None:
     """Measure a run, an archive or the results of any tool on a split, with intervals; or an endpoint."""
+    from boxwright.evaluation.run import seen_in_training
     from boxwright.inputs.stores import local_place
 
     require_file_names(json=json_file, html=html)
@@ -88,6 +89,11 @@ def evaluate(
 
         report_evaluation(evaluation, folder, html, source)
     _print_evaluation(console, evaluation)
+    if seen := seen_in_training(model, folder, split):
+        console.print(
+            f"Warning: {seen} of these pictures have name and size of one that the run was trained on: the figures are "
+            "too good."
+        )
     print_written(console, json=json_file, page=html)
 
 

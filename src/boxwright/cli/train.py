@@ -111,6 +111,10 @@ def _next(run: str, folder: Path, poor: bool) -> str:
 
     if poor:
         data, config = in_command(data_of_run(folder)), load_config(folder / CONFIG_FILE)
-        longer = f"boxwright train --data {data} --model {config.model} --weights {in_command(run)} --minutes 60"
+        size = config.image_size
+        canvas = f" --image-size {size[0]}" if isinstance(size, tuple) and size[0] == size[1] else ""
+        tile = f" --tile {config.tile}" if config.tile else ""
+        weights = in_command(folder)  # also of a run in remote storage: its copy here
+        longer = f"boxwright train --data {data} --model {config.model}{canvas}{tile} --weights {weights} --minutes 60"
         return f"It finds hardly anything yet. To go on training from here: {longer}"
     return f"Next: boxwright archive {in_command(run)}"

@@ -9,17 +9,19 @@ metrics.jsonl, report.html, checkpoints/
 
 from __future__ import annotations
 
+import os
 import shlex
 from pathlib import Path
 
 from boxwright.config import CONFIG_FILE, data_of_run, load_config
 from boxwright.data import local_data
+from boxwright.data.file_names import is_picture_name
 from boxwright.runtime import ArchiveError, ConfigError, DataError, ModelSpec, open_bundle
 from boxwright.runtime.bundle import RUN_SPEC
 
 from .results import RESULTS, SplitResults
 
-__all__ = ["RESULTS", "data_for", "find_data", "read_run"]
+__all__ = ["RESULTS", "data_for", "find_data", "read_run", "seen_in_training"]
 
 
 def data_for(source: Path, data: str | Path | None) -> Path:
@@ -51,6 +53,30 @@ def data_for(source: Path, data: str | Path | None) -> Path:
     if isinstance(folder, Path) and not folder.exists():
         raise DataError(f"{source}: its data was at {folder}, which is gone.", remedy)
     return local_data(folder)
+
+
+def seen_in_training(source: Path, folder: Path, split: str) -> int:
+    """How many pictures of a split have the name and the size of one that a run was trained on.
+
+    Args:
+        source: run folder, or what else was measured.
+        folder: the data that it was measured on.
+        split: of that.
+
+    Returns:
+        The number; 0 if it is not known what it was trained on, or that is not on this machine.
+    """
+    trained = data_of_run(source) if (source / CONFIG_FILE).is_file() else None
+    if not isinstance(trained, Path) or not trained.exists() or not (folder / split).is_dir():
+        return 0
+    return len(_names_and_sizes(local_data(trained) / "train") & _names_and_sizes(folder / split))
+
+
+def _names_and_sizes(split: Path) -> set[tuple[str, int]]:
+    if not split.is_dir():
+        return set()
+    with os.scandir(split) as files:
+        return {(one.name, one.stat().st_size) for one in files if is_picture_name(one.name) and one.is_file()}
 
 
 def read_run(run: Path) -> tuple[SplitResults, ModelSpec]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -66,10 +67,17 @@ def _pictures_in(folder: Path) -> Iterator[Path]:
         raise PictureError(f"Folder '{folder}' cannot be read: {error.strerror}.", "Check its permissions.") from error
     if not names:
         looked_for = f"Looked for {', '.join(SUFFIXES)}, and for files of these formats, not in subfolders."
-        below = next((one for one in sorted(folder.iterdir()) if one.is_dir() and picture_names(one)), None)
-        there = f" There are some in {below}: give that." if below is not None else ""
-        raise PictureError(f"Folder '{folder}' has no pictures.", looked_for + there)
+        raise PictureError(f"Folder '{folder}' has no pictures.", looked_for + _below(folder))
     yield from (folder / name for name in names)
+
+
+def _below(folder: Path) -> str:
+    """Which subfolder of a folder has pictures, as their suffixes say."""
+    for one in sorted(folder.iterdir()):
+        with suppress(OSError):
+            if not one.name.startswith(".") and any(name.lower().endswith(SUFFIXES) for name in os.listdir(one)):
+                return f" There are some in {one}: give that."
+    return ""
 
 
 def picture_names(folder: Path) -> list[str]:

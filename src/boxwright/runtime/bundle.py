@@ -184,7 +184,7 @@ def _open_folder(folder: Path) -> Bundle:
         raise ArchiveError(f"{folder}: a run that could not write its end.", f"To write it: {command}")
     if (folder / "config.yaml").is_file():
         raise ArchiveError(f"{folder}: a run without a model: its first epoch never ended.", f"To train it: {command}")
-    inside = sorted(one for one in folder.iterdir() if one.suffix == ".mar" or (one / RUN_SPEC).is_file())
+    inside = sorted(one for one in folder.iterdir() if one.suffix == ".mar" or os.path.isfile(one / RUN_SPEC))
     names = ", ".join(os.fspath(one) for one in inside[:5])
     remedy = f"Give one of those in it: {names}." if inside else "Give a folder that boxwright train made."
     raise ArchiveError(f"{folder}: holds neither {RUN_SPEC} (a run) nor {SPEC} (an unpacked archive).", remedy)

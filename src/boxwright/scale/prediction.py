@@ -159,7 +159,7 @@ def _answered(*given: Any) -> Iterator[Mapping[str, Any]]:
     outside = ray.util.client.ray.is_connected()
     try:
         yield from _answer_inside(given) if outside else _answer(*given)
-    except ray.exceptions.RayError as error:
+    except (ray.exceptions.RayError, ConnectionError) as error:
         reason = str(error).strip().splitlines()
         raise ConfigError(
             f"The cluster could not go on: {reason[-1] if reason else type(error).__name__}",

@@ -40,6 +40,7 @@ _ONGOING = 32  # requests of one replica at once: those that wait are in its own
 _REPLICAS = re.compile(r"(\d{1,4})(?:-(\d{1,4}))?")
 _NAMESPACE = "boxwright"  # of the actor that has the figures of all replicas
 _SECONDS_FOR_FIGURES = 10.0
+_SECONDS_TO_END = 30.0  # that a deployment may take that was begun before the end
 _DIRECT = {
     "RAY_SERVE_USE_GRPC_BY_DEFAULT": "1",
     "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0",
@@ -367,6 +368,8 @@ def _deployed(
             current = plan()
             handles = []
             for name, part in _parts(current).items():
+                if ending.is_set():
+                    return
                 names.append(f"{name}-{own}")
                 target = _deployment(name, part, replicas, current, own)
                 handles.append(serve.run(target, name=names[-1], route_prefix=None, blocking=False))
@@ -394,6 +397,9 @@ def _deployed(
         box.close()
         for name in dict.fromkeys(names):
             serve.delete(name)
+        if deploying.acquire(timeout=_SECONDS_TO_END):  # what was being deployed meanwhile is there now
+            for name in dict.fromkeys(names):
+                serve.delete(name)
         if alone:
             serve.shutdown()
 

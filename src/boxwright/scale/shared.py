@@ -52,10 +52,10 @@ class SharedFolder:
         """Write a file; one of that name is replaced."""
         path = posixpath.join(self.root, name)
         with self._naming():
-            self.files.makedirs(self.root, exist_ok=True)
             if OBJECT_STORES & {*np.atleast_1d(self.files.protocol)}:
                 self.files.pipe_file(path, content)  # they show an object when it is whole
                 return
+            self.files.makedirs(self.root, exist_ok=True)  # there it would make a bucket of a wrong name
             part = posixpath.join(self.root, f"_{name}.{os.getpid()}")  # which readers of tables ignore
             self.files.pipe_file(part, content)
             self.files.mv(part, path)

@@ -19,7 +19,8 @@ from typing import Any
 from boxwright.config import CONFIG_FILE, load_config
 from boxwright.host.places import is_url
 from boxwright.inputs.stores import local_place
-from boxwright.runtime import ConfigError
+from boxwright.runtime import ConfigError, ModelSpec
+from boxwright.runtime.bundle import RUN_SPEC
 from boxwright.training.launch import Task, failure_of
 
 from .cluster import LOCAL, connected
@@ -28,9 +29,9 @@ from .shared import SharedFolder
 __all__ = ["launcher"]
 
 _STARTS = 5  # of the processes, after nodes or processes were lost
-_TASK = "task.json"
+_BEGUN = "begun.txt"
 _RUN = "run.txt"
-_OUTCOME = re.compile(r"\d+\.json")
+_OUTCOME = re.compile(r"(\d+)\.json")
 _LISTEN = 0.2  # seconds between two times that the ear is asked
 _LAST_WORDS = 5.0  # seconds that they may take
 
@@ -48,10 +49,10 @@ def launcher(on: str = LOCAL) -> Callable[[Task, int], dict[str, Any]]:
 
     def launch(task: Task, processes: int) -> dict[str, Any]:
         place = SharedFolder(_place(task))
-        place.write(_TASK, json.dumps({"verb": task.verb, "settings": dict(task.settings)}).encode())
+        place.write(_BEGUN, b"")  # what cannot be written is told at once
         try:
             with connected(on), _heard() as ear:
-                _fit(place, processes, _wants_gpus(task), ear)
+                _fit(task, place, processes, ear)
                 return _outcome(place)
         finally:
             place.delete()
@@ -117,7 +118,7 @@ def _heard() -> Iterator[Any]:
         last = False
         while not last:
             last = ended.wait(_LISTEN)
-            with suppress(ray.exceptions.RayError):  # its machine was lost; there will be another ear
+            with suppress(ray.exceptions.RayError, ConnectionError):  # its machine was lost; there will be another ear
                 sys.stdout.write(ray.get(ear.hear.remote(), timeout=_LAST_WORDS))
                 sys.stdout.flush()
 
@@ -133,8 +134,12 @@ def _heard() -> Iterator[Any]:
 def _place(task: Task) -> str:
     """Where the processes write down how it went: beside the runs, which all machines see."""
     settings = task.settings
-    out = settings["run"].rstrip("/").rpartition("/")[0] if task.verb == "resume" else settings["out"]
+    out = _above(settings["run"]) if task.verb == "resume" else settings["out"]
     return f"{out.rstrip('/')}/.ray-{os.getpid()}-{os.urandom(4).hex()}"
+
+
+def _above(run: str) -> str:
+    return run.rstrip("/").rpartition("/")[0] if is_url(run) else str(Path(run).parent)
 
 
 def _wants_gpus(task: Task) -> bool:
@@ -143,13 +148,13 @@ def _wants_gpus(task: Task) -> bool:
     return task.settings.get("gpus") != 0
 
 
-def _fit(place: SharedFolder, processes: int, gpus: bool, ear: Any) -> None:
+def _fit(task: Task, place: SharedFolder, processes: int, ear: Any) -> None:
     import ray
     from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchConfig, TorchTrainer
 
     there = ray.cluster_resources()
-    on_gpus = gpus and there.get("GPU", 0) > 0
+    on_gpus = _wants_gpus(task) and there.get("GPU", 0) > 0
     kind = "GPU" if on_gpus else "CPU"
     if there.get(kind, 0) < processes:
         raise ConfigError(
@@ -157,7 +162,8 @@ def _fit(place: SharedFolder, processes: int, gpus: bool, ear: Any) -> None:
         )
     trainer = TorchTrainer(
         _one_of_them,
-        train_loop_config={"place": place.place, "ear": ear},
+        # not in a file: a URL among the settings may hold a key
+        train_loop_config={"verb": task.verb, "settings": dict(task.settings), "place": place.place, "ear": ear},
         torch_config=TorchConfig(backend="nccl" if on_gpus else "gloo"),
         # fewer are enough, should a machine be lost for good
         scaling_config=ScalingConfig(num_workers=(1, processes) if processes > 1 else 1, use_gpu=on_gpus),
@@ -191,7 +197,8 @@ def _one_of_them(given: Mapping[str, Any]) -> None:
 
     place, rank = SharedFolder(given["place"]), int(os.environ["RANK"])
     os.environ["TORCHELASTIC_RUN_ID"] = "boxwright"  # how a process knows that it is one of several
-    plan = [_plan(place) if rank == 0 else None]
+    task = {"verb": given["verb"], "settings": given["settings"]}
+    plan = [_plan(place, task) if rank == 0 else None]
     dist.broadcast_object_list(plan, src=0)
     if plan[0] is None:
         return
@@ -214,40 +221,46 @@ def _all_ended(place: SharedFolder, size: int) -> bool:
     """
     until = time.monotonic() + _LAST_WORDS
     while True:
-        told = [one for one in _told(place) if set(one) - {"folder"}]
+        told = [one for one in _told(place).values() if set(one) - {"folder"}]
         if len(told) == size or time.monotonic() > until:
             return len(told) == size and any("error" in one for one in told)
         time.sleep(_LISTEN)
 
 
-def _plan(place: SharedFolder) -> dict[str, Any] | None:
+def _plan(place: SharedFolder, task: dict[str, Any]) -> dict[str, Any] | None:
     """What to do at this start: the task, or going on with the run; None if there is nothing left to do.
 
     The folder of the run is remembered in a file of its own: what the processes write down is new at each start.
     """
-    task: dict[str, Any] = json.loads(place.read(_TASK))
     told = _told(place)
-    if any("error" in one or "interrupted" in one for one in told):
+    if "interrupted" in told.get(0, {}) or any("error" in one for one in told.values()):
         return None
-    folder = next((one["folder"] for one in told if one.get("folder")), None)
+    folder = next((one["folder"] for one in told.values() if one.get("folder")), None)
     if folder:
         place.write(_RUN, folder.encode())
-    for name in _outcomes(place):
-        place.remove(name)
+    for rank in told:
+        place.remove(f"{rank}.json")
     run = _run(place)
-    if task["verb"] == "train" and run is not None and CONFIG_FILE in SharedFolder(run).names():
-        return {"verb": "resume", "settings": {"run": run, "data": None, "devices": None}}
-    return task
+    there = SharedFolder(run).names() if run is not None else set()
+    if task["verb"] != "train" or CONFIG_FILE not in there:
+        return task
+    assert run is not None, "it has names"
+    if RUN_SPEC in there and _is_finished(run):  # its process was lost later
+        done = {"folder": run, "interrupted": False, "store": run if is_url(run) else None}
+        place.write("0.json", json.dumps(done).encode())
+        return None
+    return {"verb": "resume", "settings": {"run": run, "data": task["settings"]["data"], "devices": None}}
 
 
-def _outcomes(place: SharedFolder) -> list[str]:
-    """Names of what the processes wrote down, by rank."""
-    return sorted((name for name in place.names() if _OUTCOME.fullmatch(name)), key=lambda name: int(Path(name).stem))
+def _is_finished(run: str) -> bool:
+    spec = ModelSpec.from_json(SharedFolder(run).read(RUN_SPEC).decode(), run)
+    return bool(spec.provenance.get("finished"))
 
 
-def _told(place: SharedFolder) -> list[dict[str, Any]]:
+def _told(place: SharedFolder) -> dict[int, dict[str, Any]]:
     """What the processes wrote down, by rank."""
-    return [json.loads(place.read(name)) for name in _outcomes(place)]
+    ranks = sorted(int(found[1]) for name in place.names() if (found := _OUTCOME.fullmatch(name)))
+    return {rank: json.loads(place.read(f"{rank}.json")) for rank in ranks}
 
 
 def _run(place: SharedFolder) -> str | None:
@@ -256,15 +269,15 @@ def _run(place: SharedFolder) -> str | None:
 
 
 def _outcome(place: SharedFolder) -> dict[str, Any]:
+    """How it went for the first process, which alone writes the run."""
     told = _told(place)
-    done = next((one for one in told if "interrupted" in one), None)
-    if done is not None:
-        return done
-    folder = next((one["folder"] for one in told if one.get("folder")), _run(place))
+    if "interrupted" in told.get(0, {}):
+        return told[0]
+    folder = next((one["folder"] for one in told.values() if one.get("folder")), _run(place))
     go_on = f"boxwright train --resume {shlex.quote(folder)} --on ray" if folder else "the same command"
     lost = ConfigError(
         "Processes that train together were ended from outside, or their machines were lost, more than "
         f"{_STARTS} times; memory may have run out.",
         f"To go on: {go_on}",
     )
-    raise failure_of(told) or lost
+    raise failure_of(list(told.values())) or lost

@@ -78,6 +78,8 @@ def fetched_run(url: str) -> Path:
         RunTaken: it is being trained here just now.
     """
     copy, run = local_copy(url), work_folder(url)
+    if copy.is_file():  # an archive; the caller says so
+        return copy
     with claimed(run):
         for one in run.iterdir():
             if one.name != _CLAIM:

@@ -155,7 +155,8 @@ def _format_of(source: Path) -> str:
             f"{source}: holds {seen(source)}; no annotations of a known format are in it.",
             f"Unzip what is still packed: {unzip_command(archives[0])}",
         )
-    if is_folder(source) and all(is_picture_name(name) for name in FolderNames(source).files):
+    names = FolderNames(source).files if is_folder(source) else []
+    if names and all(is_picture_name(name) for name in names):
         raise DataError(
             f"{source}: holds {seen(source)}, and no annotations.",
             "Annotate them first, as with CVAT or Label Studio, and export as COCO.",
