@@ -63,6 +63,7 @@ def bucket(tmp_path_factory):
 @pytest.fixture(scope="module")
 def whole_cluster(bucket):
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    os.environ["RAY_CLIENT_SERVER_CHECK_CHANNEL_TIMEOUT_S"] = "180"  # a client's server takes long beside other tests
     cluster = Cluster()
     yield cluster
     import ray
