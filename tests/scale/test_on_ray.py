@@ -71,7 +71,7 @@ def whole_cluster(bucket):
     left = called("ray")
     ray.shutdown()
     cluster.emulated.shutdown()
-    _, alive = psutil.wait_procs(left, timeout=20)
+    _, alive = psutil.wait_procs(left, timeout=60)  # agents look for their raylet every few seconds
     assert not alive
 
 
