@@ -55,7 +55,10 @@ def test_all_of_it_is_on_the_page(case, report):
         "a score of 0.400 (95 % interval 0.350 to 0.480): there F2 on valid is highest, 0.710 (0.660 to 0.750)." in page
     )
     assert "boxwright predict RUN_OR_MAR PICTURE" in page
-    assert "best for each of 1 of the 3 classes alone; &#39;boxwright threshold RUN --by-class&#39; uses those." in page
+    assert (
+        "best for a class alone, for 1 of the 3 classes; &#39;boxwright threshold RUN --by-class&#39; uses those."
+        in page
+    )
     assert f"<dd>{figures.f2_macro:.3f}</dd>" in page
     assert "training 12.5 pictures per second" in page
     assert "BSD-3-Clause" in page

@@ -158,7 +158,7 @@ def _require_weights(path: Path, source: str) -> None:
         beginning = file.read(_BEGINNING)
     if beginning.startswith(_POINTER):
         raise ModelError(f"{source}: a Git LFS pointer, not the file itself.", "Run: git lfs pull")
-    if beginning and b"\0" not in beginning and beginning.isascii():
+    if path.suffix != ".safetensors" and beginning and b"\0" not in beginning and beginning.isascii():
         raise ModelError(f"{source}: a text, no weights.", _NOT_WEIGHTS)
     is_pickle = beginning.startswith(_PICKLE) and not beginning.startswith(_OLDER_TORCH)
     if is_pickle and b"numpy" in beginning:
