@@ -219,7 +219,7 @@ def test_processes_of_a_cluster_are_told_the_url_of_a_run_and_leave_it_there(res
     found = boxwright.resume(killed[0], launch=launch)
     assert asked == [(Task("resume", {"run": killed[0], "data": None, "devices": None}), 1)]
     assert found.store == killed[0]
-    assert found.spec == resumed.spec
+    assert found.spec.to_json() == resumed.spec.to_json()
 
 
 def test_processes_that_train_together_keep_one_run_there(small, tmp_path, monkeypatch):
