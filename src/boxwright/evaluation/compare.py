@@ -116,8 +116,8 @@ def _require_fitting(
     model = next((path for path in paths if not is_results_file(path)), None)
     if file is None and threshold is not None:
         raise ConfigError("A threshold is for results files, and there is none.", "Runs have operating points.")
-    if data is None and model is not None and any(one.suffix == ".mar" and one.is_file() for one in paths):
-        archive = next(one for one in paths if one.suffix == ".mar" and one.is_file())
+    archive = next((path for path in paths if path.suffix == ".mar" and path.is_file()), None)
+    if data is None and archive is not None:
         raise ArchiveError(f"{archive}: an archive keeps no detections.", "Give its run; or measure it with --data.")
     if data is None and file is not None:
         raise ConfigError(f"{file}: a results file holds no annotated boxes.", "Give --data as well.")
