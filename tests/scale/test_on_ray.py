@@ -63,7 +63,6 @@ def bucket(tmp_path_factory):
 @pytest.fixture(scope="module")
 def whole_cluster(bucket):
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    os.environ["RAY_CLIENT_SERVER_CHECK_CHANNEL_TIMEOUT_S"] = "180"  # a client's server takes long beside other tests
     cluster = Cluster()
     yield cluster
     import ray
@@ -174,9 +173,9 @@ def test_what_was_killed_as_a_whole_goes_on_and_no_picture_is_twice(cluster, mar
         predict_on(mar, [str(many)], str(out), execution=PINNED, threshold=0.5)
 
 
-def test_from_outside_pictures_and_rows_may_lie_where_fsspec_reaches(cluster, mar, many, wanted, tmp_path):
+def test_pictures_and_rows_may_lie_where_fsspec_reaches(cluster, mar, many, wanted, tmp_path):
     out = tmp_path / "answers.parquet"
-    done = predict_on(mar, [many.as_uri()], out.as_uri(), on=cluster.from_outside, execution=PINNED)
+    done = predict_on(mar, [many.as_uri()], out.as_uri(), on=cluster.address, execution=PINNED)
     assert done.failed == 1
     assert json.loads((out / JOB).read_text())["pictures"] == 61
     same(rows_of(out), wanted)
@@ -205,11 +204,11 @@ def weights(run):
     return torch.load(run / "model_state_dict.pth", weights_only=True)
 
 
-def test_training_asked_for_from_outside_is_that_of_processes_without_a_cluster(cluster, small, tmp_path, monkeypatch):
+def test_training_on_a_cluster_is_that_of_processes_without_it(cluster, small, tmp_path, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")  # as Ray sets it for a process that has one processor
     settings = {**TINY, "data": small, "epochs": 2, "devices": 2}
     plain = boxwright.train(out=tmp_path / "plain", **settings)
-    on_ray = boxwright.train(out=tmp_path / "ray", launch=launcher(cluster.from_outside), **settings)
+    on_ray = boxwright.train(out=tmp_path / "ray", launch=launcher(cluster.address), **settings)
     assert losses(plain.folder)
     assert losses(on_ray.folder) == losses(plain.folder)
     theirs = weights(plain.folder)
@@ -268,7 +267,7 @@ def test_data_and_run_of_a_store_are_those_of_folders_though_a_node_is_lost(
     assert not [key for key in bucket.keys("runs") if not key.startswith("runs/one/")]
 
 
-def test_a_search_from_outside_trains_on_the_cluster(cluster, small, tmp_path, monkeypatch):
+def test_a_search_trains_on_the_cluster(cluster, small, tmp_path, monkeypatch):
     """Two trainings at a time, in other processes than the search; the default is among them."""
     from boxwright.scale import connected
     from boxwright.scale.search import on_cluster
@@ -276,7 +275,7 @@ def test_a_search_from_outside_trains_on_the_cluster(cluster, small, tmp_path, m
 
     monkeypatch.chdir(small.parent)  # a path from here means nothing there
     monkeypatch.setattr(study, "_SHORTEST", 0.01)
-    with connected(cluster.from_outside):
+    with connected(cluster.address):
         how = on_cluster(2)
 
         def two_epochs(run):
@@ -412,7 +411,7 @@ def test_a_replica_that_is_killed_and_new_archives_cost_no_request(cluster, mar,
 
 def test_a_canary_gets_its_share_and_the_endpoint_answers_as_in_training(cluster, mar, other, demo_data):
     picture = next((demo_data / "test").glob("*.jpg")).read_bytes()
-    served = Served(cluster.from_outside, mar, "--canary", f"{other}=10%")
+    served = Served(cluster.address, mar, "--canary", f"{other}=10%")
     try:
         versions = Counter()
         for _ in range(400):

@@ -5,8 +5,6 @@ from contextlib import suppress
 
 import psutil
 
-from .walk import free_port
-
 
 class Cluster:
     """The emulated one; nodes can be taken away without a warning, and come back."""
@@ -14,20 +12,13 @@ class Cluster:
     def __init__(self):
         from ray.cluster_utils import Cluster as Emulated
 
-        self._door = free_port()
-        head = {"num_cpus": 1, "include_dashboard": False, "ray_client_server_port": self._door}
-        self.emulated = Emulated(initialize_head=True, head_node_args=head)
+        self.emulated = Emulated(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
         self.nodes = [self.emulated.add_node(num_cpus=1) for _ in range(2)]
         self.emulated.wait_for_nodes()
 
     @property
     def address(self):
         return self.emulated.address
-
-    @property
-    def from_outside(self):
-        """Its address for Ray's client, which is no part of the cluster."""
-        return f"ray://127.0.0.1:{self._door}"
 
     def at_work(self, name):
         """The number of a node that runs a process of this name."""
