@@ -209,7 +209,7 @@ def test_a_complete_run_is_said_to_be_complete(resumed, killed):
         resume(killed[0], console=Console(quiet=True))
 
 
-def test_processes_of_a_cluster_are_told_the_url_of_a_run_and_leave_it_there(resumed, killed):
+def test_processes_of_a_cluster_are_told_the_url_of_a_run_and_leave_it_there(resumed, killed, bucket):
     asked = []
 
     def launch(task, processes):
@@ -219,7 +219,7 @@ def test_processes_of_a_cluster_are_told_the_url_of_a_run_and_leave_it_there(res
     found = boxwright.resume(killed[0], launch=launch)
     assert asked == [(Task("resume", {"run": killed[0], "data": None, "devices": None}), 1)]
     assert found.store == killed[0]
-    assert found.spec.to_json() == resumed.spec.to_json()
+    assert found.spec.to_json().encode() == bucket.get("runs/killed/spec.json")
 
 
 def test_processes_that_train_together_keep_one_run_there(small, tmp_path, monkeypatch):

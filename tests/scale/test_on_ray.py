@@ -63,6 +63,7 @@ def bucket(tmp_path_factory):
 @pytest.fixture(scope="module")
 def whole_cluster(bucket):
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    os.environ["RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S"] = "60"  # after 5 s Ray Serve ends a proxy of a busy machine
     cluster = Cluster()
     yield cluster
     import ray

@@ -408,23 +408,31 @@ def test_pictures_that_cannot_be_used_are_refused(stub, service, content, code, 
     assert service.intake.in_flight == 0
 
 
-def test_a_call_that_its_client_gives_up_is_not_computed(stub, service, engine, pictures):
+def test_a_call_that_its_client_gives_up_is_not_computed(stub, service, engine, pictures, monkeypatch):
     model = engine.models["tiny"]
     model.scale(0)
     model.scale(1)
-    gate = threading.Event()
+    begun, gate = threading.Event(), threading.Event()
     ((_, worker, _),) = model.workers
     detect = worker.detect
-    worker.detect = lambda prepared: gate.wait(30) and detect(prepared)
-    first = stub.ModelInfer.future(request_of(pictures[0]), timeout=60)
-    second = stub.ModelInfer.future(request_of(pictures[1]), timeout=60)
-    wait_until(lambda: model.pending == 2)
-    second.cancel()
-    wait_until(lambda: model.pending == 1)
-    cancelled = model.counts.cancelled
-    gate.set()
+
+    def held(prepared):
+        begun.set()
+        assert gate.wait(60)
+        return detect(prepared)
+
+    monkeypatch.setattr(worker, "detect", held)
+    first = stub.ModelInfer.future(request_of(pictures[0]), timeout=120)
+    try:
+        assert begun.wait(60)  # else the second may be the one that is computed
+        second = stub.ModelInfer.future(request_of(pictures[1]), timeout=120)
+        wait_until(lambda: model.pending == 2)
+        second.cancel()
+        wait_until(lambda: model.pending == 1)
+        cancelled = model.counts.cancelled
+    finally:
+        gate.set()
     assert first.result(60).model_name == "tiny"
-    worker.detect = detect
     assert cancelled == 1
     assert service.intake.in_flight == 0
 
