@@ -195,6 +195,7 @@ TINY = {
     "wandb": "off",
     "workers": 0,
 }
+SETTINGS = {**TINY, "epochs": 2, "devices": 2, "name": "two"}
 
 
 def losses(run):
@@ -205,21 +206,33 @@ def weights(run):
     return torch.load(run / "model_state_dict.pth", weights_only=True)
 
 
-def test_training_on_a_cluster_is_that_of_processes_without_it(cluster, small, tmp_path, monkeypatch):
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # as Ray sets it for a process that has one processor
-    settings = {**TINY, "data": small, "epochs": 2, "devices": 2}
-    plain = boxwright.train(out=tmp_path / "plain", **settings)
-    on_ray = boxwright.train(out=tmp_path / "ray", launch=launcher(cluster.address), **settings)
-    assert losses(plain.folder)
-    assert losses(on_ray.folder) == losses(plain.folder)
+@pytest.fixture(scope="module")
+def plain(small, tmp_path_factory):
+    """The same training in two processes without a cluster; OMP_NUM_THREADS as Ray sets it for one processor."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OMP_NUM_THREADS", "1")
+        result = boxwright.train(data=small, out=tmp_path_factory.mktemp("plain"), **SETTINGS)
+    assert losses(result.folder)
+    return result
+
+
+def require(on_ray, plain):
+    """The run of a cluster is that of processes without it: files, figures and weights, to the bit."""
+    assert losses(on_ray.folder)[-1] == losses(plain.folder)[-1]
     theirs = weights(plain.folder)
     assert all(torch.equal(value, theirs[name]) for name, value in weights(on_ray.folder).items())
     assert on_ray.spec.measured == plain.spec.measured
     assert {one.name for one in on_ray.folder.iterdir()} == {one.name for one in plain.folder.iterdir()}
-    assert [one.name for one in (tmp_path / "ray").iterdir()] == [on_ray.folder.name]
+
+
+def test_training_on_a_cluster_is_that_of_processes_without_it(cluster, small, plain, tmp_path):
+    on_ray = boxwright.train(data=small, out=tmp_path, launch=launcher(cluster.address), **SETTINGS)
+    require(on_ray, plain)
+    assert losses(on_ray.folder) == losses(plain.folder)
+    assert [one.name for one in tmp_path.iterdir()] == [on_ray.folder.name]
     with pytest.raises(ConfigError, match="its training is done"):  # the first process alone finds that out
         boxwright.resume(on_ray.folder, launch=launcher(cluster.address))
-    assert not list((tmp_path / "ray").glob(".ray-*"))
+    assert not list(tmp_path.glob(".ray-*"))
 
 
 def lose_one(cluster, settings, begun):
@@ -234,38 +247,27 @@ def lose_one(cluster, settings, begun):
     return done[0], [line["epoch"] for line in read_metrics(done[0].folder) if "train/loss" in line]
 
 
-def test_a_node_that_is_lost_costs_the_steps_since_the_last_checkpoint(cluster, small, tmp_path, capsys):
-    run = tmp_path / "lost"
-    settings = {**TINY, "data": small, "epochs": 3, "devices": 2, "out": tmp_path, "name": "lost"}
-    result, epochs = lose_one(cluster, settings, lambda: (run / "metrics.jsonl").is_file() and losses(run))
-    assert sorted(set(epochs)) == list(range(3))
-    assert "Going on with epoch" in capsys.readouterr().out
-    assert result.spec.provenance["finished"]
+def test_a_node_that_is_lost_costs_the_steps_since_the_last_checkpoint(cluster, small, plain, tmp_path, capsys):
+    run = tmp_path / SETTINGS["name"]
+    settings = {**SETTINGS, "data": small, "out": tmp_path}
+    result, epochs = lose_one(cluster, settings, lambda: (run / "checkpoints" / "last.ckpt").is_file())
+    assert sorted(set(epochs)) == [0, 1]
+    assert "Going on with epoch 2 of 2" in capsys.readouterr().out
+    require(result, plain)
     assert not list(tmp_path.glob(".ray-*"))
 
 
-def test_data_and_run_of_a_store_are_those_of_folders_though_a_node_is_lost(
-    cluster, bucket, small, tmp_path, monkeypatch, capsys
-):
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+def test_a_run_of_a_store_is_that_of_a_folder_though_a_node_is_lost(cluster, bucket, small, plain, capsys):
     url, out = bucket.put_folder(small, "sets/data"), bucket.url("runs")
-    settings = {**TINY, "epochs": 2, "devices": 2, "name": "one"}
-    plain = boxwright.train(data=small, out=tmp_path, **settings)
-    on_ray, epochs = lose_one(
-        cluster,
-        {**settings, "data": url, "out": out},
-        lambda: "runs/one/checkpoints/last.ckpt" in bucket.keys("runs"),
-    )
+    run = f"runs/{SETTINGS['name']}"
+    settings = {**SETTINGS, "data": url, "out": out}
+    result, epochs = lose_one(cluster, settings, lambda: f"{run}/checkpoints/last.ckpt" in bucket.keys("runs"))
     assert sorted(set(epochs)) == [0, 1]
     assert "Going on with epoch 2 of 2" in capsys.readouterr().out
-    assert on_ray.store == f"{out}/one"
-    assert losses(on_ray.folder) == losses(plain.folder)
-    theirs = weights(plain.folder)
-    assert all(torch.equal(value, theirs[name]) for name, value in weights(on_ray.folder).items())
-    assert on_ray.spec.measured == plain.spec.measured
-    assert {one.name for one in on_ray.folder.iterdir()} == {one.name for one in plain.folder.iterdir()}
-    assert yaml.safe_load(bucket.get("runs/one/config.yaml"))["data"] == url
-    assert not [key for key in bucket.keys("runs") if not key.startswith("runs/one/")]
+    require(result, plain)
+    assert result.store == bucket.url(run)
+    assert yaml.safe_load(bucket.get(f"{run}/config.yaml"))["data"] == url
+    assert not [key for key in bucket.keys("runs") if not key.startswith(f"{run}/")]
 
 
 def test_a_search_trains_on_the_cluster(cluster, small, tmp_path, monkeypatch):
