@@ -18,7 +18,7 @@ import boxwright
 from boxwright.host.machine import describe_machine
 from boxwright.inputs import Predictor
 from boxwright.runtime import ArchiveError, Execution, open_bundle
-from boxwright.tuning import choose_execution, stored_execution
+from boxwright.tuning import choice, choose_execution, stored_execution
 from boxwright.tuning.store import write_entry
 from support.exported import graph, with_export
 
@@ -138,11 +138,21 @@ def test_beside_a_proved_graph_torch_is_not_even_timed(mar, tmp_path, cache, mon
     assert chosen(archive, backend="torch", precision="fp32").execution.variant == "torch-fp32"
 
 
-def test_torch_asked_for_by_name_is_timed_in_its_precisions(mar, tmp_path):
+def test_torch_asked_for_by_name_is_timed_in_its_precisions(mar, tmp_path, monkeypatch):
+    monkeypatch.setattr(choice, "has_bf16", lambda: True)
     found = chosen(with_export(mar, tmp_path / "a.mar", "onnxruntime-fp32", "torch-bf16"), backend="torch")
     assert found.execution.backend == "torch"
     assert "torch-fp32 " in found.reason
     assert "torch-bf16 " in found.reason
+
+
+def test_bf16_is_not_timed_where_the_processor_has_none(mar, tmp_path, monkeypatch):
+    monkeypatch.setattr(choice, "has_bf16", lambda: False)
+    archive = with_export(mar, tmp_path / "a.mar", "openvino-fp32", "openvino-bf16", "torch-bf16")
+    assert chosen(archive).execution.variant == "openvino-fp32"
+    found = chosen(archive, backend="torch", sessions=1)
+    assert (found.execution.variant, found.reason) == ("torch-fp32", "as asked for")
+    assert chosen(archive, precision="bf16").execution.variant == "openvino-bf16"  # asked for by name
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from boxwright.host.machine import cores, describe_machine
+from boxwright.host.machine import cores, describe_machine, has_bf16
 from boxwright.runtime import BACKENDS, ArchiveError, Bundle, Execution
 from boxwright.runtime.backends import candidates, usable_executions
 from boxwright.runtime.backends.graph import GraphBackend
@@ -133,6 +133,7 @@ def _settled(archive: Path, bundle: Bundle, executions: Sequence[Execution], ask
     PyTorch takes seconds and hundreds of megabytes in the server's process. It runs only what nothing else can, what
     is asked for by name, and what ``boxwright bench`` stored.
     """
+    executions = _worth_timing(executions)
     graphs = [one for one in executions if issubclass(BACKENDS[one.backend], GraphBackend)]
     others = [one for one in executions if one not in graphs]
     if asked.threads is None and asked.sessions is None:
@@ -146,6 +147,15 @@ def _settled(archive: Path, bundle: Bundle, executions: Sequence[Execution], ask
         if choice is not None:
             return replace(choice, notes=notes)
     raise ArchiveError(f"{archive}: nothing here can run this model. {' '.join(notes)}", "Archive it again.")
+
+
+def _worth_timing(executions: Sequence[Execution]) -> list[Execution]:
+    """Without bf16 on a processor that has none, if fp32 is there too.
+
+    OpenVINO computes the same as in fp32 there, and PyTorch takes six times as long: seconds per picture.
+    """
+    slow = {one for one in executions if one.precision == "bf16" and one.device == "cpu" and not has_bf16()}
+    return [one for one in executions if one not in slow or replace(one, precision="fp32") not in executions]
 
 
 def _side_by_side(execution: Execution) -> list[Execution]:
