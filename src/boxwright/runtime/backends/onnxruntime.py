@@ -39,6 +39,8 @@ class OnnxRuntimeBackend(GraphBackend):
         onnxruntime = load_onnxruntime()
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = execution.threads or 0
+        # Threads that wait for work in a loop take the processors from whatever brings the next picture.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.log_severity_level = 3  # errors; warnings are about shapes that it infers later
         options.enable_mem_pattern = False  # it would take a block for all of a run beside what the arena holds
         try:
