@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 __all__ = [
     "AnySource",
     "BackendOption",
-    "DataOption",
     "DeviceOption",
     "HtmlOption",
     "JsonOption",
@@ -41,7 +40,6 @@ AnySource = Annotated[
     typer.Argument(metavar="RUN_OR_MAR_OR_RESULTS", help="Run folder, .mar, or any tool's COCO results (.json)."),
 ]
 Run = Annotated[str, typer.Argument(metavar="RUN", help="Run folder, or its URL.")]
-DataOption = Annotated[str, typer.Option("--data", help="Folder, .zip or URL with train/, valid/ and perhaps test/.")]
 MeasuredDataOption = Annotated[
     str | None,
     typer.Option(

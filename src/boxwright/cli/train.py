@@ -24,7 +24,7 @@ _INTERRUPTED = 130
 def train(
     config: Annotated[
         str | None,
-        typer.Argument(metavar="[DATA or CONFIG.yaml]", help="Folder, .zip or URL of the data, or a file of settings."),
+        typer.Argument(metavar="DATA or CONFIG.yaml", help="Folder, .zip or URL of the data, or a file of settings."),
     ] = None,
     data: Annotated[
         str | None, typer.Option(help="Folder, .zip or URL with train/, valid/ and optionally test/.")

@@ -11,7 +11,7 @@ import typer
 import boxwright
 from boxwright.host.places import in_command
 
-from .options import DataOption, settings_of
+from .options import settings_of
 
 if TYPE_CHECKING:
     from boxwright import TuneResult
@@ -22,8 +22,11 @@ _INTERRUPTED = 130
 
 
 def tune(
-    data: DataOption,
     minutes: Annotated[float, typer.Option(help="In all; half of them search, the rest trains default and best.")],
+    place: Annotated[
+        str | None, typer.Argument(metavar="DATA", help="Folder, .zip or URL with train/, valid/ and perhaps test/.")
+    ] = None,
+    data: Annotated[str | None, typer.Option(help="The same as an option.")] = None,
     models: Annotated[
         list[str] | None, typer.Option("--model", help="Search among these; by default the one chosen for the data.")
     ] = None,
@@ -43,15 +46,26 @@ def tune(
 ) -> None:
     """Search for settings that train better, and say whether they do."""
     given = settings_of({}, assignments or [])
+    found = _data(place, data)
     if given.keys() & {"data", "minutes", "models", "name", "out", "run_trial", "run_final", "at_once", "console"}:
         raise boxwright.ConfigError("--set is for settings of a training.", "Give the others as options of tune.")
     try:
         with _runner(on, devices) as runner:
-            result = boxwright.tune(data, minutes, models=models or (), name=name, out=out, **runner, **given)
+            result = boxwright.tune(found, minutes, models=models or (), name=name, out=out, **runner, **given)
     except KeyboardInterrupt:
         typer.echo("Interrupted. The same command lets it go on.")
         raise typer.Exit(_INTERRUPTED) from None
     _print_result(result)
+
+
+def _data(place: str | None, option: str | None) -> str:
+    """What is searched for, however it is named."""
+    named = {one for one in (place, option) if one is not None}
+    if len(named) == 1:
+        return named.pop()
+    if named:
+        raise boxwright.ConfigError(f"The data is given twice, as {place} and {option}.", "Keep one.")
+    raise boxwright.ConfigError("There is no data to search with.", "Type: boxwright tune DATA --minutes N")
 
 
 @contextmanager
