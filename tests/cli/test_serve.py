@@ -54,8 +54,8 @@ def test_a_taken_port_names_its_option(mar, option):
         port = taken.getsockname()[1]
         others = () if option == "--port" else ("--port", "0")
         said = refused(mar, option, port, *others)
-    assert f"127.0.0.1:{port} cannot be bound" in said
-    assert f"Choose another {option} or --host." in said
+    assert f"127.0.0.1:{port} cannot be used: Address already in use." in said
+    assert f"Choose another {option}, 0 for any free one, or another --host." in said
 
 
 def test_a_folder_of_archives_is_a_store(store):

@@ -67,7 +67,7 @@ def test_of_many_pictures_counts_are_summed_and_the_worst_is_named():
     assert (agreed.detections, agreed.matched, agreed.equal) == (9, 6, 4)
     assert (agreed.largest_box_difference, agreed.largest_score_difference) == (1.0, pytest.approx(0.05))
     assert agreed.worst.name == "c"
-    assert agreed.detections_fault == "2 of 3 pictures differ, most picture 'c': 3 of 3 missing."
+    assert agreed.detections_fault == "2 of 3 pictures differ, above all picture 'c': 3 of 3 missing."
     assert agreement([EXPECTED], [EXPECTED]).detections_fault == ""
 
 

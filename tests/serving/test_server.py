@@ -192,7 +192,7 @@ def test_files_that_are_no_certificate_are_one_clear_error(mar, tmp_path):
 
 def test_a_taken_port_is_one_clear_error(base, mar):
     port = int(base.rsplit(":", 1)[1])
-    with pytest.raises(ServingError, match=rf"127\.0\.0\.1:{port} cannot be bound"):
+    with pytest.raises(ServingError, match=rf"127\.0\.0\.1:{port} cannot be used"):
         serve([mar], port=port)
 
 

@@ -46,8 +46,10 @@ def test_as_many_epochs_as_fit(minutes, plan):
 
 
 def test_too_short_a_time_is_refused_with_the_least():
-    with pytest.raises(ConfigError, match=r"minutes = 0.1 is too short: .* take 12 s"):
+    with pytest.raises(ConfigError, match=r"minutes = 0.1 is too short: .* take 12 s.*\. Give 1 or more"):
         plan_for(0.1, Pace(step=1.0, picture=0.5), train=200, valid=20, batch_size=4)
+    with pytest.raises(ConfigError, match=r"to begin took 2 min, and .* Give 3 or more"):
+        plan_for(2, Pace(step=1.0, picture=0.5), train=200, valid=20, batch_size=4, begun=119)
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(4.4, "4 s"), (89, "89 s"), (600, "10 min"), (12000, "3 h 20 min")])

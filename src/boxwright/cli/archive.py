@@ -129,6 +129,8 @@ def _note_on_end(console: Console, run: str, spec: ModelSpec) -> None:
             "Warning: the model detects nothing on the validation pictures, so that nothing could be compared. "
             "Train it longer before you serve it."
         )
+    elif spec.finds_hardly_anything:
+        console.print("Note: on its validation split this model finds hardly anything; train it longer.")
 
 
 def _card(contents: ArchiveContents) -> str:

@@ -38,6 +38,9 @@ _VERBS = {
 _TASK = "detect"
 """A verb for some, a task before the verb for others."""
 
+_TOOL = "yolo"
+"""Another tool's name, left over before its verb or task."""
+
 _OPTIONS = {
     "batch": "Pictures of a training step: boxwright train --set batch_size=N; of one call: boxwright bench --batch N.",
     "conf": "It is --threshold here.",
@@ -54,6 +57,7 @@ _OPTIONS = {
     "save-json": "It is --json FILE here.",
     "source": "Give pictures, folders and videos without an option, after the model.",
     "task": "boxwright does one: detection.",
+    "threshold": "predict and evaluate take it, and a request to a server, as ?threshold=0.3.",
     "weights": "Give the run or archive without an option.",
 }
 """What to do instead, by another tool's option; only asked where a verb has no such option, but the one it names."""
@@ -217,10 +221,13 @@ def verb_instead(args: Sequence[str], verbs: Sequence[str]) -> str:
         verbs: ours.
     """
     verb, rest = args[0], [shlex.quote(word) for word in args[1:]]
-    if verb == _TASK and rest and rest[0] in {*verbs, *_VERBS} - {_TASK}:  # as in "yolo detect train"
+    a_task = verb == _TASK and rest and rest[0] in {*verbs, *_VERBS} - {_TASK}
+    if a_task or (verb == _TOOL and rest):  # as in "yolo detect train"
         return f"Type: boxwright {' '.join(rest)}" if rest[0] in verbs else verb_instead(args[1:], verbs)
     if verb in _VERBS:
         ours = _VERBS[verb].split()
+        if ours == ["predict"] and sum(not one.startswith("-") for one in rest) == 1:
+            rest.insert(0, "RUN_OR_MAR")
         return f"Type: boxwright {' '.join([*ours, *(rest if len(ours) == 1 else ())])}"
     close = difflib.get_close_matches(verb, verbs, n=1)
     return f"Did you mean {close[0]!r}? All: boxwright --help" if close else "All of them: boxwright --help"

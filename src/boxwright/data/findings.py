@@ -71,7 +71,7 @@ CODES: dict[str, Code] = {
     "split-missing": Code(
         "error",
         "train or valid has no annotation file",
-        "Rename the folder that holds this split, or make new splits: boxwright convert.",
+        "If a folder holds this split, give it this name; else make splits: boxwright convert DATA OUT.",
     ),
     "test-missing": Code(
         "warning", "there is a folder test without an annotation file", "Remove it, or export it again."

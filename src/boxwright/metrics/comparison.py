@@ -65,7 +65,7 @@ class Difference:
     def _direction(self, figure: str, first_name: str, second_name: str) -> str:
         size = _number(abs(self.difference))
         if float(size) == 0.0:
-            return f"{figure} of {second_name} is the same as {first_name}'s"
+            return f"{figure} of {first_name} and of {second_name} are the same"
         return f"{figure} of {second_name} is {size} {'higher' if self.difference > 0 else 'lower'} than {first_name}'s"
 
     def _verdict(self) -> str:
@@ -75,7 +75,7 @@ class Difference:
         if self.stands:
             return f"{ends}: the difference is significant."
         shown = float(_number(self.difference)) != 0.0
-        return f"{ends}: {'the difference may be chance' if shown else 'no difference is shown'}."
+        return f"{ends}{': the difference may be chance' if shown else ''}."
 
 
 @dataclass(frozen=True, repr=False)

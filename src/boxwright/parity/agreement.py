@@ -187,7 +187,7 @@ class Agreement:
         differing = [one for one in self.pictures if one.wrong]
         if sum(one.wrong for one in differing) <= self.allowed.share * self.detections:
             return ""
-        return f"{len(differing)} of {len(self.pictures)} pictures differ, most {self.worst}."
+        return f"{len(differing)} of {len(self.pictures)} pictures differ, above all {self.worst}."
 
     def __str__(self) -> str:
         """The figures as they should be and as they are, for a person."""

@@ -26,6 +26,12 @@ __all__ = ["SHUT", "GateReport", "check_server"]
 
 SHUT = "the gate stays shut, the archive was not released."
 
+_UNSURE = (
+    "This model finds hardly anything, and boxes with nearly equal scores change places with the last bit. Train it "
+    "longer; without --gate it is archived as it is."
+)
+_OTHER = "Archive with --no-export, so that PyTorch answers, or report this with the lines above."
+
 _PROBED = 3  # validation pictures that are encoded anew in other formats
 
 
@@ -79,9 +85,10 @@ class GateReport:
             OutOfTolerance: one did not.
         """
         if self.failures:
+            spec, why = self.evaluation.spec, "The endpoint would not give the figures seen in training."
             raise OutOfTolerance(
-                f"{self.evaluation.spec.name}: {SHUT} {' '.join(self.failures)}",
-                "The endpoint would not give the figures seen in training.",
+                f"{spec.name}: {SHUT} {' '.join(self.failures)} {why}",
+                _UNSURE if spec.finds_hardly_anything else _OTHER,
             )
 
 

@@ -51,6 +51,7 @@ CARD = "MODEL_CARD.md"
 NAME_PATTERN = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_\-.]*$")
 """What the name and the version of a model look like: TorchServe's rule."""
 
+_GIVE = "Give a run folder or a .mar archive."
 _DOCUMENTS = (SPEC, MANIFEST, INDEX_TO_NAME)
 _MAX_DOCUMENT = 16 * 1024**2
 _MAX_CARD = 1024**2
@@ -141,10 +142,24 @@ def open_bundle(path: Union[str, os.PathLike[str]]) -> Bundle:
         if place.is_dir():
             return _open_folder(place)
         if place.is_file():
-            return _open_archive(place)
+            return _open_file(place)
     except OSError as error:
         raise ArchiveError(f"{place}: cannot be read: {error.strerror}.") from error
-    raise ArchiveError(f"{place}: no such file or folder.", "Give a run folder or a .mar archive.")
+    raise ArchiveError(f"{place}: no such file or folder.", _GIVE)
+
+
+def _open_file(path: Path) -> Bundle:
+    """An archive. What has another name was never meant to be one: to write it again helps nobody."""
+    from .picture import SUFFIXES
+
+    if path.suffix.lower() in SUFFIXES:
+        raise ArchiveError(f"{path}: is a picture; the model comes first.", _GIVE)
+    try:
+        return _open_archive(path)
+    except ArchiveError as error:
+        if path.suffix.lower() == ".mar":
+            raise
+        raise ArchiveError(error.message, _GIVE) from error
 
 
 def class_names_fault(names: Sequence[str]) -> Optional[str]:

@@ -473,8 +473,9 @@ def _listen(host: str, port: int, option: str) -> socket.socket:
         listener.listen(_BACKLOG)
     except (OSError, OverflowError) as error:
         listener.close()
-        remedy = f"Choose another {option} or --host."
-        raise ServingError(f"{host}:{port} cannot be bound: {error}.", remedy) from error
+        reason = getattr(error, "strerror", None) or str(error)
+        remedy = f"Choose another {option}, 0 for any free one, or another --host."
+        raise ServingError(f"{host}:{port} cannot be used: {reason}.", remedy) from error
     return listener
 
 

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from math import ceil
 from typing import Any, cast
 
 import lightning as L
@@ -141,7 +142,7 @@ def plan_for(
         raise ConfigError(
             f"minutes = {minutes:g} is too short: {before}one step and the validation of {valid} pictures take "
             f"{spoken(least)} on this machine.",
-            "Give more, or choose a smaller model or canvas.",
+            f"Give {ceil((begun + least) / 60)} or more, or choose a smaller model or canvas.",
         )
     return Plan(epochs, min(steps * batch_size, train))
 

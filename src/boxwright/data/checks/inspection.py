@@ -41,6 +41,8 @@ from .scan import FolderContents, PictureFacts, SplitContents, list_split, scan_
 
 __all__ = ["FOLDER_CHECKS", "SPLIT_CHECKS", "Inspection", "check", "inspect_folder", "require_data_folder"]
 
+_GIVE = "Give the folder that holds train/ and valid/, or its .zip."
+
 SPLIT_CHECKS: tuple[Callable[[SplitContents], Iterator[Finding]], ...] = (
     check_listing,
     check_pictures,
@@ -222,7 +224,7 @@ def _splits_of(root: Path, splits: Sequence[str] | None) -> list[str]:
         if root.is_file():
             refuse_packed(root)
             raise DataError(f"{root}: is a file.", _instead_of_file(root))
-        raise DataError(f"{root}: no such folder.", f"{_close_to(root)}Give the folder that holds train/ and valid/.")
+        raise DataError(f"{root}: no such {_kind_of(root)}.", f"{_close_to(root)}{_GIVE}")
     chosen = list(splits or (name for name in SPLITS if name in _REQUIRED or (root / name).is_dir()))
     if any((root / name / ANNOTATIONS).is_file() for name in chosen):
         return chosen
@@ -236,6 +238,10 @@ def _splits_of(root: Path, splits: Sequence[str] | None) -> list[str]:
     )
 
 
+def _kind_of(path: Path) -> str:
+    return "file" if path.suffix.lower() in (".zip", ".yaml", ".yml", ".json") else "folder"
+
+
 def _instead_of_file(path: Path) -> str:
     """What to give in the place of a file that other trainers take."""
     above = path.absolute().parent
@@ -247,7 +253,7 @@ def _instead_of_file(path: Path) -> str:
     if path.suffix.lower() in (".yaml", ".yml"):
         command = f"boxwright convert {in_command(above)} OUT"
         return f"If it describes a data set of YOLO, convert that: {command}, then give OUT."
-    return "Give the folder that holds train/ and valid/."
+    return _GIVE
 
 
 def _close_to(path: Path) -> str:
