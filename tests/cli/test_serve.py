@@ -181,7 +181,7 @@ def test_infinity_is_no_number_of_seconds_or_bytes(option, tmp_path):
 
 @pytest.mark.parametrize("option", [("--sessions", 2), ("--model-control",), ("--workers", 2), ("--log", "json")])
 def test_what_a_cluster_does_not_follow_is_refused(mar, option):
-    assert "cannot be used with --on" in refused(mar, "--on", "ray", *option)
+    assert f"Error: {option[0]} cannot be used with --on." in refused(mar, "--on", "ray", *option)
 
 
 def test_a_configuration_is_not_followed_in_part_on_a_cluster(mar, tmp_path):

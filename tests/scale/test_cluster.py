@@ -6,8 +6,11 @@ import sys
 
 import pytest
 
-from boxwright.runtime import ConfigError, MissingDependency
-from boxwright.scale.cluster import require_ray
+from boxwright.runtime import ArchiveError, ConfigError, MissingDependency, ServingError
+from boxwright.scale import serving
+from boxwright.scale.cluster import require_cluster, require_ray
+from boxwright.scale.prediction import predict_on
+from boxwright.serving.settings import ServerSettings
 
 
 @pytest.mark.parametrize("on", ["ray", "ray://head:10001", "10.0.0.7:6379", "[::1]:6379", "auto"])
@@ -20,6 +23,31 @@ def test_anything_else_is_refused_with_what_to_give(on):
     with pytest.raises(ConfigError, match=r"--on .* is not a cluster") as refused:
         require_ray(on)
     assert "ray://HOST:PORT" in refused.value.remedy
+
+
+@pytest.mark.parametrize("on", ["127.0.0.1:1", "ray://127.0.0.1:1"])
+def test_where_nothing_listens_is_said_before_anything_is_done(on):
+    with pytest.raises(ConfigError, match=rf"No Ray cluster answers at {on}: Connection refused\.") as refused:
+        require_cluster(on)
+    assert refused.value.remedy.startswith("Correct the address, or start one")
+
+
+def test_what_is_wrong_with_archives_and_ports_is_said_before_a_cluster_is_started(mar, tmp_path, monkeypatch):
+    monkeypatch.setattr(serving, "connected", lambda on: pytest.fail("a cluster was started"))
+    with pytest.raises(ArchiveError, match=r"none\.mar: no such file"):
+        serving.serve_on([tmp_path / "none.mar"], settings=ServerSettings(port=0))
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(ServingError, match=rf"127\.0\.0\.1:{port} cannot be used"):
+            serving.serve_on([mar], settings=ServerSettings(port=port))
+
+
+def test_a_cluster_that_is_not_there_leaves_no_folder_of_answers(mar, demo_data, tmp_path):
+    with pytest.raises(ConfigError, match="No Ray cluster answers"):
+        predict_on(mar, [str(demo_data / "test")], str(tmp_path / "answers.jsonl"), on="127.0.0.1:1")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_without_ray_the_extra_is_named(monkeypatch):

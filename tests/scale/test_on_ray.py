@@ -167,7 +167,8 @@ def test_what_was_killed_as_a_whole_goes_on_and_no_picture_is_twice(cluster, mar
     assert 0 < len(parts) < 4
     second = subprocess.run(list(map(str, command)), env=environment, capture_output=True, text=True, timeout=180)
     assert second.returncode == 0, second.stderr
-    assert f"61 pictures, {16 * len(parts)} of them by an earlier start, 1 that could not be used" in second.stdout
+    assert f"61 pictures, {16 * len(parts)} of them by an earlier start: {out}" in second.stdout
+    assert "1 of them could not be used; the 'error' of their rows says why." in second.stdout
     assert all(part.stat().st_mtime_ns == when for part, when in parts.items())
     same(rows_of(out), wanted)
     with pytest.raises(ConfigError, match=r"was begun differently \(threshold\)"):

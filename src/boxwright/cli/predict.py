@@ -165,7 +165,9 @@ def _predict_on(
             advance=advance,
         )  # fmt: skip
     before = f", {done.before} of them by an earlier start" if done.before else ""
-    typer.echo(f"{done.pictures} pictures{before}, {done.failed} that could not be used: {done.out}")
+    typer.echo(f"{done.pictures} pictures{before}: {done.out}")
+    if done.failed:
+        typer.echo(f"{done.failed} of them could not be used; the 'error' of their rows says why.")
 
 
 def _show(console: Console, text: str, needed: bool) -> None:

@@ -172,8 +172,9 @@ def serve(
     if on or replicas or canary or write_config:
         if config is not None:  # of which a cluster would follow a part
             raise boxwright.ConfigError("--config cannot be used with --on.", "Give its settings as options.")
-        if sessions or model_control:
-            raise boxwright.ConfigError("--sessions and --model-control cannot be used with --on.", "Use --replicas.")
+        for option, value in (("--sessions", sessions), ("--model-control", model_control)):
+            if value:
+                raise boxwright.ConfigError(f"{option} cannot be used with --on.", "Leave it out.")
         offered = replace(settings, host="0.0.0.0") if write_config and not host else settings  # proxies everywhere
         asked = boxwright.Execution(backend, precision, device, threads, 1)
         _serve_on(on, places, offered, asked, replicas, canary, write_config)
@@ -237,11 +238,9 @@ def _serve_on(
 
     if on is None:
         raise boxwright.ConfigError("--replicas, --canary and --write-config are for clusters.", "Add --on ray.")
-    own = (settings.store, settings.management_port, settings.metrics_port, settings.grpc_port, settings.access_log)
-    if any(one is not None for one in own) or settings.security.tokens or settings.models.own_processes:
+    if given := [option for option, value in _not_on_clusters(settings).items() if value]:
         raise boxwright.ConfigError(
-            "--store, ports beside --port, --log, --token-auth and --workers cannot be used with --on.",
-            "Leave them out; name the archives.",
+            f"{' and '.join(given)} cannot be used with --on.", "Name the archives; --replicas says how many of them."
         )
     count = Replicas.parse(replicas or "1")
     other = None if canary is None else Canary.parse(canary)
@@ -255,9 +254,23 @@ def _serve_on(
     names = ", ".join(Path(name_of(place)).stem for place in archives)
 
     def announce(url: str) -> None:
-        typer.echo(f"{names}: {url}, {count.least} replicas on {on}")
+        part = "" if other is None else f"; {other.share:.0%} of the requests to {name_of(other.archive)}"
+        typer.echo(f"{names}: {url}, {count} on {on}{part}")
 
-    serve_on(archives, on, settings, execution, count, other, announce)
+    serve_on(archives, on, settings, execution, count, other, announce, partial(typer.echo, err=True))
+
+
+def _not_on_clusters(settings: ServerSettings) -> dict[str, object]:
+    """What only one machine's server follows, by option."""
+    return {
+        "--store": settings.store,
+        "--management-port": settings.management_port,
+        "--metrics-port": settings.metrics_port,
+        "--grpc-port": settings.grpc_port,
+        "--log": settings.access_log,
+        "--token-auth": settings.security.tokens,
+        "--workers": settings.models.own_processes,
+    }
 
 
 def _allow_connections(settings: ServerSettings) -> None:

@@ -63,19 +63,26 @@ def train(
         )
         raise boxwright.ConfigError("--resume takes the run's own settings.", remedy)
     if on:
-        from boxwright.scale.cluster import require_ray
+        from boxwright.scale.cluster import require_cluster
         from boxwright.scale.training import launcher
 
-        require_ray(on)
+        require_cluster(on)
         given["launch"] = launcher(on)
-    _print_result(boxwright.resume(resume, **given) if resume else boxwright.train(config, **given))
+    result = boxwright.resume(resume, **given) if resume else boxwright.train(config, **given)
+    _print_result(result, f" --on {in_command(on)}" if on else "")
 
 
-def _print_result(result: RunResult) -> None:
+def _print_result(result: RunResult, where: str) -> None:
+    """Print what a training found, and what to type next.
+
+    Args:
+        result: of it.
+        where: options that say where it ran, for the commands that train on.
+    """
     from lightning.pytorch.utilities import rank_zero_only
 
     spec, folder = result.spec, result.store or str(result.folder)
-    again = f"boxwright train --resume {in_command(folder)}"
+    again = f"boxwright train --resume {in_command(folder)}{where}"
     if cast(Any, rank_zero_only).rank:  # torchrun or Slurm started several, and the first one speaks
         if result.interrupted:
             raise typer.Exit(_INTERRUPTED)
@@ -102,10 +109,10 @@ def _print_result(result: RunResult) -> None:
         typer.echo(f"Interrupted. To continue: {again}")
         raise typer.Exit(_INTERRUPTED)
     if spec is not None:
-        typer.echo(_next(folder, result.folder, spec.finds_hardly_anything))
+        typer.echo(_next(folder, result.folder, spec.finds_hardly_anything, where))
 
 
-def _next(run: str, folder: Path, poor: bool) -> str:
+def _next(run: str, folder: Path, poor: bool, where: str) -> str:
     """What to type after a training."""
     from boxwright.config import CONFIG_FILE, data_of_run, load_config
 
@@ -115,6 +122,8 @@ def _next(run: str, folder: Path, poor: bool) -> str:
         canvas = f" --image-size {size[0]}" if isinstance(size, tuple) and size[0] == size[1] else ""
         tile = f" --tile {config.tile}" if config.tile else ""
         weights = in_command(folder)  # also of a run in remote storage: its copy here
+        if config.devices not in (None, 1):
+            where = f" --devices {config.devices}{where}"
         longer = f"boxwright train --data {data} --model {config.model}{canvas}{tile} --weights {weights} --minutes 60"
-        return f"It finds hardly anything yet. To go on training from here: {longer}"
+        return f"It finds hardly anything yet. To go on training from here: {longer}{where}"
     return f"Next: boxwright archive {in_command(run)}"

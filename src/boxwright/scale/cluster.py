@@ -12,7 +12,7 @@ from boxwright.host.dependencies import require_packages
 from boxwright.host.machine import cores
 from boxwright.runtime import ConfigError
 
-__all__ = ["LOCAL", "connected", "environment", "require_ray"]
+__all__ = ["LOCAL", "connected", "environment", "require_cluster", "require_ray"]
 
 LOCAL = "ray"
 """Where ``RAY_ADDRESS`` says, else on this machine."""
@@ -41,6 +41,26 @@ def require_ray(on: str) -> None:
     require_packages(("ray",), "boxwright[ray]")
 
 
+def require_cluster(on: str) -> None:
+    """Raise unless something listens where the cluster should be, before anything else is done; nothing is started.
+
+    Args:
+        on: see ``require_ray``.
+
+    Raises:
+        ConfigError: nothing does, or see ``require_ray``.
+        MissingDependency: see ``require_ray``.
+    """
+    require_ray(on)
+    if address := _address(on):
+        _require_somebody(address)
+
+
+def _address(on: str) -> str | None:
+    """Of a cluster that is there already; None for one of this machine that is still to be started."""
+    return on if on != LOCAL else os.environ.get("RAY_ADDRESS")
+
+
 @contextmanager
 def connected(on: str = LOCAL) -> Iterator[None]:
     """A cluster that tasks can be given to. One that was started here ends with the context; usage is not reported.
@@ -59,7 +79,7 @@ def connected(on: str = LOCAL) -> Iterator[None]:
         if ray.is_initialized():
             yield
             return
-        address = on if on != LOCAL else os.environ.get("RAY_ADDRESS")
+        address = _address(on)
         if address:
             _require_somebody(address)
         try:
@@ -109,7 +129,7 @@ def _refused(address: str, reason: str) -> ConfigError:
 def _nobody(where: str, reason: str) -> ConfigError:
     return ConfigError(
         f"No Ray cluster answers at {where}: {reason.rstrip('.')}.",
-        "Start one with 'ray start --head', or use --on ray without RAY_ADDRESS.",
+        "Correct the address, or start one with 'ray start --head'; --on ray without RAY_ADDRESS needs none.",
     )
 
 

@@ -137,9 +137,9 @@ def predict_on(
     missing = [{"part": number, "sources": some} for number, some in parts.items() if number not in known]
     failed = sum(store.failures(number) for number in known)
     if missing:
-        store.write(JOB, json.dumps(job, indent=2).encode())
         archive = source.read_bytes() if source.is_file() else str(source.resolve())
         with connected(on):
+            store.write(JOB, json.dumps(job, indent=2).encode())
             done = before
             for row in _answered(archive, settled, threshold, out, missing, actors):
                 done += int(row["pictures"])

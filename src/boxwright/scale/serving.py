@@ -23,10 +23,10 @@ from boxwright.runtime import BoxwrightError, ConfigError, Execution, ServingErr
 from boxwright.runtime.backends import settle
 from boxwright.serving.model import ModelOptions
 from boxwright.serving.refusals import Refusal
-from boxwright.serving.server import serve_app
+from boxwright.serving.server import require_ports, serve_app
 from boxwright.serving.settings import Limits, Security, ServerSettings
 
-from .cluster import LOCAL, connected, environment, require_ray
+from .cluster import LOCAL, connected, environment, require_cluster
 from .figures import SECONDS_BETWEEN, Figures
 from .relay import Asked, Group, Lost, Told, answer_of, make_relay
 
@@ -76,6 +76,12 @@ class Replicas:
         if not 0 < least <= most:
             raise ConfigError(f"--replicas {text!r} does not fit.", "Give a number, or two: --replicas 2-8.")
         return cls(least, most)
+
+    def __str__(self) -> str:
+        """For a person."""
+        if self.least < self.most:
+            return f"{self.least} to {self.most} replicas"
+        return f"{self.most} replica{'s'[: self.most > 1]}"
 
     def settings(self) -> dict[str, Any]:
         """As Ray Serve takes them."""
@@ -247,6 +253,7 @@ def serve_on(
     replicas: Replicas = Replicas(),
     canary: Canary | None = None,
     on_ready: Callable[[str], None] = lambda url: None,
+    tell: Callable[[str], object] = _log.warning,
 ) -> None:
     """Serve archives from a cluster until SIGTERM or Ctrl-C; the replicas end with it. SIGHUP reads the archives again.
 
@@ -261,6 +268,7 @@ def serve_on(
         replicas: how many.
         canary: another archive for some of the requests.
         on_ready: called with the base URL when all replicas answer.
+        tell: called with a sentence when archives were read again, or could not be.
 
     Raises:
         ArchiveError: an archive cannot be used.
@@ -268,10 +276,12 @@ def serve_on(
         MissingDependency: ``boxwright[ray]`` or the backend is not installed.
         ServingError: the port is taken, two archives have the same name, or the replicas do not come up.
     """
-    require_ray(on)
+    require_cluster(on)
+    require_ports(settings)
+    _plan(archives, settings, execution, canary)  # what is wrong with an archive is found before a cluster is started
     with (
         connected(on),
-        _deployed(lambda: _plan(archives, settings, execution, canary), replicas) as (groups, again, box),
+        _deployed(lambda: _plan(archives, settings, execution, canary), replicas, tell) as (groups, again, box),
     ):
 
         def hang_up(*_: object) -> None:
@@ -351,7 +361,7 @@ def application(args: Mapping[str, Any]) -> Any:
 
 @contextmanager
 def _deployed(
-    plan: Callable[[], Mapping[str, Any]], replicas: Replicas
+    plan: Callable[[], Mapping[str, Any]], replicas: Replicas, tell: Callable[[str], object]
 ) -> Iterator[tuple[list[Group], Callable[[], None], _Box]]:
     """The replicas, for the time of the block; what has their archives read again; and all their figures."""
     with environment(_DIRECT):
@@ -380,7 +390,9 @@ def _deployed(
             deploy()
         except (BoxwrightError, RuntimeError, RayError) as error:
             if not ending.is_set():  # else what it was given to goes meanwhile
-                _log.error("The archives were not read again: %s", error)
+                tell(f"The archives were not read again: {error}")
+        else:
+            tell("The archives were read again; the replicas are replaced one after the other.")
 
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
     alone = not serve.status().proxies and not serve.status().applications

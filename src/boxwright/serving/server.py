@@ -432,6 +432,17 @@ def _logged(app: ASGIApp, settings: ServerSettings) -> ASGIApp:
     return with_access_log(app, settings.access_log or "json", tracer)
 
 
+def require_ports(settings: ServerSettings) -> None:
+    """Raise unless the ports can be used, before anything slow begins; nothing listens there afterwards.
+
+    Raises:
+        ServingError: see ``_bound``.
+        MissingDependency: gRPC is not installed.
+    """
+    for listener in _bound(settings).values():
+        listener.close()
+
+
 def _bound(settings: ServerSettings) -> dict[str, socket.socket]:
     """A listening socket for each port that was asked for, by what it is for.
 
