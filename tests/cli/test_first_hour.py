@@ -74,6 +74,14 @@ def test_a_file_in_the_data_folder_leads_to_the_folder(name, demo_data, tmp_path
         package.train(data=folder / name)
 
 
+def test_a_set_without_validation_is_refused_at_once(demo_data, tmp_path, nothing_slow):
+    folder = shutil.copytree(demo_data, tmp_path / "data", copy_function=shutil.copyfile)
+    shutil.rmtree(folder / "valid")
+    with pytest.raises(DataError, match="has no folder 'valid'") as refused:
+        package.train(data=folder)
+    assert "boxwright convert" in refused.value.remedy
+
+
 def test_a_file_of_yolo_leads_to_convert(tmp_path):
     (tmp_path / "data.yaml").write_text("train: images/train\n")
     with pytest.raises(DataError, match=f"boxwright convert {tmp_path} OUT"):

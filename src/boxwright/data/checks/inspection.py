@@ -205,12 +205,16 @@ def inspect_folder(
 
 
 def require_data_folder(root: Path) -> None:
-    """Raise unless a folder holds a split that can be checked; takes no time.
+    """Raise unless a folder holds the splits that a training needs; takes no time.
 
     Raises:
         DataError: it does not.
     """
     _splits_of(root, None)
+    for split in _REQUIRED:
+        if not (root / split / ANNOTATIONS).is_file():
+            found = Finding("split-missing", _missing(root, split), split, ANNOTATIONS)
+            raise DataError(f"{root}: {found}.", found.remedy)
 
 
 def _rank(finding: Finding) -> tuple[int, int]:
