@@ -110,11 +110,14 @@ def test_a_class_of_too_few_pictures_has_no_interval():
         ),
         (
             Difference("map_50", None, 0.5, 0.5, 0.0, Interval(0.0, 0.0), False),
-            "mAP50 of A and of B are the same (95 % interval 0.000 to 0.000).",
+            "mAP50 of A and B differs by less than 0.001 (95 % interval 0.000 to 0.000): the difference may be chance.",
         ),
         (
             Difference("f2", 0, 0.5, 0.4999, -0.0001, Interval(-0.0002, 0.0003), False),
-            "F2 for cat of A and of B are the same (95 % interval 0.000 to 0.000).",
+            (
+                "F2 for cat of A and B differs by less than 0.001 (95 % interval 0.000 to 0.000): "
+                "the difference may be chance."
+            ),
         ),
     ],
 )

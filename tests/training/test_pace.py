@@ -52,6 +52,13 @@ def test_too_short_a_time_is_refused_with_the_least():
         plan_for(2, Pace(step=1.0, picture=0.5), train=200, valid=20, batch_size=4, begun=119)
 
 
+def test_the_least_that_is_named_is_enough():
+    slow = Pace(step=30.0, picture=0.1)
+    with pytest.raises(ConfigError, match=r"Give 1 or more"):
+        plan_for(0.5, slow, train=40, valid=1, batch_size=4)
+    assert plan_for(1, slow, train=40, valid=1, batch_size=4) == Plan(1, 4)
+
+
 @pytest.mark.parametrize(("seconds", "text"), [(4.4, "4 s"), (89, "89 s"), (600, "10 min"), (12000, "3 h 20 min")])
 def test_durations_are_written_as_people_say_them(seconds, text):
     assert spoken(seconds) == text

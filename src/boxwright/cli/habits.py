@@ -41,6 +41,9 @@ _TASK = "detect"
 _TOOL = "yolo"
 """Another tool's name, left over before its verb or task."""
 
+_PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".jpg'", ".jpeg'", ".png'", ".webp'", ".bmp'")
+"""How the name of a picture ends, in quotes too."""
+
 _OPTIONS = {
     "batch": "Pictures of a training step: boxwright train --set batch_size=N; of one call: boxwright bench --batch N.",
     "conf": "It is --threshold here.",
@@ -226,7 +229,7 @@ def verb_instead(args: Sequence[str], verbs: Sequence[str]) -> str:
         return f"Type: boxwright {' '.join(rest)}" if rest[0] in verbs else verb_instead(args[1:], verbs)
     if verb in _VERBS:
         ours = _VERBS[verb].split()
-        if ours == ["predict"] and sum(not one.startswith("-") for one in rest) == 1:
+        if ours == ["predict"] and rest and rest[0].lower().endswith(_PICTURES):
             rest.insert(0, "RUN_OR_MAR")
         return f"Type: boxwright {' '.join([*ours, *(rest if len(ours) == 1 else ())])}"
     close = difflib.get_close_matches(verb, verbs, n=1)

@@ -16,6 +16,7 @@ import typer
 import boxwright
 from boxwright.host.console import make_console, progress
 from boxwright.host.files import require_writable
+from boxwright.host.places import in_command
 
 from .options import (
     BackendOption,
@@ -71,6 +72,7 @@ def predict(
     from boxwright.inputs.stores import local_place
 
     require_file_names(json=json_file)
+    _require_model_first(source)
     model = local_place(source)
     if on is not None:
         asked = boxwright.Execution(backend, precision, device)
@@ -108,6 +110,19 @@ def predict(
         typer.echo(f"Error: {error}", err=True)
     if failed:
         raise typer.Exit(2)
+
+
+def _require_model_first(source: str) -> None:
+    """Raise for a picture in the place of the model.
+
+    Raises:
+        ConfigError: it is one.
+    """
+    from boxwright.runtime.picture import SUFFIXES
+
+    if Path(source).suffix.lower() in SUFFIXES and Path(source).is_file():
+        remedy = f"Type: boxwright predict RUN_OR_MAR {in_command(source)}"
+        raise boxwright.ConfigError(f"{source}: is a picture; the model comes first.", remedy)
 
 
 def _require_here(out: str | None, devices: int | None) -> None:

@@ -238,10 +238,8 @@ def _serve_on(
 
     if on is None:
         raise boxwright.ConfigError("--replicas, --canary and --write-config are for clusters.", "Add --on ray.")
-    if given := [option for option, value in _not_on_clusters(settings).items() if value]:
-        raise boxwright.ConfigError(
-            f"{' and '.join(given)} cannot be used with --on.", "Name the archives; --replicas says how many of them."
-        )
+    if given := _not_on_clusters(settings):
+        raise boxwright.ConfigError(f"{' and '.join(given)} cannot be used with --on.", "Leave it out.")
     count = Replicas.parse(replicas or "1")
     other = None if canary is None else Canary.parse(canary)
     if config is not None:
@@ -254,23 +252,24 @@ def _serve_on(
     names = ", ".join(Path(name_of(place)).stem for place in archives)
 
     def announce(url: str) -> None:
-        part = "" if other is None else f"; {other.share:.0%} of the requests to {name_of(other.archive)}"
+        part = "" if other is None else f"; {100 * other.share:g} % of the requests to {name_of(other.archive)}"
         typer.echo(f"{names}: {url}, {count} on {on}{part}")
 
     serve_on(archives, on, settings, execution, count, other, announce, partial(typer.echo, err=True))
 
 
-def _not_on_clusters(settings: ServerSettings) -> dict[str, object]:
-    """What only one machine's server follows, by option."""
-    return {
-        "--store": settings.store,
-        "--management-port": settings.management_port,
-        "--metrics-port": settings.metrics_port,
-        "--grpc-port": settings.grpc_port,
-        "--log": settings.access_log,
+def _not_on_clusters(settings: ServerSettings) -> list[str]:
+    """The options that were given and that only the server of one machine follows."""
+    given = {
+        "--store": settings.store is not None,
+        "--management-port": settings.management_port is not None,
+        "--metrics-port": settings.metrics_port is not None,
+        "--grpc-port": settings.grpc_port is not None,
+        "--log": settings.access_log is not None,
         "--token-auth": settings.security.tokens,
         "--workers": settings.models.own_processes,
     }
+    return [option for option, there in given.items() if there]
 
 
 def _allow_connections(settings: ServerSettings) -> None:

@@ -115,6 +115,7 @@ def _print_result(result: RunResult, where: str) -> None:
 def _next(run: str, folder: Path, poor: bool, where: str) -> str:
     """What to type after a training."""
     from boxwright.config import CONFIG_FILE, data_of_run, load_config
+    from boxwright.training.world import started_by_another
 
     if poor:
         data, config = in_command(data_of_run(folder)), load_config(folder / CONFIG_FILE)
@@ -122,7 +123,7 @@ def _next(run: str, folder: Path, poor: bool, where: str) -> str:
         canvas = f" --image-size {size[0]}" if isinstance(size, tuple) and size[0] == size[1] else ""
         tile = f" --tile {config.tile}" if config.tile else ""
         weights = in_command(folder)  # also of a run in remote storage: its copy here
-        if config.devices not in (None, 1):
+        if config.devices not in (None, 1) and not started_by_another():
             where = f" --devices {config.devices}{where}"
         longer = f"boxwright train --data {data} --model {config.model}{canvas}{tile} --weights {weights} --minutes 60"
         return f"It finds hardly anything yet. To go on training from here: {longer}{where}"

@@ -65,7 +65,7 @@ class Difference:
     def _direction(self, figure: str, first_name: str, second_name: str) -> str:
         size = _number(abs(self.difference))
         if float(size) == 0.0:
-            return f"{figure} of {first_name} and of {second_name} are the same"
+            return f"{figure} of {first_name} and {second_name} differs by less than 0.001"
         return f"{figure} of {second_name} is {size} {'higher' if self.difference > 0 else 'lower'} than {first_name}'s"
 
     def _verdict(self) -> str:
@@ -74,8 +74,7 @@ class Difference:
         ends = f"(95 % interval {_number(self.interval.low)} to {_number(self.interval.high)})"
         if self.stands:
             return f"{ends}: the difference is significant."
-        shown = float(_number(self.difference)) != 0.0
-        return f"{ends}{': the difference may be chance' if shown else ''}."
+        return f"{ends}: the difference may be chance."
 
 
 @dataclass(frozen=True, repr=False)

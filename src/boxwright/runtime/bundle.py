@@ -149,17 +149,13 @@ def open_bundle(path: Union[str, os.PathLike[str]]) -> Bundle:
 
 
 def _open_file(path: Path) -> Bundle:
-    """An archive. What has another name was never meant to be one: to write it again helps nobody."""
+    """An archive; what never was one is not worth writing again, as a broken one is."""
     from .picture import SUFFIXES
 
-    if path.suffix.lower() in SUFFIXES:
-        raise ArchiveError(f"{path}: is a picture; the model comes first.", _GIVE)
-    try:
-        return _open_archive(path)
-    except ArchiveError as error:
-        if path.suffix.lower() == ".mar":
-            raise
-        raise ArchiveError(error.message, _GIVE) from error
+    kinds = {**dict.fromkeys(SUFFIXES, "a picture"), **dict.fromkeys((".pth", ".pt", ".ckpt"), "weights alone")}
+    if kind := kinds.get(path.suffix.lower()):
+        raise ArchiveError(f"{path}: is {kind}, not a model.", _GIVE)
+    return _open_archive(path)
 
 
 def class_names_fault(names: Sequence[str]) -> Optional[str]:

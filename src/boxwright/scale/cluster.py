@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import socket
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
@@ -52,8 +53,15 @@ def require_cluster(on: str) -> None:
         MissingDependency: see ``require_ray``.
     """
     require_ray(on)
-    if address := _address(on):
+    address = _address(on)
+    if address and not _is_connected():
         _require_somebody(address)
+
+
+def _is_connected() -> bool:
+    """Whether this process has a connection already, which is then used; Ray is not imported to find out."""
+    ray = sys.modules.get("ray")
+    return ray is not None and bool(ray.is_initialized())
 
 
 def _address(on: str) -> str | None:
@@ -95,7 +103,7 @@ def connected(on: str = LOCAL) -> Iterator[None]:
                 )
         except (ConnectionError, TimeoutError, RuntimeError, ValueError) as error:
             reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-            raise (_refused(address, reason) if address else _nobody("this machine", reason)) from error
+            raise (_refused(address, reason) if address else _not_started(reason)) from error
         try:
             yield
         finally:
@@ -123,6 +131,13 @@ def _refused(address: str, reason: str) -> ConfigError:
         f"The Ray cluster at {address} cannot be used: {reason.rstrip('.')}.",
         "If it wants a token, as those of 'ray start' do, set RAY_AUTH_MODE=token here, and RAY_AUTH_TOKEN unless the "
         "token is in ~/.ray/auth_token. Versions of Ray and Python must also be the cluster's.",
+    )
+
+
+def _not_started(reason: str) -> ConfigError:
+    return ConfigError(
+        f"No Ray cluster could be started on this machine: {reason.rstrip('.')}.",
+        "Ray's logs, in its folder for temporary files, say more; memory or disk space may be short.",
     )
 
 

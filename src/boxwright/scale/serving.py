@@ -392,7 +392,8 @@ def _deployed(
             if not ending.is_set():  # else what it was given to goes meanwhile
                 tell(f"The archives were not read again: {error}")
         else:
-            tell("The archives were read again; the replicas are replaced one after the other.")
+            if not ending.is_set():
+                tell("The archives were read again; the replicas are replaced one after the other.")
 
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
     alone = not serve.status().proxies and not serve.status().applications

@@ -53,7 +53,7 @@ def launcher(on: str = LOCAL) -> Callable[[Task, int], dict[str, Any]]:
         try:
             with connected(on), _heard() as ear:
                 _fit(task, place, processes, ear)
-                return _outcome(place)
+                return _outcome(place, on)
         finally:
             place.delete()
 
@@ -268,13 +268,13 @@ def _run(place: SharedFolder) -> str | None:
     return place.read(_RUN).decode() if _RUN in place.names() else None
 
 
-def _outcome(place: SharedFolder) -> dict[str, Any]:
+def _outcome(place: SharedFolder, on: str) -> dict[str, Any]:
     """How it went for the first process, which alone writes the run."""
     told = _told(place)
     if "interrupted" in told.get(0, {}):
         return told[0]
     folder = next((one["folder"] for one in told.values() if one.get("folder")), _run(place))
-    go_on = f"boxwright train --resume {shlex.quote(folder)} --on ray" if folder else "the same command"
+    go_on = f"boxwright train --resume {shlex.quote(folder)} --on {on}" if folder else "the same command"
     lost = ConfigError(
         "Processes that train together were ended from outside, or their machines were lost, more than "
         f"{_STARTS} times; memory may have run out.",

@@ -433,12 +433,13 @@ def _logged(app: ASGIApp, settings: ServerSettings) -> ASGIApp:
 
 
 def require_ports(settings: ServerSettings) -> None:
-    """Raise unless the ports can be used, before anything slow begins; nothing listens there afterwards.
+    """Raise unless ports and certificate can be used, before anything slow begins; nothing listens there afterwards.
 
     Raises:
-        ServingError: see ``_bound``.
+        ServingError: they cannot.
         MissingDependency: gRPC is not installed.
     """
+    _require_tls(settings.security)
     for listener in _bound(settings).values():
         listener.close()
 

@@ -134,7 +134,8 @@ def plan_for(
     whole = int(seconds // pace.epoch(-(-train // batch_size), valid))
     if whole >= min(_FEWEST_EPOCHS, most):
         return Plan(min(whole, most), None)
-    epochs = max(1, min(_FEWEST_EPOCHS, most, int(_VALIDATION * seconds / (valid * pace.picture))))
+    fitting = int(seconds // pace.epoch(1, valid))  # of one step each
+    epochs = max(1, min(_FEWEST_EPOCHS, most, fitting, int(_VALIDATION * seconds / (valid * pace.picture))))
     steps = int((seconds / epochs - valid * pace.picture) / pace.step)
     if steps < 1:
         least = pace.epoch(1, valid) / _USABLE

@@ -152,9 +152,11 @@ def _settled(archive: Path, bundle: Bundle, executions: Sequence[Execution], ask
 def _worth_timing(executions: Sequence[Execution]) -> list[Execution]:
     """Without bf16 on a processor that has none, if fp32 is there too.
 
-    OpenVINO computes the same as in fp32 there, and PyTorch takes six times as long: seconds per picture.
+    OpenVINO computes the same as in fp32 there, and PyTorch takes six times as long: seconds per picture. Where the
+    system does not say what the processor has, all are timed.
     """
-    slow = {one for one in executions if one.precision == "bf16" and one.device == "cpu" and not has_bf16()}
+    has_none = bool(describe_machine().instruction_sets) and not has_bf16()
+    slow = {one for one in executions if one.precision == "bf16" and one.device == "cpu" and has_none}
     return [one for one in executions if one not in slow or replace(one, precision="fp32") not in executions]
 
 
