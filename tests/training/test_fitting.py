@@ -145,3 +145,20 @@ def test_running_out_of_memory_is_a_sentence(small, tmp_path):
 def test_a_batch_that_is_no_number_is_refused(batch):
     with pytest.raises(ConfigError, match="batch_size"):
         boxwright.train(data="here", batch_size=batch)
+
+
+@pytest.mark.parametrize(
+    "words", ["[enforce] DefaultCPUAllocator: can't allocate memory: 9 bytes", "could not create a primitive"]
+)
+def test_the_words_for_a_full_memory_are_known(words):
+    config = TrainConfig(data="here", image_size=64, batch_size=2)
+    with pytest.raises(ModelError, match="Out of memory: 2 pictures"), naming_what_fits(None, config):
+        raise RuntimeError(words)
+
+
+def test_other_errors_stay_what_they_are():
+    with (
+        pytest.raises(RuntimeError, match="descriptor"),
+        naming_what_fits(None, TrainConfig(data="here", image_size=64)),
+    ):
+        raise RuntimeError("could not create a primitive descriptor for a convolution")

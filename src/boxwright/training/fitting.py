@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -22,7 +23,8 @@ __all__ = ["Need", "measure_need", "memory_warning", "naming_what_fits"]
 _BESIDE = 1.5  # what a step takes beside the activations that it keeps: gradients of them, buffers of the kernels
 _PER_WEIGHT = 4  # times its size: itself, its gradient, AdamW's two moments
 _SHARE = 0.85  # of the free memory: the rest is for loaders and other pictures
-_CPU_IS_FULL = "can't allocate memory"  # how PyTorch's allocator puts it; of no type of its own
+_CPU_IS_FULL = re.compile(r"can't allocate memory|could not create a primitive$")
+"""How PyTorch's allocator and oneDNN put it; of no type of its own."""
 
 
 @dataclass(frozen=True)
@@ -117,7 +119,7 @@ def naming_what_fits(need: Need | None, config: TrainConfig) -> Iterator[None]:
     try:
         yield
     except (torch.OutOfMemoryError, RuntimeError, MemoryError) as error:
-        full = isinstance(error, torch.OutOfMemoryError | MemoryError) or _CPU_IS_FULL in str(error)
+        full = isinstance(error, torch.OutOfMemoryError | MemoryError) or _CPU_IS_FULL.search(str(error))
         if not full:
             raise
         size = " x ".join(map(str, config.image_size if isinstance(config.image_size, tuple) else ()))
