@@ -133,11 +133,16 @@ def _with_data(config: str | Path | None, settings: dict[str, Any]) -> tuple[Pat
         ConfigError: the data is given twice.
     """
     place = None if config is None or is_url(config) else Path(config)
-    if config is None or (place and not (place.is_dir() or is_zip(place) or starts_packed(place))):
+    if config is None or (place and not _is_data(place)):
         return Path(config) if config else None, settings
     if settings.get("data") is not None:
         raise ConfigError(f"{config} and data = {settings['data']}: two folders.", "Give one of them.")
     return None, {**settings, "data": config}
+
+
+def _is_data(place: Path) -> bool:
+    """Whether a path is that of data, and not of settings; a name that ends so is, whether it is there or not."""
+    return place.suffix.lower() == ".zip" or place.is_dir() or is_zip(place) or starts_packed(place) is not None
 
 
 def _require_possible(config: TrainConfig) -> None:
