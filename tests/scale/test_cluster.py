@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+import boxwright
 from boxwright.runtime import ArchiveError, ConfigError, MissingDependency, ServingError
 from boxwright.scale import serving
 from boxwright.scale.cluster import require_cluster, require_ray
@@ -42,6 +43,17 @@ def test_what_is_wrong_with_archives_and_ports_is_said_before_a_cluster_is_start
         port = taken.getsockname()[1]
         with pytest.raises(ServingError, match=rf"127\.0\.0\.1:{port} cannot be used"):
             serving.serve_on([mar], settings=ServerSettings(port=port))
+
+
+def test_a_canary_is_another_version_of_a_model_that_is_served(run, mar, tmp_path):
+    with pytest.raises(ServingError, match="is 'tiny' 1.0, as what it is compared with") as same:
+        serving.write_config(tmp_path / "serve.yaml", [mar], canary=serving.Canary(mar, 0.1))
+    assert same.value.remedy.endswith("boxwright archive RUN --name tiny --version NEW")
+    cars = boxwright.archive(run, name="cars", version="2.0", store=tmp_path)
+    with pytest.raises(ServingError, match="is a model named 'cars'; served is 'tiny'") as another:
+        serving.write_config(tmp_path / "serve.yaml", [mar], canary=serving.Canary(cars, 0.1))
+    assert another.value.remedy.endswith("boxwright archive RUN --name tiny --version 2.0")
+    assert not (tmp_path / "serve.yaml").exists()
 
 
 def test_a_cluster_that_is_not_there_leaves_no_folder_of_answers(mar, demo_data, tmp_path):

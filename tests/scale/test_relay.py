@@ -118,7 +118,14 @@ def test_a_canary_that_does_not_answer_costs_no_answer():
 
 
 @pytest.mark.parametrize(
-    "path", ["/predictions/tiny/2.0", "/v2/models/tiny/versions/2.0/infer", "/v2/models/tiny/versions/2.0"]
+    "path",
+    [
+        "/predictions/tiny/2.0",
+        "/explanations/tiny/2.0",
+        "/tiny/2.0/predict",
+        "/v2/models/tiny/versions/2.0/infer",
+        "/v2/models/tiny/versions/2.0",
+    ],
 )
 @pytest.mark.parametrize("drawn", [0.0, 0.99])
 def test_a_version_that_is_named_is_asked_for_itself(path, drawn):
@@ -128,6 +135,26 @@ def test_a_version_that_is_named_is_asked_for_itself(path, drawn):
     assert asked.post(path).json() == {"by": "canary"}
     assert asked.post(path.replace("2.0", "1.0")).json() == {"by": "stable"}
     assert asked.post(path.replace("2.0", "3.0")).json() == {"by": "stable"}  # which says that there is none
+
+
+@pytest.mark.parametrize(
+    ("path", "by"),
+    [
+        ("/predictions/tiny", "canary"),
+        ("/v1/models/tiny:predict", "canary"),
+        ("/v2/models/tiny/infer", "canary"),
+        ("/models/tiny/invoke", "canary"),
+        ("/tiny/predict", "canary"),
+        ("/predictions/cars", "stable"),
+        ("/v1/models/cars:predict", "stable"),
+        ("/cars/predict", "stable"),
+        ("/v2/models", "stable"),  # all of them are asked for
+    ],
+)
+def test_a_share_is_of_the_requests_for_the_canarys_model(path, by):
+    stable = Group(Replicas("stable").ask, frozenset({("tiny", "1.0"), ("cars", "1.0")}))
+    canary = Group(Replicas("canary").ask, frozenset({("tiny", "2.0")}), 0.1)
+    assert client(stable, canary, drawn=0.0).post(path).json() == {"by": by}
 
 
 def test_limits_hold_before_anything_is_passed_on():

@@ -30,7 +30,10 @@ _MOST_LOST = 2  # replicas that may end with a request in them: what ends each o
 _BUSY = "ServiceUnavailableException"
 _LONGER = 30.0  # seconds beyond the deadline of a replica, which says itself what is too late
 _PAUSE = 0.2  # seconds before the third attempt; then twice as long
-_VERSION = re.compile(r"^/(?:predictions/([^/]+)/([^/]+)|v2/models/([^/]+)/versions/([^/]+))")
+_VERSION = re.compile(
+    r"^/(?:(?:predictions|explanations)/([^/]+)/([^/]+)|v2/models/([^/]+)/versions/([^/]+)|([^/]+)/([^/]+)/predict$)"
+)
+_PARTS = re.compile("[/:]")  # KServe's v1 writes NAME:predict
 
 
 class Lost(Exception):
@@ -82,12 +85,17 @@ class Group:
     Attributes:
         ask: passes a request to one of them; raises ``Lost``.
         versions: name and version of each model.
-        share: of the requests that name no version, in [0, 1].
+        share: of the requests for its models that name no version, in [0, 1].
     """
 
     ask: Callable[[Asked], Awaitable[Told]]
     versions: frozenset[tuple[str, str]] = frozenset()
     share: float = 1.0
+
+    @property
+    def names(self) -> frozenset[str]:
+        """Those of its models."""
+        return frozenset(name for name, _ in self.versions)
 
 
 _Page = Callable[[str, Sequence[str]], Awaitable[str]]
@@ -175,7 +183,11 @@ def _order(groups: Sequence[Group], path: str, drawn: float) -> list[Group]:
         named = tuple(part for part in found.groups() if part)
         having = [group for group in groups if named in group.versions]
         return having or list(groups[:1])
+    everything = groups[0].names
+    wanted = everything.intersection(_PARTS.split(path)) or everything
     for group in groups[1:]:
+        if not wanted <= group.names:  # it would say that there is no such model
+            continue
         if drawn < group.share:
             return [group, groups[0]]
         drawn -= group.share

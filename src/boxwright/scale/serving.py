@@ -102,7 +102,7 @@ class Canary:
 
     Attributes:
         archive: path, which all machines see, or URL.
-        share: of the requests that name no version, in (0, 1).
+        share: of the requests for its model that name no version, in (0, 1).
     """
 
     archive: Place
@@ -274,7 +274,8 @@ def serve_on(
         ArchiveError: an archive cannot be used.
         ConfigError: no cluster.
         MissingDependency: ``boxwright[ray]`` or the backend is not installed.
-        ServingError: the port is taken, two archives have the same name, or the replicas do not come up.
+        ServingError: the port is taken, two archives have the same name, a canary is not another version of one of
+            them, or the replicas do not come up.
     """
     require_cluster(on)
     require_ports(settings)
@@ -315,7 +316,7 @@ def write_config(
 
     Raises:
         ArchiveError: an archive cannot be used.
-        ServingError: two archives have the same name.
+        ServingError: see ``serve_on``.
     """
     plan = _plan(archives, settings, execution, canary)
     names = [STABLE, *([CANARY] if canary else [])]
@@ -484,7 +485,7 @@ def _plan(
 
     Raises:
         ArchiveError: an archive cannot be used.
-        ServingError: none, or two of the same name.
+        ServingError: none, two of the same name, or a canary that is not another version of one.
     """
     if not archives:
         raise ServingError("There is nothing to serve.", "Give one or more .mar archives.")
@@ -500,7 +501,29 @@ def _plan(
     }
     if canary is not None:
         plan["canary"] = _part([canary.archive], execution, canary.share)
+        _require_another(canary, plan["canary"]["versions"][0], stable["versions"])
     return plan
+
+
+def _require_another(canary: Canary, version: Sequence[str], stable: Sequence[Sequence[str]]) -> None:
+    """Raise unless a canary is another version of a model that is served: else its share would find no model.
+
+    Raises:
+        ServingError: it is not.
+    """
+    name, number = version
+    names = [other for other, _ in stable]
+    if name not in names:
+        raise ServingError(
+            f"--canary {canary.archive} is a model named {name!r}; served {'is' if len(names) == 1 else 'are'} "
+            f"{', '.join(map(repr, names))}.",
+            f"Pack it under that name, as another version: boxwright archive RUN --name {names[0]} --version 2.0",
+        )
+    if [name, number] in stable:
+        raise ServingError(
+            f"--canary {canary.archive} is {name!r} {number}, as what it is compared with.",
+            f"Pack it as another version: boxwright archive RUN --name {name} --version NEW",
+        )
 
 
 def _part(archives: Sequence[Place], execution: Execution, share: float) -> dict[str, Any]:

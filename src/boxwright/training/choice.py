@@ -14,14 +14,11 @@ from numpy.typing import NDArray
 from boxwright.config import AUTO, TrainConfig
 from boxwright.data import PictureRecord, Split
 from boxwright.models import find_architecture
-from boxwright.models.weights_files import spec_of
 from boxwright.models.weights_named import WORDS
 from boxwright.runtime import InputSpec, ModelSpec
 from boxwright.runtime.preprocess import placement
 from boxwright.runtime.spec import MIN_TILE
 from boxwright.runtime.tiling import windows
-
-from .settings import canvas_size
 
 __all__ = ["Choice", "choose", "require_canvas"]
 
@@ -70,17 +67,22 @@ def choose(config: TrainConfig, train: Split, device: str) -> list[Choice]:
 
 
 def require_canvas(config: TrainConfig) -> None:
-    """Raise unless the models that may be chosen take the canvas that is given; the data is not read.
+    """Raise unless the model, or all that may be chosen, take the canvas that is given; the data is not read.
 
     Raises:
         ConfigError: one does not.
     """
     if config.image_size is None:
         return
-    spec = _of_weights(config.weights)
-    for name in [spec.architecture] if spec else _MODELS.values():
+    size = (config.image_size,) * 2 if isinstance(config.image_size, int) else config.image_size
+    for name in [config.model] if config.model != AUTO else _candidates(config.weights):
         model = find_architecture(name)
-        model.canvas(*canvas_size(config, model), config.resize or model.resize)
+        model.canvas(*size, config.resize or model.resize)
+
+
+def _candidates(weights: str) -> list[str]:
+    spec = _of_weights(weights)
+    return [spec.architecture] if spec else list(_MODELS.values())
 
 
 def _choices(config: TrainConfig, train: Split, device: str) -> Iterator[Choice]:
@@ -107,7 +109,11 @@ def _choices(config: TrainConfig, train: Split, device: str) -> Iterator[Choice]
 def _of_weights(weights: str) -> ModelSpec | None:
     """What a file of weights or a run was trained as; None if it does not say, or if it is no file."""
     path = Path(weights)
-    return spec_of(path) if path.exists() and weights not in WORDS else None
+    if weights in WORDS or not path.exists():
+        return None
+    from boxwright.models.weights_files import spec_of  # which needs PyTorch
+
+    return spec_of(path)
 
 
 def _length(config: TrainConfig, steps: int, device: str) -> Iterator[Choice]:

@@ -51,7 +51,7 @@ from .checkpoints import (
     checkpoint_callbacks,
     read_checkpoint,
 )
-from .choice import choose, require_canvas
+from .choice import choose
 from .data_module import DetectionData, Loading, batches_of, open_caches
 from .divergence import LossGuard
 from .fitting import Need, measure_need, memory_warning, naming_what_fits
@@ -118,9 +118,7 @@ class TrainingRun:
         console = _console(console)
         Objective.parse(config.objective)
         require_trackers(config)
-        if config.model == AUTO:
-            require_canvas(config)
-        else:
+        if config.model != AUTO:
             require_network(config)
             require_weights(config)
         data = _read_data(config, console)

@@ -18,10 +18,12 @@ from boxwright.inputs.stores import local_copy
 from boxwright.inputs.zipped import is_zip, starts_packed
 from boxwright.metrics.figures import HEADLINE
 from boxwright.metrics.objective import Objective
-from boxwright.models import find_architecture, require_family, require_weights_exist
+from boxwright.models import require_family, require_weights_exist
 from boxwright.runtime import ArchiveError, ConfigError, DataError, ModelSpec
 from boxwright.runtime.bundle import RUN_SPEC
 from boxwright.tracking.needs import require_trackers
+
+from .choice import require_canvas
 
 if TYPE_CHECKING:
     import lightning as L
@@ -164,13 +166,9 @@ def _require_possible(config: TrainConfig) -> None:
     Objective.parse(config.objective)
     require_trackers(config)
     require_weights_exist(config.weights)
-    if config.model == AUTO:
-        return
-    require_family(config.model)
-    if config.image_size is not None:
-        size = (config.image_size,) * 2 if isinstance(config.image_size, int) else config.image_size
-        architecture = find_architecture(config.model)
-        architecture.canvas(*size, config.resize or architecture.resize)
+    if config.model != AUTO:
+        require_family(config.model)
+    require_canvas(config)
 
 
 def _require_places(config: TrainConfig) -> None:
