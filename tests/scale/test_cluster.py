@@ -46,7 +46,7 @@ def test_what_is_wrong_with_archives_and_ports_is_said_before_a_cluster_is_start
 
 
 def test_a_canary_is_another_version_of_a_model_that_is_served(run, mar, tmp_path):
-    with pytest.raises(ServingError, match="is 'tiny' 1.0, as what it is compared with") as same:
+    with pytest.raises(ServingError, match=r"is 'tiny' 1\.0, as what it is compared with") as same:
         serving.write_config(tmp_path / "serve.yaml", [mar], canary=serving.Canary(mar, 0.1))
     assert same.value.remedy.endswith("boxwright archive RUN --name tiny --version NEW")
     cars = boxwright.archive(run, name="cars", version="2.0", store=tmp_path)

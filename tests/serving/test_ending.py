@@ -88,7 +88,7 @@ def test_without_work_it_ends_at_once(mar, number):
 def test_it_ends_at_once_while_models_are_being_loaded(mar):
     code = """
 import sys, threading, boxwright.serving.server as server
-server.load_models = lambda *given: print("loading", flush=True) or threading.Event().wait(60)
+server.Registry.load_file = lambda *given: print("loading", flush=True) or threading.Event().wait(60)
 server.serve([sys.argv[1]], port=0)
 """
     process = subprocess.Popen([sys.executable, "-c", code, str(mar)], stdout=subprocess.PIPE, text=True)

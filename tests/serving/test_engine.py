@@ -230,8 +230,22 @@ class TestVersions:
         with pytest.raises(VersionNotFound, match=r"9\.9"):
             engine.find("tiny", "9.9")
         engine.loading = True
-        with pytest.raises(Loading):
-            engine.find("other")
+        for ask in (engine.find, engine.versions, lambda name: engine.set_default(name, "1.0")):
+            with pytest.raises(Loading):
+                ask("other")
+
+    def test_a_version_that_is_taken_out_meanwhile_does_not_become_the_default(self, engine, second, monkeypatch):
+        engine.add(second)
+        found = Engine.find
+
+        def find(self, name, version=None):
+            model = found(self, name, version)
+            self.remove(name, version)  # as another thread may, right after
+            return model
+
+        monkeypatch.setattr(Engine, "find", find)
+        engine.set_default("tiny", "2.0")
+        assert [model.version for model in engine.models.values()] == ["2.0"]
 
     def test_a_version_is_served_once(self, engine, mar):
         (same,) = load_models([mar]).values()

@@ -239,6 +239,37 @@ def test_a_stream_answers_each_request_in_order(client, pictures, found):
     assert last.get_response().parameters["triton_final_response"].bool_param is True
 
 
+def test_streams_leave_room_for_calls(engine, pictures, monkeypatch):
+    monkeypatch.setattr("boxwright.serving.grpc_server._CALLS", 4)
+    service = Service(engine, ServerSettings(limits=Limits(max_body=200_000, in_flight=800_000)))
+    with grpc_listening(service) as address, grpc.insecure_channel(address) as channel:
+        stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
+        more = threading.Event()
+
+        def requests():
+            yield request_of(pictures[0])
+            more.wait(60)
+
+        open_ones = [stub.ModelStreamInfer(requests(), timeout=60) for _ in range(2)]
+        assert [next(stream).error_message for stream in open_ones] == ["", ""]
+        error = refused(lambda: next(stub.ModelStreamInfer(requests(), timeout=60)), grpc.StatusCode.UNAVAILABLE)
+        assert "Too many streams" in error.details()
+        assert stub.ServerLive(service_pb2.ServerLiveRequest(), timeout=60).live
+        more.set()
+        assert [list(stream) for stream in open_ones] == [[], []]
+        assert not next(stub.ModelStreamInfer(requests(), timeout=60)).error_message
+
+
+def test_what_calls_hold_is_bounded(engine, pictures):
+    service = Service(engine, ServerSettings(limits=Limits(max_body=200_000, in_flight=2 * len(pictures[0]))))
+    with grpc_listening(service) as address, grpc.insecure_channel(address) as channel:
+        stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
+        request = request_of(pictures[0])
+        error = refused(lambda: stub.ModelInfer(request, timeout=60), grpc.StatusCode.UNAVAILABLE)
+        assert "on their way already" in error.details()
+        assert service.intake.in_flight == 0
+
+
 def test_parameters_reach_the_model(client, pictures, found):
     for value in (1.0, 1, "1.0"):
         answer = client.infer("tiny", [tensor(pictures[0])], parameters={"threshold": value}, timeout=60_000_000)

@@ -1,6 +1,7 @@
 """One version: queue, batches, workers, cancelling, deadlines, failures."""
 
 import os
+import shutil
 import signal
 import threading
 import time
@@ -13,10 +14,14 @@ import numpy as np
 import pytest
 
 from boxwright.runtime import Execution, PictureError, open_bundle
+from boxwright.serving import model as serving
+from boxwright.serving import workers as working
 from boxwright.serving.engine import Engine
 from boxwright.serving.jobs import Busy, Draining, Expired, Job, NoWorkers, OutOfMemory, WorkerFailed
 from boxwright.serving.model import ModelOptions, ServedModel, load_model
+from boxwright.serving.workers import WorkerDied
 from boxwright.tuning import Choice
+from support.hostile_archives import listed, members_of, packed
 
 ONNX = Execution("onnxruntime", "fp32", threads=1, sessions=1)
 
@@ -443,6 +448,33 @@ class TestProcesses:
         model._hired = hire
         assert model.submit(job(pictures[0]), decoders).result(120)
         assert model.close(30)
+
+    def test_a_worker_runs_what_was_loaded_and_not_what_the_file_holds_now(
+        self, mar, decoders, pictures, tmp_path, monkeypatch
+    ):
+        """One that cannot be replaced is not there, so that whoever asks learns of it, and is tried again later."""
+        monkeypatch.setattr(serving, "_SECONDS_TO_TRY", 0.2)
+        path = tmp_path / "tiny.mar"
+        shutil.copy(mar, path)
+        model = load_model(path, open_bundle(path), ONNX, ModelOptions(own_processes=True), workers=1)
+        members = members_of(path)
+        path.write_bytes(packed(listed({**members, "more.txt": b"another model"})))
+        os.kill(model.workers[0][1].pid, signal.SIGKILL)
+        with pytest.raises(WorkerFailed):
+            model.submit(job(pictures[0]), decoders).result(120)
+        assert (model.workers, model.least, model.counts.replaced) == ([], 1, 0)
+        shutil.copy(mar, path)
+        end = time.monotonic() + 60
+        while not model.workers and time.monotonic() < end:
+            time.sleep(0.05)
+        assert model.submit(job(pictures[0]), decoders).result(120)
+        assert (len(model.workers), model.counts.replaced) == (1, 1)
+        assert model.close(30)
+
+    def test_a_worker_that_hangs_at_its_start_is_given_up(self, mar, monkeypatch):
+        monkeypatch.setattr(working, "_SECONDS_TO_START", 0.01)
+        with pytest.raises(WorkerDied):
+            load_model(Path(mar), open_bundle(mar), ONNX, ModelOptions(own_processes=True), workers=1)
 
     def test_a_worker_that_hangs_is_killed_and_replaced(self, mar, decoders, pictures):
         """Also while the batch is handed over, which is larger than what a pipe holds."""

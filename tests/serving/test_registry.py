@@ -18,7 +18,7 @@ from boxwright.serving import registry as registering
 from boxwright.serving.configuration import ModelChanges
 from boxwright.serving.engine import DefaultVersion, Engine
 from boxwright.serving.intake import Body
-from boxwright.serving.jobs import ModelNotFound
+from boxwright.serving.jobs import Loading, ModelNotFound
 from boxwright.serving.model import ServedModel
 from boxwright.serving.registry import NotRegistered, Reason, Registration, Registry
 from boxwright.serving.settings import Security, ServerSettings
@@ -310,10 +310,10 @@ def test_a_store_that_cannot_be_written(engine, store, archive, demo_data, monke
     registry.register(Registration("tiny.mar", workers=1))
     other = shutil.copy(archive, store.parent / "other.mar")
 
-    def full(source, target, length):
+    def full(success, chunks, target, end):
         raise OSError(number, "no")
 
-    monkeypatch.setattr(registering.shutil, "copyfileobj", full)
+    monkeypatch.setattr(registering, "_receive", full)
     assert reason_of(registry, (store.parent / "other.mar").as_uri(), name="other")[0] is reason
     assert other.exists()
     assert [path.name for path in store.iterdir()] == ["tiny.mar"]
@@ -349,11 +349,13 @@ def test_rescan_takes_in_what_is_new_and_passes_over_what_is_broken(registry, en
 def test_rescan_swaps_what_was_written_anew(registry, engine, store, archive, demo_data):
     registry.register(Registration("tiny.mar", name="mine", workers=2, changes={"queue_size": 7}))
     before = engine.find("mine")
-    versioned(archive, store / "tiny.mar", "1.0", **{"more.txt": b"x"})
+    config = b"batchSize: 3\nminWorkers: 1\n"
+    versioned(archive, store / "tiny.mar", "1.0", **{"more.txt": b"x", "model-config.yaml": config})
     assert registry.rescan().replaced == [("mine", "1.0")]
     after = engine.find("mine")
     assert after is not before
     assert (after.least, after.options.queue_size, len(before.workers)) == (2, 7, 0)
+    assert after.options.batch_size == 3  # what its file says now; as many workers as people asked for
     assert answers(engine, "mine", demo_data) == 2
     versioned(archive, store / "tiny.mar", "1.1")
     assert registry.rescan().replaced == [("mine", "1.1")]
@@ -457,6 +459,36 @@ def test_a_models_own_configuration(engine, store, archive):
     reason, message = reason_of(registry, "tiny.mar", name="third")
     assert reason is Reason.INVALID
     assert "batchSize" in message
+
+
+def test_an_archive_that_is_named_has_its_configuration_too(engine, archive, tmp_path):
+    path = versioned(archive, tmp_path / "tiny.mar", "1.0", **{"model-config.yaml": b"batchSize: 4\nminWorkers: 2\n"})
+    settings = ServerSettings()
+    Registry(engine, settings, Execution("onnxruntime")).load_file(path)
+    model = engine.find("tiny")
+    assert (model.options.batch_size, len(model.workers), model.url) == (4, 2, "tiny.mar")
+    said = {("tiny", "1.0"): ModelChanges(options={"batch_size": 3}, workers=1, default=True)}
+    second = Engine()
+    Registry(second, settings, Execution("onnxruntime"), models=said).load_file(path)
+    assert (second.find("tiny").options.batch_size, len(second.find("tiny").workers)) == (3, 1)
+    second.close(5.0)
+
+
+def test_a_default_is_one_however_it_comes(engine, store, archive):
+    said = {("tiny", "2.0"): ModelChanges(default=True)}
+    registry = Registry(engine, ServerSettings(store=store), Execution("onnxruntime"), models=said)
+    registry.register(Registration("tiny.mar"))
+    versioned(archive, store / "tiny2.mar", "2.0")
+    registry.register(Registration("tiny2.mar"))
+    assert engine.find("tiny").version == "2.0"
+
+
+def test_while_models_are_loaded_nothing_else_is(registry, engine):
+    engine.loading = True
+    with pytest.raises(Loading):
+        registry.register(Registration("tiny.mar"))
+    with pytest.raises(Loading):
+        registry.load_named("tiny")
 
 
 def test_without_a_store_nothing_is_registered(engine):

@@ -101,11 +101,10 @@ class Engine:
 
         Raises:
             ModelNotFound: there is no such model.
+            Loading: it is not known yet.
         """
         with self._lock:
-            known = self._versions.get(name)
-            if known is None:
-                raise ModelNotFound(f"Model not found: {name}")
+            known = self._known(name)
             return sorted(known.values(), key=lambda one: (one.version != self._defaults[name], one.version))
 
     def find(self, name: str, version: str | None = None) -> ServedModel:
@@ -117,15 +116,26 @@ class Engine:
             Loading: neither is known yet.
         """
         with self._lock:
-            known = self._versions.get(name)
-            model = None if known is None else known.get(self._defaults[name] if version is None else version)
-        if model is None and self.loading:
-            raise Loading("The server is loading its models.", 1)
+            return self._looked_up(name, version)
+
+    def _known(self, name: str) -> dict[str, ServedModel]:
+        known = self._versions.get(name)
         if known is None:
+            self._require_loaded()
             raise ModelNotFound(f"Model not found: {name}")
+        return known
+
+    def _looked_up(self, name: str, version: str | None) -> ServedModel:
+        known = self._known(name)
+        model = known.get(self._defaults[name] if version is None else version)
         if model is None:
+            self._require_loaded()
             raise VersionNotFound(f"Model version: {version} does not exist for model: {name}")
         return model
+
+    def _require_loaded(self) -> None:
+        if self.loading:
+            raise Loading("The server is loading its models.", 1)
 
     def add(self, model: ServedModel) -> None:
         """Serve a version that is ready; the first one of a name is its default.
@@ -150,10 +160,10 @@ class Engine:
         Raises:
             ModelNotFound: there is no such model.
             VersionNotFound: the model does not have that version.
+            Loading: neither is known yet.
         """
-        model = self.find(name, version)
-        with self._lock:
-            self._defaults[name] = model.version
+        with self._lock:  # for both steps: a version that is taken out between them must not become the default
+            self._defaults[name] = self._looked_up(name, version).version
 
     def remove(self, name: str, version: str | None = None, seconds: float = 60.0) -> None:
         """Serve a version no longer; what it accepted is answered first, for at most ``seconds``.
@@ -190,14 +200,9 @@ class Engine:
             old.close(seconds)
 
     def _taken_out(self, name: str, version: str | None) -> ServedModel:
-        known = self._versions.get(name)
-        if known is None:
-            raise ModelNotFound(f"Model not found: {name}")
-        default = self._defaults[name]
-        model = known.get(default if version is None else version)
-        if model is None:
-            raise VersionNotFound(f"Model version: {version} does not exist for model: {name}")
-        if model.version == default and len(known) > 1:
+        model = self._looked_up(name, version)
+        known = self._versions[name]
+        if model.version == self._defaults[name] and len(known) > 1:
             raise DefaultVersion(f"Cannot remove default version for model {name}")
         del known[model.version]
         if not known:
@@ -280,11 +285,19 @@ class Engine:
     def close(self, seconds: float = 60.0) -> bool:
         """Accept no more, finish what was accepted within ``seconds``, end all workers; whether all was answered."""
         self.ready = False
-        end = time.monotonic() + seconds
-        finished = [model.close(max(0.0, end - time.monotonic())) for model in self._all()]
+        models, finished = list(self._all()), []
+        closing = [
+            # each on its own: one that hangs must not keep those who wait for another
+            threading.Thread(target=lambda model=model: finished.append(model.close(seconds)), daemon=True)
+            for model in models
+        ]
+        for thread in closing:
+            thread.start()
+        for thread in closing:
+            thread.join()
         self._clock.stop()
         self._decoders.shutdown(cancel_futures=True)
-        return all(finished)
+        return len(finished) == len(models) and all(finished)
 
     def _all(self) -> Iterator[ServedModel]:
         with self._lock:

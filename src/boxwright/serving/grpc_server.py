@@ -7,7 +7,8 @@ health protocol is there too, for probes.
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,7 @@ from boxwright.runtime import MissingDependency, ServingError
 
 from .calls import Found, Service
 from .grpc_messages import SERVICE, messages
+from .intake import Intake
 from .open_inference import (
     change_repository,
     is_model_ready,
@@ -27,7 +29,7 @@ from .open_inference import (
     server_metadata,
 )
 from .refusals import Refusal
-from .settings import Security
+from .settings import Limits, Security
 from .tokens import Kind, Tokens
 from .v2_tensors import (
     Call,
@@ -49,7 +51,7 @@ _log = logging.getLogger(__name__)
 _HEALTH = "grpc.health.v1.Health"
 
 _CALLS = 128
-"""Least number of calls at a time: about what a model's queue holds. Each may hold a message of ``Limits.max_body``."""
+"""Least number of calls at a time: about what a model's queue holds. Half of them may be streams."""
 
 _MESSAGE_EXTRA = 64 * 1024  # of a message beside its pictures: names, shapes, lengths
 
@@ -118,12 +120,16 @@ async def start_grpc(service: Service, host: str, port: int, tokens: Tokens | No
             ("grpc.so_reuseport", 0),  # else a second server on the same port would take half of the calls, unsaid
             ("grpc.max_connection_idle_ms", int(1000 * limits.idle_seconds)),
         ],
-        maximum_concurrent_rpcs=max(_CALLS, limits.in_flight // limits.max_body),
+        maximum_concurrent_rpcs=_most_calls(limits),
     )
     server.add_generic_rpc_handlers(_handlers(service, tokens))
     bound = _bind(server, f"[{host}]:{port}" if ":" in host else f"{host}:{port}", service.settings.security)
     await server.start()
     return GrpcServer(bound, server)
+
+
+def _most_calls(limits: Limits) -> int:
+    return max(_CALLS, limits.in_flight // limits.max_body)
 
 
 def _bind(server: Any, address: str, security: Security) -> int:
@@ -146,7 +152,7 @@ def _handlers(service: Service, tokens: Tokens | None) -> tuple[Any, ...]:
 
     def handler(name: str, call: _Unary, changes: bool = False) -> Any:
         asked = None if name in _OPEN else tokens
-        return grpc.unary_unary_rpc_method_handler(_unary(name, call, asked, changes))
+        return grpc.unary_unary_rpc_method_handler(_unary(name, call, service.intake, asked, changes))
 
     calls = {name: handler(name, call) for name, call in _calls(service).items()}
     calls |= {name: handler(name, call, changes=True) for name, call in _repository_calls(service).items()}
@@ -270,14 +276,17 @@ def _message(name: str, document: Mapping[str, Any]) -> Any:
 # their errors
 
 
-def _unary(name: str, call: _Unary, tokens: Tokens | None, changes: bool) -> Callable[[bytes, Any], Any]:
+def _unary(
+    name: str, call: _Unary, intake: Intake, tokens: Tokens | None, changes: bool
+) -> Callable[[bytes, Any], Any]:
     """A call from bytes to bytes; gRPC itself would answer INTERNAL to bytes that are no message."""
     kind = messages()[f"{name}Request"]
 
     async def answer(raw: bytes, context: Any) -> bytes:
         try:
             _check(context, tokens, changes)
-            response: bytes = (await call(_parsed(kind, raw))).SerializeToString()
+            with _held(intake, len(raw)):  # by gRPC, beside the pictures in it, until it is answered
+                response: bytes = (await call(_parsed(kind, raw))).SerializeToString()
         except Refusal as error:
             refusal = error
         except Exception as error:
@@ -289,6 +298,15 @@ def _unary(name: str, call: _Unary, tokens: Tokens | None, changes: bool) -> Cal
     return answer
 
 
+@contextmanager
+def _held(intake: Intake, size: int) -> Iterator[None]:
+    intake.hold(size)
+    try:
+        yield
+    finally:
+        intake.give(size)
+
+
 def _absent(what: str) -> Callable[[bytes, Any], Any]:
     async def answer(raw: bytes, context: Any) -> bytes:
         return await _abort(context, not_offered(what))
@@ -298,29 +316,47 @@ def _absent(what: str) -> Callable[[bytes, Any], Any]:
 
 def _stream(service: Service, tokens: Tokens | None) -> Callable[[AsyncIterator[bytes], Any], AsyncIterator[bytes]]:
     """Requests one after the other, each with one answer, in their order; an error ends the request, not the stream."""
-    kinds = messages()
+    places = _most_calls(service.settings.limits) // 2  # a stream may be idle for hours: others must get through
 
     async def answers(requests: AsyncIterator[bytes], context: Any) -> AsyncIterator[bytes]:
+        nonlocal places
         try:
             _check(context, tokens, changes=False)
+            _require_place(places)
         except Refusal as refusal:
             await _abort(context, refusal)
-        async for raw in requests:
-            response = kinds["ModelStreamInferResponse"]()
-            try:
-                request = _parsed(kinds["ModelInferRequest"], raw)
-                response.infer_response.id = request.id
-                marked = _pop_flag(request.parameters, _LAST_OF_REQUEST)
-                response.infer_response.CopyFrom(await _infer(service, request))
-                if marked:
-                    response.infer_response.parameters["triton_final_response"].bool_param = True
-            except Refusal as refusal:
-                response.error_message = refusal.message
-            except Exception as error:
-                response.error_message = _fault("ModelStreamInfer", error).message
-            yield response.SerializeToString()
+        places -= 1
+        try:
+            async for raw in requests:
+                yield (await _streamed(service, tokens, raw, context)).SerializeToString()
+        finally:
+            places += 1
 
     return answers
+
+
+def _require_place(places: int) -> None:
+    if not places:
+        raise Refusal(503, "Too many streams are open. Close one.", "ServiceUnavailableException", {"Retry-After": "5"})
+
+
+async def _streamed(service: Service, tokens: Tokens | None, raw: bytes, context: Any) -> Any:
+    """The answer to one request of a stream; its token may have run out since the one before."""
+    response = messages()["ModelStreamInferResponse"]()
+    try:
+        _check(context, tokens, changes=False)
+        with _held(service.intake, len(raw)):
+            request = _parsed(messages()["ModelInferRequest"], raw)
+            response.infer_response.id = request.id
+            marked = _pop_flag(request.parameters, _LAST_OF_REQUEST)
+            response.infer_response.CopyFrom(await _infer(service, request))
+        if marked:
+            response.infer_response.parameters["triton_final_response"].bool_param = True
+    except Refusal as refusal:
+        response.error_message = refusal.message
+    except Exception as error:
+        response.error_message = _fault("ModelStreamInfer", error).message
+    return response
 
 
 _LAST_OF_REQUEST = "triton_enable_empty_final_response"

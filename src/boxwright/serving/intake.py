@@ -99,6 +99,9 @@ class Intake:
         if size > self.limits.max_body:
             message = f"The request body is larger than {self.limits.max_body} bytes."
             raise Refusal(413, message, "RequestEntityTooLargeException")
+        self._require_room(size)
+
+    def _require_room(self, size: int) -> None:
         if self.in_flight + size > self.limits.in_flight:
             message = f"Bodies of {self.in_flight} bytes are on their way already. Try again later."
             raise Refusal(503, message, _BUSY, {"Retry-After": "1"})
@@ -107,6 +110,16 @@ class Intake:
         """Count bytes that came in; see ``require_size``."""
         with self._lock:
             self.require_size(size)
+            self.in_flight += size
+
+    def hold(self, size: int) -> None:
+        """Count bytes that are kept beside bodies, until they are given back.
+
+        Raises:
+            Refusal: 503, there is no room for them.
+        """
+        with self._lock:
+            self._require_room(size)
             self.in_flight += size
 
     def give(self, size: int) -> None:

@@ -36,6 +36,7 @@ _log = logging.getLogger(__name__)
 _FORGETTING = 0.1  # weight of the newest picture in the mean time per picture
 _AHEAD = 2  # batches per worker that are decoded while others run
 _SECONDS_TO_LEAVE = 5.0  # for workers of a version that ends: a batch that takes longer must not hold up the end
+_SECONDS_TO_TRY = 10.0  # between attempts to replace a worker, while no picture comes
 _RESTARTS = 1  # a batch whose worker dies is tried this often again: a picture that kills workers must not go on
 
 
@@ -90,13 +91,14 @@ class Counts:
 
 @dataclass(eq=False)
 class _Post:
-    """A worker and the thread that drives it."""
+    """A worker and the thread that drives it; ``lost`` is one that has ended and that no other could replace yet."""
 
     worker: Worker
     number: int
     started: datetime.datetime
     thread: threading.Thread | None = None
     leaving: bool = False
+    lost: bool = False
 
 
 class ServedModel:
@@ -210,9 +212,10 @@ class ServedModel:
 
     @property
     def workers(self) -> list[tuple[int, Worker, datetime.datetime]]:
-        """Number, worker and start (UTC) of each."""
+        """Number, worker and start (UTC) of each that can answer."""
         with self._changed:
-            return [(post.number, post.worker, post.started) for post in self._posts if not post.leaving]
+            there = [post for post in self._posts if not post.leaving and not post.lost]
+            return [(post.number, post.worker, post.started) for post in there]
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -325,6 +328,8 @@ class ServedModel:
         """One worker's thread: batch after batch, until it leaves."""
         while batch := self._take(post):
             self._feed()
+            if post.lost:
+                self._hire_again(post)
             wanted = [job for job in batch if self._begun(job)]
             if wanted:
                 self._answer(post, wanted)
@@ -336,11 +341,11 @@ class ServedModel:
     def _take(self, post: _Post) -> list[Job]:
         """The next batch; empty if the worker is to leave. The window opens with the first picture that waits."""
         with self._changed:
-            self._changed.wait_for(lambda: self._ready or post.leaving)
+            self._changed.wait_for(lambda: self._ready or post.leaving, _SECONDS_TO_TRY if post.lost else None)
             if post.leaving:
                 return []
-            if self.options.batch_size > 1:
-                full = time.monotonic() + self.options.batch_delay
+            if self.options.batch_size > 1 and self._ready:
+                full = self._ready[0].accepted + self.options.batch_delay
                 while len(self._ready) < self.options.batch_size and (left := full - time.monotonic()) > 0:
                     self._changed.wait(left)
             most = min(self.options.batch_size, len(self._ready))
@@ -383,17 +388,29 @@ class ServedModel:
 
     def _computed(self, post: _Post, prepared: Sequence[Prepared]) -> list[Detections]:
         """Detections of a batch; a worker that dies over it is replaced, and the batch tried again."""
+        if post.lost:
+            raise WorkerDied(f"The worker of model {self.name} {self.version} has ended.")
         for attempt in range(_RESTARTS + 1):
             try:
                 return post.worker.detect(prepared)
             except WorkerDied as died:
                 _log.warning("%s It is replaced.", died)
-                with self._changed:
-                    self.counts.replaced += 1
-                post.worker = self._hired()
-                if attempt == _RESTARTS:
+                post.lost = True
+                self._hire_again(post)
+                if post.lost or attempt == _RESTARTS:
                     raise
         raise AssertionError("the last attempt returns or raises")
+
+    def _hire_again(self, post: _Post) -> None:
+        """Replace a worker that has ended; one that cannot be replaced stays lost, and is tried again later."""
+        try:
+            worker = self._hired()
+        except Exception as error:
+            _log.error("model %s %s: a worker cannot be replaced: %s", self.name, self.version, error)
+            return
+        with self._changed:
+            self.counts.replaced += 1
+            post.worker, post.lost = worker, False
 
     def _answer_failed(self, post: _Post, jobs: Sequence[Job], error: Exception) -> None:
         if len(jobs) > 1:
@@ -433,7 +450,7 @@ class ServedModel:
 
     def _hired(self) -> Worker:
         if self.options.own_processes:
-            return InOwnProcess(self.path, self.choice.execution, self.options.timeout)
+            return InOwnProcess(self.path, self._bundle.members, self.choice.execution, self.options.timeout)
         return InThisProcess(PicturePredictor(self._bundle, self.choice.execution))
 
     def _start(self, worker: Worker) -> None:

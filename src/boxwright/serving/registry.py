@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import logging
 import re
-import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -24,7 +23,7 @@ from boxwright.runtime.bundle import MAX_ARCHIVE_BYTES, NAME_PATTERN
 
 from .configuration import ModelChanges, read_model_config
 from .engine import DefaultVersion, Engine, Registered
-from .jobs import NotAnswered
+from .jobs import Loading, NotAnswered
 from .model import ModelOptions, ServedModel, load_model
 from .settings import ServerSettings
 from .workers import WorkerDied
@@ -118,6 +117,7 @@ class _Opened:
     options: ModelOptions
     config: ModelChanges
     stamp: _Stamp | None
+    asked: Registration
 
 
 class Registry:
@@ -156,6 +156,7 @@ class Registry:
         self._underway: set[tuple[str, str] | Path] = set()
         self._fetched: set[Path] = set()
         self._stamps: WeakKeyDictionary[ServedModel, _Stamp | None] = WeakKeyDictionary()
+        self._asked: WeakKeyDictionary[ServedModel, Registration] = WeakKeyDictionary()
         for model in self.served():
             self._stamps[model] = _stamp(model.path)
 
@@ -169,17 +170,19 @@ class Registry:
             taken out again.
 
         Raises:
+            Loading: the server is still loading what it begins with; this one may be among it.
             NotRegistered: it cannot be; what is served is as it was.
         """
+        self._require_loaded()
         with self._archive(asked.url) as path, _as_reasons(asked.url):
             opened = self._opened(path, asked)
             with self._reserved(opened.name, opened.bundle.version):
-                model = self._loaded(opened, asked.url)
+                model = self._loaded(opened)
                 workers = opened.config.workers or 0 if asked.workers is None else asked.workers
                 with _closed_on_failure(model):
                     if asked.wait:
                         _hire(model, workers)
-                    self.engine.add(model)
+                    self._add(model, opened)
         if workers and not asked.wait:
             model.least = model.most = workers
             threading.Thread(target=self._hire_later, args=(model, workers), daemon=True).start()
@@ -260,24 +263,44 @@ class Registry:
         Raises:
             NotRegistered: it cannot be; what is served is as it was.
         """
-        asked = Registration(file, name)
         with _as_reasons(file):
-            opened = self._opened(self._in_store(file), asked)
-            with self._reserved(opened.name, opened.bundle.version):
-                model = self._loaded(opened, file, at_startup)
-                with _closed_on_failure(model):
-                    _hire(model, self._usual_workers(opened, model))
-                    self.engine.add(model)
-                if opened.config.default:
-                    self.engine.set_default(model.name, model.version)
+            return self._serve(self._in_store(file), Registration(file, name), at_startup)
+
+    def load_file(self, path: Path) -> ServedModel:
+        """Serve an archive that was named when the server was started, wherever it lies, with its usual workers.
+
+        Raises:
+            ArchiveError, ConfigError, MissingDependency: it cannot be used, or not so.
+            NotRegistered: its version is served already, or its workers cannot be started.
+        """
+        return self._serve(path, Registration(path.name), at_startup=True)
+
+    def _serve(self, path: Path, asked: Registration, at_startup: bool) -> ServedModel:
+        opened = self._opened(path, asked)
+        with self._reserved(opened.name, opened.bundle.version):
+            model = self._loaded(opened, at_startup)
+            with _closed_on_failure(model):
+                _hire(model, self._usual_workers(opened, model))
+                self._add(model, opened)
         return model
+
+    def _add(self, model: ServedModel, opened: _Opened) -> None:
+        self.engine.add(model)
+        if opened.config.default:
+            self.engine.set_default(model.name, model.version)
+
+    def _require_loaded(self) -> None:
+        if self.engine.loading:
+            raise Loading("The server is loading its models.", 1)
 
     def load_named(self, name: str) -> None:
         """Serve ``NAME.mar`` of the store; a model that is served already, anew from what its file holds now.
 
         Raises:
+            Loading: see ``register``.
             NotRegistered: it cannot be; what is served is as it was.
         """
+        self._require_loaded()
         served = [model for model in self.served() if model.name == name]
         if not served:
             self.load(f"{name}.mar", name)
@@ -299,12 +322,12 @@ class Registry:
             _log.error("Not served: %s", named)
 
     def _renew(self, path: Path, old: ServedModel) -> ServedModel:
-        """Serve what a file holds now in place of what it held."""
+        """Serve what a file holds now in place of what it held, with as many workers and its configuration of now."""
         with _as_reasons(path.name):
-            opened = replace(self._opened(path, Registration(old.url, old.name)), options=old.options)
+            opened = self._opened(path, self._asked.get(old) or Registration(old.url, old.name))
             same = opened.bundle.version == old.version
             with self._reserved(old.name, opened.bundle.version, new=not same):
-                model = self._loaded(opened, old.url, old.at_startup)
+                model = self._loaded(opened, old.at_startup)
                 with _closed_on_failure(model):
                     _hire(model, old.least, old.most)
                     if not same:
@@ -312,7 +335,7 @@ class Registry:
                 if same:
                     self.engine.swap(model)
                 else:
-                    if self.engine.is_default(old):
+                    if self.engine.is_default(old) or opened.config.default:
                         self.engine.set_default(model.name, model.version)
                     self.engine.remove(old.name, old.version)
         return model
@@ -343,14 +366,14 @@ class Registry:
         for note in config.notes if said is None else ():  # else whoever read the configuration has told them
             _log.warning("%s: %s", path, note)
         options = replace(self._options, **{**config.options, **asked.changes})
-        return _Opened(path, bundle, name, options, config, stamp)
+        return _Opened(path, bundle, name, options, config, stamp, asked)
 
-    def _loaded(self, opened: _Opened, url: str, at_startup: bool = False) -> ServedModel:
+    def _loaded(self, opened: _Opened, at_startup: bool = False) -> ServedModel:
         with self._loading:
             model = load_model(opened.path, opened.bundle, self._execution, opened.options, 0, opened.name)
             return_freed_memory()
-        model.url, model.at_startup = url, at_startup
-        self._stamps[model] = opened.stamp
+        model.url, model.at_startup = opened.asked.url, at_startup
+        self._stamps[model], self._asked[model] = opened.stamp, opened.asked
         return model
 
     def _usual_workers(self, opened: _Opened, model: ServedModel) -> int:
@@ -474,6 +497,8 @@ def _as_reasons(url: str) -> Iterator[None]:
         raise NotRegistered(Reason.NO_WORKERS, str(error)) from error
     except Registered as error:
         raise NotRegistered(Reason.SERVED, str(error)) from error
+    except NotAnswered as error:  # what it was to replace was taken out in this moment
+        raise NotRegistered(Reason.NOT_FOUND, str(error)) from error
     except MemoryError as error:
         raise NotRegistered(Reason.OUT_OF_MEMORY, f"There is not enough memory for model: {url}") from error
 
@@ -512,12 +537,15 @@ def _parts(url: str) -> tuple[str, str]:
 
 
 def _copy(url: str, target: BinaryIO) -> None:
+    path = Path(unquote(urlsplit(url).path))
     try:
-        source = Path(unquote(urlsplit(url).path)).open("rb")  # noqa: SIM115 - closed below
+        if not path.is_file():  # a pipe would never end
+            raise _FetchFailed("it is not a file")
+        source = path.open("rb")
     except (OSError, ValueError) as error:
         raise _FetchFailed(str(error)) from error
     with source:
-        shutil.copyfileobj(source, target, _CHUNK)
+        _receive(True, iter(lambda: source.read(_CHUNK), b""), target, time.monotonic() + _SECONDS_TO_FETCH)
 
 
 def _download(url: str, target: BinaryIO, require_allowed: Callable[[str], None]) -> None:

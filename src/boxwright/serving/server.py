@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import os
 import signal
 import socket
@@ -22,14 +23,14 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from boxwright.host.memory import keep_freed_memory, return_freed_memory
-from boxwright.runtime import Execution, MissingDependency, ServingError
+from boxwright.runtime import BoxwrightError, Execution, MissingDependency, ServingError
 
 from .access_log import tracer_of_environment, with_access_log
 from .app import create_app, management_app, predictions_app
 from .calls import Service
 from .configuration import ModelChanges
 from .connections import guarded
-from .engine import Engine, load_models
+from .engine import Engine
 from .management import StoreRepository
 from .metrics import Metrics, create_metrics_app
 from .model import ServedModel
@@ -154,9 +155,7 @@ def run(
     servers = [_Port(_server(_logged(apps[what], settings), settings), ports[what]) for what in ports if what in apps]
 
     def load() -> None:
-        if offer.archives:
-            for model in load_models(offer.archives, execution, settings.models, offer.workers).values():
-                engine.add(model)
+        _load_named(registry, offer)
         _load_store(registry, offer)
         _note_absent(registry, offer)
         if not engine.models and settings.management_port is None:
@@ -168,11 +167,34 @@ def run(
             on_ready(engine, urls)
 
     def rescan() -> None:
-        found = registry.rescan()
+        if engine.loading:
+            _log.warning("SIGHUP: the models are still being loaded. Send it again when they are.")
+            return
+        try:
+            found = registry.rescan()
+        except Exception:
+            _log.exception("SIGHUP: the store could not be looked at")  # nobody waits for this thread
+            return
         if on_rescan:
             on_rescan(found)
 
     asyncio.run(_until_told(_Running(service, servers, ports.get("grpc"), tokens), load, rescan))
+
+
+def _load_named(registry: Registry, offer: Offer) -> None:
+    """Load the archives that were named, each as its own configuration and the server's say.
+
+    Raises:
+        BoxwrightError: one cannot be served.
+    """
+    for path in offer.archives:
+        try:
+            registry.load_file(path)
+        except NotRegistered as fault:
+            if isinstance(fault.__cause__, BoxwrightError):
+                raise fault.__cause__ from None
+            remedy = "Leave it out, or archive it under another --name or --version."
+            raise ServingError(f"{path} cannot be served: {fault.message}.", remedy) from fault
 
 
 def _load_store(registry: Registry, offer: Offer) -> None:
@@ -281,9 +303,12 @@ async def _until_told(running: _Running, load: Callable[[], None], rescan: Calla
 
     From the signal on the server says that it is not ready, and answers what comes all the same: who balances the load
     learns of it later. It stops listening when nothing was left to do for a moment, after ``_FAREWELL_SECONDS`` at the
-    latest, and ends when all is answered, after the grace time at the latest. A second signal ends it at once.
+    latest, and ends when all is answered. Who still waits when the grace time is over is told so, and the server ends
+    within ``_LAST_SECONDS`` more. A second signal ends it at once.
     """
     engine, grace = running.service.engine, running.service.settings.grace
+    loop = asyncio.get_running_loop()
+    over = math.inf  # when the grace time is over, by the loop's clock
     ending = asyncio.Event()
     _listen_to_signals(ending, engine, rescan)
     # uvicorn's ``serve`` would take the signals for itself
@@ -298,22 +323,26 @@ async def _until_told(running: _Running, load: Callable[[], None], rescan: Calla
         if loading.done():
             await loading
             await asyncio.wait({told, *serving}, return_when=asyncio.FIRST_COMPLETED)
+            over = loop.time() + grace
             await _quiet([server for server, _ in running.ports], min(_FAREWELL_SECONDS, grace))
     finally:
         told.cancel()
         tidying.cancel()
         engine.ready = False
+        left = max(0.0, min(over - loop.time(), grace))
         for server, _ in running.ports:
+            server.config.timeout_graceful_shutdown = round(left) + _LAST_SECONDS
             server.should_exit = True
         if rpc is not None:
-            await rpc.stop(grace)
-        await asyncio.wait(serving, timeout=grace)
+            serving.append(asyncio.ensure_future(rpc.stop(left + _LAST_SECONDS)))
+        await asyncio.wait(serving, timeout=left)
         if loading.done():
-            await asyncio.to_thread(engine.close, 0.0)  # whoever still waits is told so
+            # whoever still waits is told so; on a thread that is left behind if a worker hangs
+            await asyncio.wait({_begun(lambda: engine.close(0.0))}, timeout=_LAST_SECONDS)
         await asyncio.gather(*serving)
 
 
-def _begun(call: Callable[[], None]) -> asyncio.Future[None]:
+def _begun(call: Callable[[], object]) -> asyncio.Future[None]:
     """Run a call on a thread that nobody waits for when the server is to end meanwhile."""
     loop = asyncio.get_running_loop()
     done: asyncio.Future[None] = loop.create_future()
@@ -403,7 +432,7 @@ def _server(app: ASGIApp, settings: ServerSettings) -> uvicorn.Server:
         backlog=_BACKLOG,
         server_header=False,
         timeout_keep_alive=int(settings.limits.idle_seconds),
-        timeout_graceful_shutdown=round(settings.grace) + _LAST_SECONDS,
+        timeout_graceful_shutdown=round(settings.grace) + _LAST_SECONDS,  # counted from when it stops listening
         ssl_certfile=security.certificate,
         ssl_keyfile=security.private_key,
         ssl_version=ssl.PROTOCOL_TLS_SERVER,

@@ -5,20 +5,30 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Protocol, TypeVar
 
 from boxwright.host.memory import keep_freed_memory, return_freed_memory
 from boxwright.host.processes import FRESH, end_with_caller
-from boxwright.runtime import BoxwrightError, Detections, Execution, PicturePredictor, Prepared, open_bundle
+from boxwright.runtime import (
+    ArchiveError,
+    BoxwrightError,
+    Bundle,
+    Detections,
+    Execution,
+    PicturePredictor,
+    Prepared,
+    open_bundle,
+)
 
 __all__ = ["InOwnProcess", "InThisProcess", "Worker", "WorkerDied", "memory_of"]
 
 T = TypeVar("T")
 
 _SECONDS_TO_END = 10.0
+_SECONDS_TO_START = 300.0  # a large archive on a slow disk; a process that hangs must not hold up the server's end
 
 
 class WorkerDied(Exception):
@@ -66,6 +76,7 @@ class InOwnProcess:
 
     Args:
         archive: path of the archive; read and verified again by the process.
+        members: SHA-256 (hex) by name of what it must hold: what the file holds now may be another model.
         execution: settled.
         seconds: after which a batch that is not answered is given up: the process is killed.
 
@@ -74,19 +85,23 @@ class InOwnProcess:
         BoxwrightError: it cannot open the archive, or run it so.
     """
 
-    def __init__(self, archive: Path, execution: Execution, seconds: float) -> None:
+    def __init__(self, archive: Path, members: Mapping[str, str], execution: Execution, seconds: float) -> None:
         self._seconds = seconds
         self._connection, theirs = FRESH.Pipe()
         # FRESH hides the caller's script, so that scripts that serve need no __main__ guard
-        self._process = FRESH.Process(target=_work, args=(theirs, str(archive), execution), daemon=True)
+        self._process = FRESH.Process(target=_work, args=(theirs, str(archive), dict(members), execution), daemon=True)
         self._process.start()
         theirs.close()
         self.pid = int(self._process.pid or 0)
-        self._receive()
+        watch = self._watch(_SECONDS_TO_START)
+        try:
+            self._receive()
+        finally:
+            watch.cancel()
 
     def detect(self, prepared: Sequence[Prepared]) -> list[Detections]:
         """See ``Worker``."""
-        watch = self._watch()
+        watch = self._watch(self._seconds)
         try:
             # a process that hangs does not even read: what is larger than the pipe holds would wait here
             self._connection.send(list(prepared))
@@ -96,9 +111,9 @@ class InOwnProcess:
         finally:
             watch.cancel()
 
-    def _watch(self) -> threading.Timer:
+    def _watch(self, seconds: float) -> threading.Timer:
         """Kills the process unless it is cancelled in time."""
-        watch = threading.Timer(self._seconds, self._process.kill)
+        watch = threading.Timer(seconds, self._process.kill)
         watch.daemon = True
         watch.start()
         return watch
@@ -129,12 +144,12 @@ class InOwnProcess:
         return f"The worker with process id {self.pid} has ended (exit code {self._process.exitcode})."
 
 
-def _work(caller: Connection, archive: str, execution: Execution) -> None:
+def _work(caller: Connection, archive: str, members: Mapping[str, str], execution: Execution) -> None:
     """Answer batches until the caller closes the connection."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C goes to all; the server ends its workers
     keep_freed_memory()
     threading.Thread(target=end_with_caller, daemon=True).start()
-    ready, predictor = _tried(lambda: PicturePredictor(open_bundle(archive), execution))
+    ready, predictor = _tried(lambda: PicturePredictor(_the_same(archive, members), execution))
     return_freed_memory()
     caller.send(ready)
     if predictor is None:
@@ -147,6 +162,18 @@ def _work(caller: Connection, archive: str, execution: Execution) -> None:
             caller.send(found if found is not None else error)
         except (EOFError, OSError):  # it has closed the connection, or ended
             return
+
+
+def _the_same(archive: str, members: Mapping[str, str]) -> Bundle:
+    """An archive that still holds what it held when it was loaded.
+
+    Raises:
+        ArchiveError: it was written anew, or cannot be used.
+    """
+    bundle = open_bundle(archive)
+    if bundle.members != members:
+        raise ArchiveError(f"{archive}: was written anew since it was loaded.", "Send SIGHUP, or register it again.")
+    return bundle
 
 
 def _tried(call: Callable[[], T]) -> tuple[BaseException | None, T | None]:
