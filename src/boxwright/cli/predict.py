@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -173,12 +174,17 @@ def _predict_on(
     if out is None:
         raise boxwright.ConfigError("--on needs a place for the rows.", "Give --out NAME.parquet or --out NAME.jsonl.")
     if json_file is not None or every != 1:
-        raise boxwright.ConfigError("--json and --every cannot be used with --on.", "Leave them out.")
-    with progress(make_console(), "predict") as advance:
-        done = predict_on(
-            source, pictures, out, on=on, execution=execution, threshold=threshold, actors=devices, urls=urls,
-            advance=advance,
-        )  # fmt: skip
+        given = "--json" if json_file is not None else "--every"
+        raise boxwright.ConfigError(f"{given} cannot be used with --on.", "Leave it out.")
+    try:
+        with progress(make_console(), "predict") as advance:
+            done = predict_on(
+                source, pictures, out, on=on, execution=execution, threshold=threshold, actors=devices, urls=urls,
+                advance=advance, tell=partial(typer.echo, err=True),
+            )  # fmt: skip
+    except KeyboardInterrupt:
+        typer.echo(f"Ended early: what was answered is in {out}; the same command goes on from there.", err=True)
+        raise
     before = f", {done.before} of them by an earlier start" if done.before else ""
     typer.echo(f"{done.pictures} pictures{before}: {done.out}")
     if done.failed:

@@ -237,7 +237,9 @@ def _serve_on(
     from boxwright.scale.serving import write_config as write
 
     if on is None:
-        raise boxwright.ConfigError("--replicas, --canary and --write-config are for clusters.", "Add --on ray.")
+        options = {"--replicas": replicas, "--canary": canary, "--write-config": config}
+        given_ones = [option for option, value in options.items() if value is not None]
+        raise boxwright.ConfigError(f"{_listed(given_ones)} for clusters.", "Add --on ray.")
     if given := _not_on_clusters(settings):
         raise boxwright.ConfigError(f"{' and '.join(given)} cannot be used with --on.", "Leave it out.")
     count = Replicas.parse(replicas or "1")
@@ -252,10 +254,15 @@ def _serve_on(
     names = ", ".join(Path(name_of(place)).stem for place in archives)
 
     def announce(url: str) -> None:
-        part = "" if other is None else f"; {100 * other.share:g} % of the requests to {name_of(other.archive)}"
+        part = "" if other is None else f"; {100 * other.share:g} % of its requests to {other.archive}"
         typer.echo(f"{names}: {url}, {count} on {on}{part}")
 
     serve_on(archives, on, settings, execution, count, other, announce, partial(typer.echo, err=True))
+
+
+def _listed(options: Sequence[str]) -> str:
+    """Options as the subject of a sentence."""
+    return f"{options[0]} is" if len(options) == 1 else f"{', '.join(options[:-1])} and {options[-1]} are"
 
 
 def _not_on_clusters(settings: ServerSettings) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
@@ -67,7 +68,7 @@ def train(
         from boxwright.scale.training import launcher
 
         require_cluster(on)
-        given["launch"] = launcher(on)
+        given["launch"] = launcher(on, partial(typer.echo, err=True))
     result = boxwright.resume(resume, **given) if resume else boxwright.train(config, **given)
     _print_result(result, f" --on {in_command(on)}" if on else "")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -79,7 +80,7 @@ def _runner(on: str | None, devices: int | None) -> Iterator[dict[str, Any]]:
     from boxwright.scale import connected
     from boxwright.scale.search import on_cluster
 
-    with connected(on):
+    with connected(on, partial(typer.echo, err=True)):
         yield on_cluster(devices)
 
 

@@ -4,24 +4,31 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import socket
 import sys
-from collections.abc import Iterator, Mapping
+import threading
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 from boxwright.host.dependencies import require_packages
 from boxwright.host.machine import cores
 from boxwright.runtime import ConfigError
 
-__all__ = ["LOCAL", "connected", "environment", "require_cluster", "require_ray"]
+__all__ = ["LOCAL", "connected", "environment", "require_cluster", "require_processors", "require_ray"]
 
 LOCAL = "ray"
 """Where ``RAY_ADDRESS`` says, else on this machine."""
 
 _ADDRESS = re.compile(r"(?:ray://)?[\w.-]+:\d{1,5}|\[[0-9a-fA-F:]+\]:\d{1,5}|auto")
 _SECONDS_TO_CONNECT = 5.0
-_QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS": "0",
-          "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}  # fmt: skip
+_QUIET = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_DISABLE_FAILURE_SIGNAL_HANDLER": "1",  # it answers SIGTERM with a stack trace and SIGABRT
+}
 
 
 def require_ray(on: str) -> None:
@@ -58,6 +65,26 @@ def require_cluster(on: str) -> None:
         _require_somebody(address)
 
 
+def require_processors(on: str, needed: int, option: str) -> None:
+    """Raise unless a cluster that is to be started on this machine has so many processors; nothing is started.
+
+    One that is there already is not asked: it may grow.
+
+    Args:
+        on: see ``require_ray``.
+        needed: processors.
+        option: what asks for them.
+
+    Raises:
+        ConfigError: it has fewer.
+    """
+    if _address(on) is None and not _is_connected() and needed > cores():
+        raise ConfigError(
+            f"{option}: {needed} processors are needed, and this machine has {cores()}.",
+            "Ask for fewer, or give the address of a larger cluster to --on.",
+        )
+
+
 def _is_connected() -> bool:
     """Whether this process has a connection already, which is then used; Ray is not imported to find out."""
     ray = sys.modules.get("ray")
@@ -70,11 +97,14 @@ def _address(on: str) -> str | None:
 
 
 @contextmanager
-def connected(on: str = LOCAL) -> Iterator[None]:
+def connected(on: str = LOCAL, tell: Callable[[str], object] = lambda text: None) -> Iterator[None]:
     """A cluster that tasks can be given to. One that was started here ends with the context; usage is not reported.
+
+    SIGTERM is as Ctrl-C within the context, in a process's main thread.
 
     Args:
         on: see ``require_ray``. A connection that exists already is used, and left.
+        tell: called with a sentence before what takes a while.
 
     Raises:
         ConfigError: no cluster answers there, or it does not let this process in.
@@ -90,6 +120,8 @@ def connected(on: str = LOCAL) -> Iterator[None]:
         address = _address(on)
         if address:
             _require_somebody(address)
+        tell(f"Connecting to the cluster at {address}." if address else "Starting a cluster on this machine.")
+        before = signal.getsignal(signal.SIGTERM)
         try:
             if address:
                 ray.init(address=address, logging_level="ERROR", log_to_driver=False)
@@ -105,9 +137,27 @@ def connected(on: str = LOCAL) -> Iterator[None]:
             reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
             raise (_refused(address, reason) if address else _not_started(reason)) from error
         try:
-            yield
+            with _sigterm_as_interrupt(before):
+                yield
         finally:
             ray.shutdown()
+
+
+@contextmanager
+def _sigterm_as_interrupt(afterwards: Any) -> Iterator[None]:
+    """Ray's own handler ends the process without a word; afterwards it is as it was before Ray."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, afterwards)
 
 
 def _require_somebody(address: str) -> None:

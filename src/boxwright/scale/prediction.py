@@ -78,6 +78,7 @@ def predict_on(
     actors: int | None = None,
     urls: bool = False,
     advance: Callable[[int, int], object] = lambda done, total: None,
+    tell: Callable[[str], object] = lambda text: None,
 ) -> Answered:
     """Detections of many pictures, as rows of a folder of files.
 
@@ -97,6 +98,7 @@ def predict_on(
         actors: how many at once; as many as the cluster has processors for by default.
         urls: whether ``http://`` and ``https://`` are fetched.
         advance: called with (pictures done, pictures in all).
+        tell: see ``connected``.
 
     Raises:
         ArchiveError: the model cannot be read.
@@ -110,6 +112,8 @@ def predict_on(
         )
     require_ray(on)
     out = out if is_url(out) and not out.startswith("file://") else str(Path(out.removeprefix("file://")).resolve())
+    if not is_url(out) and Path(out).is_file():
+        raise ConfigError(f"--out {out}: is a file; with --on it is a folder of rows.", "Choose another --out.")
     bundle = open_bundle(source)
     settled = settle(bundle, execution)
     settled = Execution(settled.backend, settled.precision, settled.device, execution.threads or 1, 1)
@@ -138,7 +142,7 @@ def predict_on(
     failed = sum(store.failures(number) for number in known)
     if missing:
         archive = source.read_bytes() if source.is_file() else str(source.resolve())
-        with connected(on):
+        with connected(on, tell):
             store.write(JOB, json.dumps(job, indent=2).encode())
             done = before
             for row in _answered(archive, settled, threshold, out, missing, actors):
@@ -196,8 +200,9 @@ def _answer(
 ) -> Iterator[Mapping[str, Any]]:
     """Give parts to actors; yields ``part``, ``pictures`` and ``failed`` of each one when it is written."""
     import ray
+    import ray.data
 
-    logging.getLogger("ray.data").setLevel(logging.ERROR)  # progress is told here
+    logging.getLogger("ray.data").setLevel(logging.ERROR)  # progress is told here; importing it sets the level, too
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     there = ray.cluster_resources()

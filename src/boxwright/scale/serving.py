@@ -26,7 +26,7 @@ from boxwright.serving.refusals import Refusal
 from boxwright.serving.server import require_ports, serve_app
 from boxwright.serving.settings import Limits, Security, ServerSettings
 
-from .cluster import LOCAL, connected, environment, require_cluster
+from .cluster import LOCAL, connected, environment, require_cluster, require_processors
 from .figures import SECONDS_BETWEEN, Figures
 from .relay import Asked, Group, Lost, Told, answer_of, make_relay
 
@@ -268,7 +268,7 @@ def serve_on(
         replicas: how many.
         canary: another archive for some of the requests.
         on_ready: called with the base URL when all replicas answer.
-        tell: called with a sentence when archives were read again, or could not be.
+        tell: called with a sentence before what takes a while, and when archives were read again, or could not be.
 
     Raises:
         ArchiveError: an archive cannot be used.
@@ -279,9 +279,11 @@ def serve_on(
     """
     require_cluster(on)
     require_ports(settings)
-    _plan(archives, settings, execution, canary)  # what is wrong with an archive is found before a cluster is started
+    plan = _plan(archives, settings, execution, canary)  # what is wrong is found before a cluster is started
+    needed = replicas.least * sum(_processors(part) for part in _parts(plan).values())
+    require_processors(on, needed, f"{replicas}{' and as many of the canary' if canary else ''}")
     with (
-        connected(on),
+        connected(on, tell),
         _deployed(lambda: _plan(archives, settings, execution, canary), replicas, tell) as (groups, again, box),
     ):
 
@@ -387,6 +389,7 @@ def _deployed(
             groups[:] = _groups(current, handles)
 
     def again() -> None:
+        tell("The archives are read again.")
         try:
             deploy()
         except (BoxwrightError, RuntimeError, RayError) as error:
@@ -394,7 +397,7 @@ def _deployed(
                 tell(f"The archives were not read again: {error}")
         else:
             if not ending.is_set():
-                tell("The archives were read again; the replicas are replaced one after the other.")
+                tell("The archives were read again; replicas with the former ones are replaced one after the other.")
 
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
     alone = not serve.status().proxies and not serve.status().applications
@@ -432,9 +435,14 @@ def _deployment(name: str, part: Mapping[str, Any], replicas: Replicas, plan: Ma
     return kind.bind(part["archives"], plan["limits"], plan["models"], part["stamp"], box)
 
 
+def _processors(part: Mapping[str, Any]) -> int:
+    """Of one replica."""
+    return int(part["archives"][0][1]["threads"])
+
+
 def _place(plan: Mapping[str, Any]) -> dict[str, Any]:
     execution = plan["stable"]["archives"][0][1]
-    return _actors(num_cpus=execution["threads"], num_gpus=int(execution["device"] != "cpu"))
+    return _actors(num_cpus=_processors(plan["stable"]), num_gpus=int(execution["device"] != "cpu"))
 
 
 def _actors(**resources: float) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from boxwright.runtime import ConfigError, ModelSpec
 from boxwright.runtime.bundle import RUN_SPEC
 from boxwright.training.launch import Task, failure_of
 
-from .cluster import LOCAL, connected
+from .cluster import LOCAL, connected, require_processors
 from .shared import SharedFolder
 
 __all__ = ["launcher"]
@@ -36,7 +36,9 @@ _LISTEN = 0.2  # seconds between two times that the ear is asked
 _LAST_WORDS = 5.0  # seconds that they may take
 
 
-def launcher(on: str = LOCAL) -> Callable[[Task, int], dict[str, Any]]:
+def launcher(
+    on: str = LOCAL, tell: Callable[[str], object] = lambda text: None
+) -> Callable[[Task, int], dict[str, Any]]:
     """What starts the processes of a training on a cluster; see ``launch`` of ``boxwright.train``.
 
     Ray gives each process a processor or, where the cluster has them, a GPU. If one is lost, all are started again on
@@ -45,13 +47,15 @@ def launcher(on: str = LOCAL) -> Callable[[Task, int], dict[str, Any]]:
 
     Args:
         on: see ``require_ray``.
+        tell: see ``connected``.
     """
 
     def launch(task: Task, processes: int) -> dict[str, Any]:
+        require_processors(on, processes, f"devices = {processes}")
         place = SharedFolder(_place(task))
         place.write(_BEGUN, b"")  # what cannot be written is told at once
         try:
-            with connected(on), _heard() as ear:
+            with connected(on, tell), _heard() as ear:
                 _fit(task, place, processes, ear)
                 return _outcome(place, on)
         finally:

@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from math import isfinite
+from math import ceil, isfinite
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -258,7 +258,8 @@ class _Search:
         )
         if self._study.trials[0].state.is_finished():
             done = sum(one.state.is_finished() for one in self._study.trials)
-            self._console.print(f"Going on after {done} trials, {self._spent / 60:.1f} minutes of the search.")
+            trials = "1 trial" if done == 1 else f"{done} trials"
+            self._console.print(f"Going on after {trials}, {self._spent / 60:.1f} minutes of the search.")
         waiting = deque(self._interrupted())
         _in_threads([lambda: self._search(waiting, until)] * self._at_once)
         return self._finish()
@@ -329,6 +330,8 @@ class _Search:
             value = max([told, *values])
             self._fails = 0
         except BoxwrightError as error:  # a canvas that does not fit into memory, say: the others go on
+            if trial.number == 0 and (least := getattr(error, "least", 0.0)):
+                raise self._too_short(trial, least) from error
             self._console.print(f"Trial {trial.number}: {error}")
             with self._lock:
                 self._fails += 1
@@ -347,6 +350,17 @@ class _Search:
             self._study.tell(trial, value)
         state = "fail" if value is None else "pruned" if pruned else "complete"
         self._print(trial.number, settings, value, state)
+
+    def _too_short(self, trial: optuna.Trial, least: float) -> ConfigError:
+        """What to give instead, if a training has less than ``least`` minutes. The search begins anew with it."""
+        trial.set_user_attr("starts", 0)
+        self._study.set_user_attr("about", None)
+        enough = ceil(least * _TRIALS / _SEARCH)
+        return ConfigError(
+            f"minutes = {self._minutes:g} is too short for this search: each training has {self._trial_minutes:.1f}, "
+            f"and one step and a validation take {least:.1f} on this machine.",
+            f"Give {enough} or more, or choose a smaller model or canvas.",
+        )
 
     def _fail(self, trial: optuna.Trial) -> None:
         """Tell that a trial is worth nothing; of one that failed, Optuna would learn nothing, and propose it again."""

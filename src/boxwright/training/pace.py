@@ -128,7 +128,7 @@ def plan_for(
         begun: seconds of the minutes that are over.
 
     Raises:
-        ConfigError: not even some steps and one validation fit.
+        TooShort: not even some steps and one validation fit.
     """
     seconds = (60 * minutes - begun) * _USABLE
     whole = int(seconds // pace.epoch(-(-train // batch_size), valid))
@@ -140,12 +140,24 @@ def plan_for(
     if steps < 1:
         least = pace.epoch(1, valid) / _USABLE
         before = f"to begin took {spoken(begun)}, and " if begun >= 1 else ""
-        raise ConfigError(
+        error = TooShort(
             f"minutes = {minutes:g} is too short: {before}one step and the validation of {valid} pictures take "
             f"{spoken(least)} on this machine.",
             f"Give {ceil((begun + least) / 60)} or more, or choose a smaller model or canvas.",
         )
+        error.least = (begun + least) / 60
+        raise error
     return Plan(epochs, min(steps * batch_size, train))
+
+
+class TooShort(ConfigError):
+    """The time is not enough for one step and one validation.
+
+    Attributes:
+        least: minutes that would be.
+    """
+
+    least = 0.0
 
 
 class Deadline(Callback):
