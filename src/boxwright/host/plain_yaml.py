@@ -19,7 +19,8 @@ def require_plain(text: str | bytes) -> None:
     for event in yaml.parse(text, yaml.SafeLoader):
         if getattr(event, "anchor", None) is not None or _is_merge(event):
             what = "an anchor, an alias or a merge (&, *, <<) is not read; write out what it stands for"
-            raise yaml.MarkedYAMLError(problem=what, problem_mark=event.start_mark)
+            place = f"line {event.start_mark.line + 1}: " if event.start_mark else ""
+            raise yaml.YAMLError(f"{place}{what}")
 
 
 def _is_merge(event: object) -> bool:
