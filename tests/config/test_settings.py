@@ -83,6 +83,7 @@ def test_overrides_win_and_none_is_no_override(tmp_path):
         ("data: a\ntotal_batch: 1000000000000", "'total_batch' = 1000000000000", "less"),
         ("- a\n- b", "not a list of settings", "key: value"),
         ("data: [", "not YAML", "key: value"),
+        ("data: &a x\nname: *a", "an alias or a merge", "key: value"),
     ],
 )
 def test_errors_name_culprit_and_remedy(tmp_path, text, culprit, remedy):

@@ -225,8 +225,26 @@ def test_an_archive_without_one_says_nothing(mar):
         "x: !!python/object/apply:os.system ['true']\n",
         "[" * 5000,
         "#" * 300_000,
+        "x: !!" + "y" * 200_000,
+        f"batchSize: {'x' * 200_000}\n",
+        f"minWorkers: [{'1, ' * 50_000}]\n",
+        "a: &a [1]\nbatchSize: *a\n",
+        "a: {<<: {b: 1}}\n",
     ],
 )
 def test_a_models_file_that_does_not_fit(mar, tmp_path, text):
-    with pytest.raises(ArchiveError, match="model configuration cannot be used"):
+    with pytest.raises(ArchiveError, match=r"tiny\.mar: its model configuration cannot be used") as refused:
         of_model(mar, tmp_path, text)
+    assert len(str(refused.value)) < 1000
+
+
+def test_a_models_file_of_copies_is_refused_before_it_grows(mar, tmp_path):
+    levels = [f"l{level}: &l{level} [{', '.join([f'*l{level - 1}'] * 10)}]" for level in range(1, 7)]
+    with pytest.raises(ArchiveError, match="an alias or a merge") as refused:
+        of_model(mar, tmp_path, "\n".join(["l0: &l0 [x]", *levels, "batchSize: *l6"]))
+    assert len(str(refused.value)) < 1000
+
+
+def test_a_long_key_is_not_repeated_whole(mar, tmp_path):
+    (note,) = of_model(mar, tmp_path, f"? {'x' * 200_000}\n: 1\n").notes
+    assert len(note) < 200

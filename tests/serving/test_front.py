@@ -1,13 +1,17 @@
 """What is done to every request and every answer."""
 
+import json
+
 import anyio
 import pytest
 
-from boxwright.serving.app import create_app
+from boxwright.serving.app import create_app, predictions_app
+from boxwright.serving.calls import Service
+from boxwright.serving.metrics import Metrics
 from boxwright.serving.settings import Security, ServerSettings
 
 
-def asked(app, method, path, headers=(), body=b""):
+def asked(app, method, path, headers=(), body=b"", said=lambda content: None):
     """Status and headers of an answer to a request as a server hands it over, with nothing repaired by a client."""
     seen = {"read": 0}
     scope = {
@@ -26,6 +30,8 @@ def asked(app, method, path, headers=(), body=b""):
 
     async def send(message):
         seen.update(message)
+        if "body" in message:
+            said(message["body"])
 
     async def run():
         await app(scope, receive, send)
@@ -66,6 +72,16 @@ def test_two_lengths_are_refused(app):
         app, "POST", "/ping", [("content-length", "3"), ("transfer-encoding", "chunked")], b"abc"
     )
     assert (status, headers["connection"]) == (400, "close")
+
+
+def test_two_lengths_are_refused_in_the_shape_of_the_path_and_noted(engine):
+    metrics = Metrics(engine)
+    app = predictions_app(Service(engine, ServerSettings()), metrics)
+    for path, keys in (("/ping", {"code", "type", "message"}), ("/v2/health/live", {"error"})):
+        parts = []
+        asked(app, "POST", path, [("content-length", "3"), ("transfer-encoding", "chunked")], b"abc", parts.append)
+        assert json.loads(b"".join(parts)).keys() == keys
+    assert 'boxwright_refused_requests_total{kind="BadRequestException"} 2.0' in metrics.text()
 
 
 def test_a_refusal_reads_the_rest_of_the_body(app):

@@ -1,5 +1,6 @@
 """TorchServe's management calls, word for word where they are the same."""
 
+import gzip
 import json
 import shutil
 import threading
@@ -313,7 +314,9 @@ def test_parameters_may_be_sent_anyhow(server, options):
         (b"--y\r\nnonsense", "multipart/form-data; boundary=x", 400),
         (b"x", "multipart/form-data", 400),
         (b"x", "image/jpeg", 400),
+        (b"x" * 65_537, "application/json", 413),
         (b"x" * 210_000, "application/json", 413),
+        (b"a=b&" * 20_000, "application/x-www-form-urlencoded", 413),
     ],
 )
 def test_bodies_that_cannot_be_read(server, content, kind, status):
@@ -328,6 +331,58 @@ def test_parameters_without_a_meaning_are_named(server):
         "Parameter 'handler' has no meaning here.",
         "Parameter 'startup_timeout' has no meaning here.",
     ]
+
+
+def test_what_a_small_body_unpacks_to_is_bounded_too(server):
+    headers = {"content-type": "application/json", "content-encoding": "gzip"}
+    assert server("POST", "/models", content=gzip.compress(b" " * 70_000), headers=headers).status_code == 413
+    body = gzip.compress(json.dumps({"url": "tiny.mar"}).encode())
+    assert server("POST", "/models", content=body, headers=headers).status_code == 200
+
+
+def test_a_parameter_of_another_runtime_is_named(server):
+    assert "notes" not in server("POST", "/models?url=tiny2.mar&runtime=python3").json()
+    answer = server("POST", "/models?url=tiny.mar&runtime=LSP").json()
+    assert answer["notes"] == ["Parameter 'runtime' has no meaning here."]
+
+
+def test_the_path_and_the_query_name_one_version(server):
+    server.registry.load("tiny.mar")
+    status, _, message = server.said("PUT", "/models/tiny/1.0?model_version=7.7")
+    assert (status, message) == (400, "model_version is '7.7', and the path names '1.0'. Send one.")
+    assert server.said("PUT", "/models/tiny/1.0?model_version=1.0&synchronous=true")[0] == 200
+
+
+def test_unregistering_ignores_no_parameter(server):
+    server.registry.load("tiny.mar")
+    for path in ("/models/tiny?foo=1", "/models/tiny/1.0?foo=1"):
+        status, _, message = server.said("DELETE", path)
+        assert (status, message) == (400, "Parameter 'foo' is unknown. There are synchronous, timeout.")
+    answer = server("DELETE", "/models/tiny?synchronous=true&timeout=9").json()
+    assert answer == {
+        "status": 'Model "tiny" unregistered',
+        "notes": [f"Parameter {name!r} has no meaning here." for name in ("synchronous", "timeout")],
+    }
+
+
+def test_a_default_that_may_still_come_is_no_fault(server):
+    server.engine.loading = True
+    response = server("PUT", "/models/tiny/1.0/set-default")
+    assert (response.status_code, response.headers["retry-after"]) == (503, "1")
+
+
+def test_the_index_says_what_the_predictions_port_does(server):
+    server.registry.load("tiny.mar")
+    server.registry.scale(server.engine.find("tiny"), 0, 0)
+    listed = server("POST", "/v2/repository/index").json()
+    states = {(one["name"], one["state"]) for one in listed if one["version"]}
+    elsewhere = server("POST", "/v2/repository/index", app=server.predictions).json()
+    assert states == {(one["name"], one["state"]) for one in elsewhere} == {("tiny", "UNAVAILABLE")}
+    assert server("POST", "/v2/repository/index", json={"ready": True}).json() == []
+
+
+def test_a_large_body_of_the_repository_is_refused(server):
+    assert server("POST", "/v2/repository/index", content=b" " * 70_000).status_code == 413
 
 
 def test_models_are_listed_in_pages(server):

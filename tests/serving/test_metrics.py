@@ -106,6 +106,25 @@ def test_refused_pictures_and_requests_are_counted_by_kind(ask, served, metrics)
     assert value(metrics, "Requests2XX_total") == 0
 
 
+def test_a_client_that_left_is_no_refused_request(served, metrics):
+    scope = {
+        "type": "http", "method": "POST", "path": "/predictions/tiny", "headers": [], "query_string": b"",
+        "client": None, "http_version": "1.1", "scheme": "http", "server": ("s", 80), "root_path": "",
+    }  # fmt: skip
+    sent = []
+
+    async def leave():
+        return {"type": "http.disconnect"}
+
+    async def send(message):
+        sent.append(message)
+
+    anyio.run(served, scope, leave, send)
+    assert sent == []
+    assert value(metrics, "boxwright_requests_total", method="POST", status="0") == 1
+    assert value(metrics, "Requests4XX_total") == 0
+
+
 def test_a_method_that_a_client_made_up_is_no_label(ask, served, metrics):
     ask("BREW", "/predictions/tiny", served)
     assert value(metrics, "boxwright_requests_total", method="OTHER") == 1

@@ -53,7 +53,8 @@ def test_routes_and_document_agree(tmp_path, model_api, tokens):
         "management": [management.management_protocol(Registry(engine, chosen), given)],
     }
     for port, protocols in ours.items():
-        routes = [route for one in [*protocols, description_protocol(port)] for route in one.routes(service)]
+        offered = [*protocols, description_protocol(port)]
+        routes = [route for one in offered for route in (*one.routes(service), *one.late_routes(service))]
         assert operations_of(routes) == operations_in(describe(port, chosen)), port
     engine.close(1.0)
 

@@ -139,6 +139,7 @@ def ports(file, tmp_path):
     yield {
         "inference": predictions_app(service, metrics, tokens),
         "management": management_app(service, Registry(engine, settings), metrics, tokens),
+        "metrics": metrics,
     }
     engine.close(1.0)
 
@@ -177,8 +178,16 @@ def test_every_call_asks_for_the_token_of_its_port(ports, file, port, method, pa
     assert ask(ports[port], method, path, given[port]).json() != failed
 
 
+def test_refused_tokens_are_counted(ports):
+    for _ in range(3):
+        ask(ports["inference"], "GET", "/ping", "Bearer x")
+    seen = ask(ports["inference"], "GET", "/metrics", "Bearer x")
+    assert seen.status_code == 400
+    assert 'boxwright_refused_requests_total{kind="InvalidKeyException"} 4.0' in ports["metrics"].text()
+
+
 def test_what_can_be_asked_is_told_to_everyone(ports):
-    for app in ports.values():
+    for app in (ports["inference"], ports["management"]):
         assert ask(app, "OPTIONS", "/").status_code == 200
         assert ask(app, "GET", "/api-description").json()["security"] == [{"token": []}]
 

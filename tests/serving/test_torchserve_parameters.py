@@ -1,11 +1,16 @@
 """What a request says beside its picture is honoured or refused, never ignored."""
 
 import base64
+import threading
 
 import pytest
 
-from boxwright.serving.app import make_app
+from boxwright.runtime import Execution, open_bundle
+from boxwright.serving import torchserve
+from boxwright.serving.app import create_app, make_app
 from boxwright.serving.calls import Service
+from boxwright.serving.engine import Engine, load_models
+from boxwright.serving.model import ModelOptions, load_model
 from boxwright.serving.settings import Limits, ServerSettings
 from boxwright.serving.torchserve import PROTOCOL
 
@@ -84,6 +89,61 @@ def test_what_is_not_there_says_so(ask, picture, path):
 def test_a_text_that_is_no_picture_is_refused(ask, body):
     response = ask("POST", "/predictions/tiny", content=body, headers={"content-type": "application/json"})
     assert (response.status_code, response.json()["type"]) == (400, "BadRequestException")
+
+
+def test_more_pictures_than_ever_fit_are_refused_for_good(ask, mar, picture):
+    small = create_app(Engine(load_models([mar], Execution("onnxruntime"), ModelOptions(queue_size=2))))
+    response = ask("POST", "/predictions/tiny", small, files=[("data", ("a.jpg", picture))] * 3)
+    assert (response.status_code, "retry-after" in response.headers) == (400, False)
+    assert response.json()["message"] == "The request holds 3 pictures, and model tiny takes 2 at a time."
+    assert ask("POST", "/predictions/tiny", small, files=[("data", ("a.jpg", picture))] * 2).status_code == 200
+
+
+def test_large_forms_and_texts_are_read_beside_the_event_loop(engine, ask, picture, monkeypatch):
+    threads = set()
+
+    def noted(name):
+        before = getattr(torchserve, name)
+
+        def call(*given):
+            threads.add((name, threading.current_thread() is threading.main_thread()))
+            return before(*given)
+
+        monkeypatch.setattr(torchserve, name, call)
+
+    noted("_form")
+    noted("_decoded")
+    app = create_app(engine)
+    text = {"content-type": "text/plain"}
+    for size in (0, 400_000):
+        content = picture + bytes(size)  # a picture may have bytes behind its end
+        assert ask("POST", "/predictions/tiny", app, files={"data": ("a.jpg", content)}).status_code == 200
+        sent = base64.b64encode(content)
+        assert ask("POST", "/predictions/tiny", app, content=sent, headers=text).status_code == 200
+    assert threads == {(name, here) for name in ("_form", "_decoded") for here in (True, False)}
+
+
+def test_a_large_form_that_is_broken_is_a_bad_request(engine, ask):
+    headers = {"content-type": "multipart/form-data; boundary=x"}
+    content = b"--y\r\n" + bytes(300_000)
+    assert ask("POST", "/predictions/tiny", create_app(engine), content=content, headers=headers).status_code == 400
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/v2/models/predict", 200),
+        ("GET", "/models/predict", 200),
+        ("GET", "/v1/models/predict", 200),
+        ("POST", "/predict/predict", 400),
+        ("POST", "/predict/1.0/predict", 400),
+    ],
+)
+def test_a_model_may_be_called_predict(ask, mar, method, path, status):
+    model = load_model(mar, open_bundle(mar), Execution("onnxruntime"), name="predict")
+    engine = Engine({"predict": model})
+    assert ask(method, path, create_app(engine)).status_code == status
+    engine.close(5)
 
 
 def test_a_body_for_which_there_is_no_room_is_given_back(engine, ask, picture, monkeypatch):

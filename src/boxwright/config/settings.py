@@ -13,6 +13,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from boxwright.host.files import write_text
 from boxwright.host.places import Place, place_of, shown_place
+from boxwright.host.plain_yaml import require_plain
 from boxwright.runtime import ConfigError
 from boxwright.runtime.bundle import NAME_PATTERN
 from boxwright.runtime.picture import DATA_PIXELS, LARGEST_PIXELS
@@ -346,6 +347,7 @@ def load_config(path: Path | None, overrides: Mapping[str, Any] | None = None) -
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
         text = path.read_text(encoding="utf-8")
+        require_plain(text)  # a run, and its settings with it, may be somebody else's
         _require_once(yaml.compose(text, yaml.SafeLoader), path)
         document = yaml.safe_load(text)
     except OSError as error:

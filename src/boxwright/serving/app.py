@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from http import HTTPStatus
@@ -12,7 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Match, Route
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from . import kserve_v1, management, openapi, page, torchserve, v2
 from .calls import Protocol, Service
@@ -20,7 +21,7 @@ from .engine import Engine
 from .front import Front
 from .intake import Gone
 from .metrics import Metrics, metrics_protocol
-from .refusals import Refusal
+from .refusals import Refusal, note_refusal
 from .registry import Registry
 from .settings import ServerSettings
 from .tokens import Guard, Kind, Tokens
@@ -64,11 +65,8 @@ def management_app(service: Service, registry: Registry, metrics: Metrics, token
 
 
 def _guard(tokens: Tokens | None, kind: Kind, protocols: Sequence[Protocol]) -> Callable[[ASGIApp], ASGIApp]:
-    def refuse(path: str, refusal: Refusal) -> Response:
-        return _encoded(protocols, path, refusal)
-
     def guarded(app: ASGIApp) -> ASGIApp:
-        return app if tokens is None else Guard(app, tokens, kind, refuse)
+        return app if tokens is None else Guard(app, tokens, kind, functools.partial(_encoded, protocols))
 
     return guarded
 
@@ -91,7 +89,7 @@ def make_app(
 
     async def refuse(request: Request, refusal: Exception) -> Response:
         assert isinstance(refusal, Refusal), "it is the handler of no other error"
-        request.state.refused = refusal.kind
+        note_refusal(request.scope, refusal)
         # not request.url, which is made of the Host header as well: of a strange one it is another path, or an error
         return _encoded(protocols, request.scope["path"], refusal)
 
@@ -100,7 +98,7 @@ def make_app(
         return await refuse(request, _unrouted(error, request.scope["path"], _allowed(routes, request)))
 
     async def gone(request: Request, error: Exception) -> Response:
-        return Response(status_code=HTTPStatus.BAD_REQUEST)  # nobody reads it
+        return _Nothing()
 
     async def fault(request: Request, error: Exception) -> Response:
         message = "Internal error; see the server's log."
@@ -115,9 +113,17 @@ def make_app(
     }
     # predictions, which come most often, are in the last protocol
     routes = [route for protocol in reversed(protocols) for route in protocol.routes(service)]
+    routes += [route for protocol in protocols for route in protocol.late_routes(service)]
     app = Starlette(routes=routes, exception_handlers=handlers)
     app.router.redirect_slashes = False
-    return Front(guard(app), service.settings.security.origins)
+    return Front(guard(app), service.settings.security.origins, functools.partial(_encoded, protocols))
+
+
+class _Nothing(Response):
+    """No answer, as nobody reads it: by that, metrics and the access log know whose client has left."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send nothing."""
 
 
 def _allowed(routes: Sequence[BaseRoute], request: Request) -> str:

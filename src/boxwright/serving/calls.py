@@ -11,12 +11,14 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
 
+import anyio.to_thread
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute
 
 from boxwright.runtime import Detections, PictureError
 
+from .bodies import unpacked
 from .engine import Engine
 from .intake import Body, Gone, Intake
 from .jobs import Answer, NotAnswered
@@ -94,15 +96,28 @@ class Service:
         except NotAnswered as error:
             raise refusal_of(error) from None
 
-    async def receive(self, request: Request) -> Body:
-        """The whole body of a request.
+    async def receive(self, request: Request, most: int | None = None) -> Body:
+        """The whole body of a request, unpacked.
+
+        Args:
+            request: that is to be answered.
+            most: bytes of the body, packed and unpacked, where they are less than ``Limits.max_body``.
 
         Raises:
-            Refusal: too large (413), too slow (408), or no room (503).
+            Refusal: too large (413), too slow (408), no room (503), or its encoding is unknown or broken (415, 400).
             Gone: the client has left.
         """
         length = request.headers.get("content-length", "")
-        return await self.intake.receive(request.receive, int(length) if length.isdecimal() else None)
+        body = await self.intake.receive(request.receive, int(length) if length.isdecimal() else None, most)
+        encoding = request.headers.get("content-encoding", "identity").strip().lower()
+        if encoding == "identity":
+            return body
+        largest = self.settings.limits.max_body if most is None else min(most, self.settings.limits.max_body)
+        try:  # on a thread whatever its size: a thousandth of what is packed in it
+            content = await anyio.to_thread.run_sync(lambda: unpacked(body.read(), encoding, largest))
+        finally:
+            body.release()
+        return self.intake.kept(content)
 
     async def predict(
         self,
@@ -123,9 +138,11 @@ class Service:
             threshold: lowest reported score; the model's operating point if None.
 
         Raises:
-            Refusal: one of them cannot be used, was not accepted, or could not be computed.
+            Refusal: 400, they are more than the model's queue holds; or one cannot be used, was not accepted, or could
+                not be computed.
             Gone: the client has left.
         """
+        self._require_fitting(name, version, pictures)
         asked: list[tuple[ServedModel, Future[Answer]]] = []
         try:
             for picture in pictures:
@@ -147,6 +164,23 @@ class Service:
             request.state.found_at, request.state.found = found_at, found
         return found
 
+    def _require_fitting(self, name: str, version: str | None, pictures: Sequence[Body]) -> None:
+        """Refuse for good what would never fit, instead of saying when to come back."""
+        try:
+            model = self.find(name, version)
+            most = model.options.queue_size
+            if len(pictures) > most:
+                message = f"The request holds {len(pictures)} pictures, and model {model.name} takes {most} at a time."
+                raise Refusal(400, message)
+        except Refusal:
+            for picture in pictures:
+                picture.release()
+            raise
+
+
+def _no_routes(service: Service) -> list[BaseRoute]:
+    return []
+
 
 @dataclass(frozen=True)
 class Protocol:
@@ -156,11 +190,13 @@ class Protocol:
         prefix: of its paths.
         routes: its calls, for a service.
         error: encodes a refusal.
+        late_routes: calls whose paths fit those of other protocols too, which go before.
     """
 
     prefix: str
     routes: Callable[[Service], list[BaseRoute]]
     error: Callable[[Refusal], Response]
+    late_routes: Callable[[Service], list[BaseRoute]] = _no_routes
 
 
 def _named(

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from boxwright.host.plain_yaml import require_plain
 from boxwright.runtime import ArchiveError, Bundle, ConfigError
 from boxwright.runtime.bundle import MANIFEST
 
@@ -30,6 +31,7 @@ __all__ = [
 ]
 
 _LARGEST = 256 * 1024  # bytes of a file: these are written by hand
+_SHOWN = 80  # characters of a value in a message
 
 
 @dataclass(frozen=True)
@@ -146,9 +148,10 @@ def _yaml(content: bytes) -> Mapping[str, Any]:
     if len(content) > _LARGEST:
         raise ValueError(f"it is larger than {_LARGEST:,} bytes")
     try:
+        require_plain(content)
         document = yaml.safe_load(content)
     except (yaml.YAMLError, RecursionError, ValueError) as broken:
-        raise ValueError(f"it is not YAML ({' '.join(str(broken).split())})") from None
+        raise ValueError(f"it is not YAML ({_shortened(' '.join(str(broken).split()), 4 * _SHOWN)})") from None
     if document is None:
         return {}
     if not isinstance(document, dict) or not all(isinstance(key, str) for key in document):
@@ -166,7 +169,7 @@ def _model_changes(document: Mapping[str, Any]) -> ModelChanges:
         elif key in _MEANINGLESS_OF_MODELS:
             notes.append(f"{key} has no meaning here.")
         elif key not in ("minWorkers", "maxWorkers", "defaultVersion", "marName"):
-            notes.append(f"{key} is unknown; there are no handlers that could read it.")
+            notes.append(f"{_shortened(key)} is unknown; there are no handlers that could read it.")
     workers = _whole(document, "minWorkers")
     most = _whole(document, "maxWorkers")
     if workers is None:
@@ -181,17 +184,21 @@ def _whole(document: Mapping[str, Any], key: str) -> int | None:
     if value is None:
         return None
     if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-        raise ValueError(f"{key} = {value!r} is not a number of workers")
+        raise ValueError(f"{key} = {_shortened(repr(value))} is not a number of workers")
     return value
+
+
+def _shortened(text: str, most: int = _SHOWN) -> str:
+    return text if len(text) <= most else f"{text[:most]}…"
 
 
 def _said(key: str, value: Any, option: Callable[[int], dict[str, Any]]) -> dict[str, Any]:
     if not isinstance(value, int) or isinstance(value, bool):
-        raise ValueError(f"{key} = {value!r} is not a whole number")
+        raise ValueError(f"{key} = {_shortened(repr(value))} is not a whole number")
     try:
         return option(value)
     except ValueError as error:
-        raise ValueError(f"{key} = {value} {error}") from None
+        raise ValueError(f"{key} = {_shortened(str(value))} {error}") from None
 
 
 # the server's

@@ -5,66 +5,43 @@ from __future__ import annotations
 import json
 import re
 import zlib
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from typing import Any, TypeVar
+from typing import Any
 
-import anyio.to_thread
 from starlette.requests import Request
 from starlette.responses import Response
 
+from .bodies import MOST_VALUES, has_many_values
 from .calls import THRESHOLDS, Service, number_of
 from .refusals import Refusal
-from .torchserve import unpacked
 
 __all__ = [
     "answer_bytes",
     "answer_document",
-    "beside",
     "content_of",
     "error_document",
     "read_json",
     "threshold_in_url",
 ]
 
-_Value = TypeVar("_Value")
-
-_BESIDE = 256 * 1024
-"""Bytes from which work on a body leaves the event loop, where all other requests would wait for it."""
-
-_MOST_VALUES = 10_000
-"""Most commas and brackets of a JSON body: a request has a few, and each may become an object of 100 bytes."""
-
 _LEVEL = 1  # answers are small; more effort would cost milliseconds and save bytes
 _WINDOW_BITS = {"gzip": 31, "deflate": 15}
 _ACCEPTED = re.compile(r"\s*([\w*-]+)\s*(?:;\s*q\s*=\s*([01](?:\.\d{0,3})?))?\s*")
 
 
-async def beside(size: int, work: Callable[[], _Value]) -> _Value:
-    """The value of a function that takes longer the larger a body is; on a thread if ``size`` bytes are many."""
-    return work() if size < _BESIDE else await anyio.to_thread.run_sync(work)
-
-
 @asynccontextmanager
-async def content_of(service: Service, request: Request) -> AsyncIterator[bytes]:
+async def content_of(service: Service, request: Request, most: int | None = None) -> AsyncIterator[bytes]:
     """The whole body of a request, unpacked; it counts as being in flight until the block ends.
 
     Raises:
-        Refusal: too large (413), too slow (408), no room (503), or its encoding is unknown or broken (415, 400).
+        Refusal: see ``Service.receive``.
         Gone: the client has left.
     """
-    encoding = request.headers.get("content-encoding", "identity").strip().lower()
-    body = await service.receive(request)
-    unpacked_size = 0
+    body = await service.receive(request, most)
     try:
-        content = body.read()
-        if encoding != "identity":
-            content = await beside(len(content), lambda: unpacked(content, encoding, service.settings.limits.max_body))
-            service.intake.take(len(content))
-            unpacked_size = len(content)
-        yield content
+        yield body.read()
     finally:
-        service.intake.give(unpacked_size)
         body.release()
 
 
@@ -89,8 +66,8 @@ def read_json(text: bytes) -> dict[str, Any]:
     Raises:
         Refusal: 400, it is something else.
     """
-    if sum(map(text.count, (b",", b"[", b"{"))) > _MOST_VALUES:
-        raise Refusal(400, f"The request is malformed: it holds more than {_MOST_VALUES} values.")
+    if has_many_values(text):
+        raise Refusal(400, f"The request is malformed: it holds more than {MOST_VALUES} values.")
     try:
         document = json.loads(text or b"{}")
     except (ValueError, RecursionError) as malformed:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import uuid
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
@@ -10,7 +9,11 @@ from http import HTTPStatus
 from typing import Any
 
 import anyio
+from starlette.responses import Response
 from starlette.types import ASGIApp
+
+from .refusals import Refusal, note_refusal
+from .torchserve import error_json
 
 __all__ = ["LINGER_SECONDS", "Front"]
 
@@ -49,11 +52,18 @@ class Front:
     Args:
         app: the application.
         origins: of pages that may ask from a browser; ``*`` is any.
+        encode: encodes a refusal for a path; by default as TorchServe does.
     """
 
-    def __init__(self, app: ASGIApp, origins: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        origins: Sequence[str] = (),
+        encode: Callable[[str, Refusal], Response] = lambda path, refusal: error_json(refusal),
+    ) -> None:
         self.app = app
         self.origins = frozenset(one.encode() for one in origins)
+        self.encode = encode
 
     async def __call__(self, scope: _Message, receive: _Receive, send: _Send) -> None:
         """Answer one request, see the ASGI specification; of another kind than HTTP it passes as it is."""
@@ -80,7 +90,9 @@ class Front:
             await send(message)
 
         if b"content-length" in headers and b"transfer-encoding" in headers:
-            await _refuse_smuggling(answer)
+            refusal = Refusal(400, "Content-Length and Transfer-Encoding exclude each other.")
+            note_refusal(scope, refusal)
+            await self.encode(scope["path"], refusal)(scope, body.receive, answer)
             return
         if scope["method"] == "OPTIONS" and b"access-control-request-method" in headers:
             await _allow_origin(answer, headers)
@@ -99,12 +111,6 @@ class Front:
         )
 
 
-async def _refuse_smuggling(send: _Send) -> None:
-    message = "Content-Length and Transfer-Encoding exclude each other."
-    text = json.dumps({"code": 400, "type": "BadRequestException", "message": message}).encode()
-    await _send_whole(send, 400, [(b"content-type", b"application/json")], text)
-
-
 async def _allow_origin(send: _Send, headers: dict[bytes, bytes]) -> None:
     """Answer a browser that asks before it asks; without allow-origin, which ``Front`` adds, it goes no further."""
     asked = headers.get(b"access-control-request-headers", b"")
@@ -113,13 +119,8 @@ async def _allow_origin(send: _Send, headers: dict[bytes, bytes]) -> None:
         (b"access-control-max-age", b"600"),
         *([(b"access-control-allow-headers", asked)] if asked else []),
     ]
-    await _send_whole(send, 204, allowed, b"")
-
-
-async def _send_whole(send: _Send, status: int, headers: list[tuple[bytes, bytes]], content: bytes) -> None:
-    length = [(b"content-length", str(len(content)).encode())] if status != HTTPStatus.NO_CONTENT else []
-    await send({"type": "http.response.start", "status": status, "headers": [*headers, *length]})
-    await send({"type": "http.response.body", "body": content})
+    await send({"type": "http.response.start", "status": 204, "headers": allowed})
+    await send({"type": "http.response.body", "body": b""})
 
 
 class _Body:

@@ -90,14 +90,19 @@ class Intake:
         self.receiving = 0
         self._lock = threading.Lock()  # bodies are released by the threads that decode them
 
-    def require_size(self, size: int) -> None:
+    def require_size(self, size: int, most: int | None = None) -> None:
         """Raise unless a body of this many bytes may be sent.
+
+        Args:
+            size: of the body.
+            most: largest allowed, where it is less than ``Limits.max_body``.
 
         Raises:
             Refusal: 413, it is too large; 503, all bodies together would be.
         """
-        if size > self.limits.max_body:
-            message = f"The request body is larger than {self.limits.max_body} bytes."
+        most = self._most(most)
+        if size > most:
+            message = f"The request body is larger than {most} bytes."
             raise Refusal(413, message, "RequestEntityTooLargeException")
         self._require_room(size)
 
@@ -105,6 +110,9 @@ class Intake:
         if self.in_flight + size > self.limits.in_flight:
             message = f"Bodies of {self.in_flight} bytes are on their way already. Try again later."
             raise Refusal(503, message, _BUSY, {"Retry-After": "1"})
+
+    def _most(self, most: int | None) -> int:
+        return self.limits.max_body if most is None else min(most, self.limits.max_body)
 
     def take(self, size: int) -> None:
         """Count bytes that came in; see ``require_size``."""
@@ -131,24 +139,39 @@ class Intake:
         """A body to write to."""
         return Body(self, self.limits.in_memory)
 
-    async def receive(self, receive: _Receive, announced: int | None) -> Body:
+    def kept(self, content: bytes) -> Body:
+        """A body of what is there already.
+
+        Raises:
+            Refusal: 503, there is no room for it.
+        """
+        body = self.empty()
+        try:
+            body.write(content)
+        except BaseException:
+            body.release()
+            raise
+        return body
+
+    async def receive(self, receive: _Receive, announced: int | None, most: int | None = None) -> Body:
         """A whole body.
 
         Args:
             receive: ASGI's, at the beginning of the body.
             announced: its Content-Length; None if it comes in chunks.
+            most: its largest size in bytes, where it is less than ``Limits.max_body``.
 
         Raises:
             Refusal: too large (413), too slow (408), or no room (503).
             Gone: the client has left.
         """
-        self.require_size(announced or 0)
+        self.require_size(announced or 0, most)
         body = self.empty()
         self.receiving += 1
         try:
             async for chunk in self._chunks(receive):
-                if body.size + len(chunk) > self.limits.max_body:
-                    self.require_size(body.size + len(chunk))
+                if body.size + len(chunk) > self._most(most):
+                    self.require_size(body.size + len(chunk), most)
                 body.write(chunk)
         except BaseException:
             body.release()

@@ -16,8 +16,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
+from .bodies import beside
 from .calls import THRESHOLDS, Protocol, Service, number_of
-from .encodings import answer_bytes, answer_document, beside, content_of, error_document, read_json, threshold_in_url
+from .encodings import answer_bytes, answer_document, content_of, error_document, read_json, threshold_in_url
 from .open_inference import is_model_ready, not_offered, predicted
 from .refusals import Refusal
 

@@ -21,15 +21,17 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
+from .bodies import SMALL_BODY
 from .calls import Protocol, Service
 from .configuration import BATCH_DELAY, BATCH_SIZE, RESPONSE_TIMEOUT
 from .engine import DefaultVersion
-from .jobs import ModelNotFound, NotAnswered, VersionNotFound
+from .jobs import NotAnswered, VersionNotFound
 from .model import ServedModel
 from .refusals import Refusal, refusal_of
 from .registry import NotRegistered, Reason, Registration, Registry
+from .repository import entry_of
 from .tokens import Tokens
-from .torchserve import answer_json, error_json, unpacked
+from .torchserve import answer_json, error_json, no_workflows
 from .workers import memory_of
 
 __all__ = ["PROTOCOL", "StoreRepository", "management_protocol", "read_routes"]
@@ -50,6 +52,7 @@ _REGISTER = (
     "response_timeout",
 )  # fmt: skip
 _SCALE = ("min_worker", "max_worker", "synchronous", "model_version")
+_UNREGISTER = ("synchronous", "timeout")
 
 _STATUSES: Mapping[Reason, tuple[int, str]] = {
     Reason.NOT_FOUND: (404, "ModelNotFoundException"),
@@ -209,7 +212,7 @@ def _routes(service: Service, registry: Registry, tokens: Tokens | None) -> list
         return answer_json({"name": model.name, "ready": bool(model.workers)})
 
     async def workflows(request: Request) -> Response:
-        raise Refusal(501, "There are no workflows here: they would run code from archives.", "NotImplementedException")
+        raise no_workflows()
 
     async def renew(request: Request) -> Response:
         assert tokens is not None, "else there is no such route"
@@ -281,8 +284,7 @@ async def _scale(service: Service, registry: Registry, request: Request) -> Resp
     most = least if most is None else most
     if most < least:
         raise Refusal(400, "max_worker cannot be less than min_worker.")
-    name = request.path_params["name"]
-    version = request.path_params.get("version", given.get("model_version"))
+    name, version = request.path_params["name"], _version(request, given)
     model = service.find(name, version)
     if not _flag(given, "synchronous", False):
         registry.scale_soon(model, least, most)
@@ -290,6 +292,18 @@ async def _scale(service: Service, registry: Registry, request: Request) -> Resp
     await _on_thread(lambda: registry.scale(model, least, most))
     of_version = "" if version is None else f", version: {version}"
     return _status(f"Workers scaled to {least} for model: {name}{of_version}", given)
+
+
+def _version(request: Request, given: Mapping[str, str]) -> str | None:
+    """The version that the path or ``model_version`` names.
+
+    Raises:
+        Refusal: 400, they name two.
+    """
+    in_path, in_query = request.path_params.get("version"), given.get("model_version")
+    if None not in (in_path, in_query) and in_path != in_query:
+        raise Refusal(400, f"model_version is {in_query!r}, and the path names {in_path!r}. Send one.")
+    return in_query if in_path is None else in_path
 
 
 def _set_default(service: Service, request: Request) -> Response:
@@ -300,20 +314,23 @@ def _set_default(service: Service, request: Request) -> Response:
         # another sentence than elsewhere, as TorchServe has it
         message = f"Model version {version} does not exist for model {name}"
         raise Refusal(404, message, "ModelVersionNotFoundException") from None
-    except ModelNotFound as error:
+    except NotAnswered as error:
         raise refusal_of(error) from None
     return answer_json({"status": f'Default version successfully updated for model "{name}" to "{version}"'})
 
 
 async def _unregister(service: Service, registry: Registry, request: Request) -> Response:
+    given = await _parameters(service, request, _UNREGISTER)
     name, version = request.path_params["name"], request.path_params.get("version")
     await _on_thread(lambda: registry.unregister(name, version, service.settings.grace))
-    return answer_json({"status": f'Model "{name}" unregistered'})
+    return _status(f'Model "{name}" unregistered', given, unused=_UNREGISTER)
 
 
-def _status(text: str, given: Mapping[str, str], status: int = 200) -> Response:
+def _status(text: str, given: Mapping[str, str], status: int = 200, unused: Sequence[str] = _UNUSED) -> Response:
     """The answer to a change; parameters that mean nothing here are named in it."""
-    notes = [f"Parameter {key!r} has no meaning here." for key in given if key in _UNUSED]
+    notes = [f"Parameter {key!r} has no meaning here." for key in given if key in unused]
+    if given.get("runtime") == "LSP":  # the others are what runs here
+        notes.append("Parameter 'runtime' has no meaning here.")
     return answer_json({"status": text, **({"notes": notes} if notes else {})}, status)
 
 
@@ -342,7 +359,7 @@ async def _parameters(service: Service, request: Request, known: Sequence[str]) 
     """The parameters of the query and of the body, a form or JSON.
 
     Raises:
-        Refusal: 400, one is unknown or given twice, or the body cannot be read.
+        Refusal: 400, one is unknown or given twice, or the body cannot be read; 413, it is too large for parameters.
     """
     pairs = [*request.query_params.multi_items(), *await _of_body(service, request)]
     given: dict[str, str] = {}
@@ -355,12 +372,9 @@ async def _parameters(service: Service, request: Request, known: Sequence[str]) 
 
 
 async def _of_body(service: Service, request: Request) -> list[tuple[str, str]]:
-    body = await service.receive(request)
+    body = await service.receive(request, SMALL_BODY)
     content = body.read()
     body.release()
-    encoding = request.headers.get("content-encoding", "identity").lower()
-    if encoding != "identity":
-        content = unpacked(content, encoding, service.settings.limits.max_body)
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if not content:
         return []
@@ -449,7 +463,7 @@ class StoreRepository:
     def index(self) -> Sequence[Mapping[str, str]]:
         """What is served, and the archives in the store that are not, by the names of their files."""
         served = self._registry.served()
-        listed = [{"name": one.name, "version": one.version, "state": "READY", "reason": ""} for one in served]
+        listed = [entry_of(self._registry.engine, one) for one in served]
         files = {one.path.absolute() for one in served}
         idle = {"version": "", "state": "UNAVAILABLE", "reason": "not loaded"}
         paths = self._registry.archives()

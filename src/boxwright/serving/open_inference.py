@@ -20,7 +20,7 @@ from .intake import Body
 from .jobs import NotAnswered
 from .model import ServedModel
 from .refusals import Refusal, refusal_of
-from .repository import Repository
+from .repository import Repository, entry_of, is_ready
 from .v2_tensors import IMAGE, OUTPUTS, TensorType, malformed
 
 __all__ = [
@@ -70,13 +70,9 @@ async def predicted(
         timeout: seconds after which nobody waits any more; what was not begun by then is not computed.
 
     Raises:
-        Refusal: see ``Service.predict``; 400 too if they are more than the model's queue holds, 503 after the timeout.
+        Refusal: see ``Service.predict``; 503 too after the timeout.
         Gone: the client has left.
     """
-    model = service.find(*asked)
-    most = model.options.queue_size
-    if len(pictures) > most:
-        raise malformed(f"it holds {len(pictures)} pictures, and model {model.name} takes {most} at a time")
     bodies = _kept(service, pictures)
     try:
         async with asyncio.timeout(timeout):
@@ -91,8 +87,7 @@ def _kept(service: Service, pictures: list[bytes]) -> list[Body]:
     pictures.reverse()
     try:
         while pictures:
-            bodies.append(service.intake.empty())
-            bodies[-1].write(pictures.pop())
+            bodies.append(service.intake.kept(pictures.pop()))
     except BaseException:
         for body in bodies:
             body.release()
@@ -115,7 +110,7 @@ def server_metadata(service: Service) -> dict[str, Any]:
 
 def is_model_ready(service: Service, model: ServedModel) -> bool:
     """Whether a version has a worker, in a server that takes pictures."""
-    return service.engine.ready and bool(model.workers)
+    return is_ready(service.engine, model)
 
 
 def model_metadata(service: Service, model: ServedModel) -> dict[str, Any]:
@@ -230,16 +225,10 @@ async def repository_index(service: Service, only_ready: bool) -> list[dict[str,
     """Name, version, state and reason of what the repository holds; of what is served, where there is none."""
     repository = service.repository
     if repository is None:
-        models = _all(service)
-        entries = [_entry(one.name, one.version, is_model_ready(service, one)) for one in models]
+        entries: list[Mapping[str, str]] = [entry_of(service.engine, one) for one in _all(service)]
     else:
-        entries = [dict(one) for one in await _on_thread(repository.index)]
-    return [one for one in entries if one["state"] == "READY" or not only_ready]
-
-
-def _entry(name: str, version: str, ready: bool) -> dict[str, str]:
-    state, reason = ("READY", "") if ready else ("UNAVAILABLE", "It has no worker, or the server is about to end.")
-    return {"name": name, "version": version, "state": state, "reason": reason}
+        entries = await _on_thread(repository.index)
+    return [dict(one) for one in entries if one["state"] == "READY" or not only_ready]
 
 
 async def change_repository(service: Service, name: str, load: bool, parameters: Mapping[str, Any]) -> None:

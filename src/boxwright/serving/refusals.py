@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
+from typing import Any
 
 from boxwright.runtime import PictureError
 
 from .jobs import Busy, Draining, Expired, Loading, ModelNotFound, NotAnswered, NoWorkers, OutOfMemory, VersionNotFound
 
-__all__ = ["Refusal", "refusal_of"]
+__all__ = ["Refusal", "note_refusal", "refusal_of"]
 
 
 class Refusal(Exception):
@@ -26,6 +27,11 @@ class Refusal(Exception):
     ) -> None:
         super().__init__(message)
         self.status, self.message, self.kind, self.headers = int(status), message, kind, dict(headers or {})
+
+
+def note_refusal(scope: MutableMapping[str, Any], refusal: Refusal) -> None:
+    """Tell metrics and the access log, which are around the application, of what kind a request's refusal is."""
+    scope.setdefault("state", {})["refused"] = refusal.kind
 
 
 _KINDS: Mapping[type[NotAnswered], tuple[int, str]] = {

@@ -5,7 +5,23 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-__all__ = ["Repository"]
+from .engine import Engine
+from .model import ServedModel
+
+__all__ = ["Repository", "entry_of", "is_ready"]
+
+
+def is_ready(engine: Engine, model: ServedModel) -> bool:
+    """Whether a version has a worker, in an engine that takes pictures."""
+    return engine.ready and bool(model.workers)
+
+
+def entry_of(engine: Engine, model: ServedModel) -> Mapping[str, str]:
+    """A served version as it stands in an index; see ``Repository.index``."""
+    state, reason = "READY", ""
+    if not is_ready(engine, model):
+        state, reason = "UNAVAILABLE", "It has no worker, or the server is about to end."
+    return {"name": model.name, "version": model.version, "state": state, "reason": reason}
 
 
 class Repository(Protocol):

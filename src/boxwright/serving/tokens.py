@@ -21,7 +21,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from boxwright.host.files import replacing
 from boxwright.runtime import ServingError
 
-from .refusals import Refusal
+from .refusals import Refusal, note_refusal
 
 __all__ = ["Guard", "Kind", "Tokens"]
 
@@ -128,11 +128,11 @@ class Guard:
         tokens: those that are valid.
         kind: of the application. Calls of the Open Inference Protocol that load and unload models need the management
             token on every port.
-        refuse: encodes a refusal for a path.
+        encode: encodes a refusal for a path.
     """
 
-    def __init__(self, app: ASGIApp, tokens: Tokens, kind: Kind, refuse: Callable[[str, Refusal], Response]) -> None:
-        self.app, self.tokens, self.kind, self.refuse = app, tokens, kind, refuse
+    def __init__(self, app: ASGIApp, tokens: Tokens, kind: Kind, encode: Callable[[str, Refusal], Response]) -> None:
+        self.app, self.tokens, self.kind, self.encode = app, tokens, kind, encode
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, see the ASGI specification."""
@@ -144,7 +144,9 @@ class Guard:
             await self.app(scope, receive, send)
             return
         message = "Token Authorization failed. Token either incorrect, expired, or not provided correctly"
-        await self.refuse(scope["path"], Refusal(400, message, _KIND))(scope, receive, send)
+        refusal = Refusal(400, message, _KIND)
+        note_refusal(scope, refusal)
+        await self.encode(scope["path"], refusal)(scope, receive, send)
 
     def _is_open(self, scope: MutableMapping[str, Any]) -> bool:
         path, method = scope["path"], scope["method"]

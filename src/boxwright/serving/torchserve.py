@@ -6,25 +6,27 @@ it answers a bad picture with 503, this server says 400, 413 or 415.
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
 import json
-import zlib
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import anyio.to_thread
 from starlette.datastructures import Headers, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
+from .bodies import beside, has_many_values, is_large
 from .calls import THRESHOLDS, Found, Protocol, Service, number_of
 from .intake import Body
 from .refusals import Refusal
 
-__all__ = ["PROTOCOL", "answer_json", "error_json", "unpacked"]
+__all__ = ["PROTOCOL", "answer_json", "error_json", "no_workflows"]
 
 _Endpoint = Callable[[Request], Awaitable[Response]]
 
@@ -33,9 +35,7 @@ _PICTURES = ("data", "body")
 """Form fields that are the picture, also when they are sent without a file name."""
 
 _ABSENT = "NotImplementedException"
-_MOST_VALUES = 10_000  # commas and brackets of a text: each may become an object, of 20 times its size
 _SPACES = b" \t\n\r\v\f"
-_WINDOW_BITS = 47  # zlib's: gzip or zlib, told apart by the header
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,9 +50,7 @@ def _routes(service: Service) -> list[BaseRoute]:
     async def ping(request: Request) -> Response:
         return _ping(service)
 
-    async def predictions(request: Request) -> Response:
-        path = request.path_params
-        return await _answer(service, request, path["name"], path.get("version"))
+    predictions = _predictions(service)
 
     async def invocations(request: Request) -> Response:
         name = request.query_params.get("model_name") or _only_model(service)
@@ -63,7 +61,7 @@ def _routes(service: Service) -> list[BaseRoute]:
         raise Refusal(501, "There are no explanations here: they would run code from archives.", _ABSENT)
 
     async def workflows(request: Request) -> Response:
-        raise Refusal(501, "There are no workflows here: they would run code from archives.", _ABSENT)
+        raise no_workflows()
 
     anyhow: Sequence[tuple[str, _Endpoint]] = (
         ("/predictions/{name}", predictions),
@@ -73,8 +71,6 @@ def _routes(service: Service) -> list[BaseRoute]:
         ("/explanations/{name}/{version}", explanations),
         ("/explanations/{name}/{version}/{rest:path}", explanations),
         ("/wfpredict/{name:path}", workflows),
-        ("/{name}/predict", predictions),
-        ("/{name}/{version}/predict", predictions),
     )
     return [
         Route("/ping", ping, methods=["GET", "POST"]),
@@ -84,10 +80,28 @@ def _routes(service: Service) -> list[BaseRoute]:
     ]
 
 
+def _late_routes(service: Service) -> list[BaseRoute]:
+    """The short form of predictions: any name may stand where other calls have a word."""
+    paths = ("/{name}/predict", "/{name}/{version}/predict")
+    return [Route(path, _predictions(service), methods=_METHODS) for path in paths]
+
+
+def _predictions(service: Service) -> _Endpoint:
+    async def predictions(request: Request) -> Response:
+        path = request.path_params
+        return await _answer(service, request, path["name"], path.get("version"))
+
+    return predictions
+
+
+def no_workflows() -> Refusal:
+    """501 with the reason."""
+    return Refusal(501, "There are no workflows here: they would run code from archives.", _ABSENT)
+
+
 def _ping(service: Service) -> Response:
-    """Healthy while it takes pictures and each model has the workers it was asked for."""
-    short = any(len(model.workers) < model.least for model in service.engine.models.values())
-    if short or not service.engine.ready:
+    """Healthy while it is ready for pictures."""
+    if not service.ready:
         return answer_json({"status": "Unhealthy"}, 503, {"Retry-After": "1"})
     return answer_json({"status": "Healthy"})
 
@@ -151,18 +165,17 @@ def _first(before: float | None, number: float) -> float:
 async def _asked(service: Service, request: Request) -> _Asked:
     body = await service.receive(request)
     kind = request.headers.get("content-type", "").lower()
-    encoding = request.headers.get("content-encoding", "identity").lower()
-    if encoding != "identity":
-        body = _replaced(service, body, unpacked(_read(body), encoding, service.settings.limits.max_body))
     if kind.startswith("multipart/form-data"):
-        return await _form(service, request, body)
+        return await _form_beside(service, request.headers["content-type"], _read(body))
     if not body.size:
         body.release()
         raise Refusal(400, "The request holds no picture. Send one as the body.")
     if kind.startswith(("text/", "application/json")):
         content = _read(body)
         # some clients declare every body as JSON: like TorchServe we take bytes that are no text as they are
-        return _Asked([_replaced(service, body, _decoded(content) if content.isascii() else content)], None)
+        if content.isascii():
+            content = await beside(len(content), lambda: _decoded(content))
+        return _Asked([service.intake.kept(content)], None)
     return _Asked([body], None)
 
 
@@ -172,41 +185,9 @@ def _read(body: Body) -> bytes:
     return content
 
 
-def _replaced(service: Service, body: Body, content: bytes) -> Body:
-    """A body in place of one that was read."""
-    body.release()
-    other = service.intake.empty()
-    try:
-        other.write(content)
-    except Refusal:
-        other.release()
-        raise
-    return other
-
-
-def unpacked(body: bytes, encoding: str, max_body: int) -> bytes:
-    """A body as it was before it was packed.
-
-    Raises:
-        Refusal: 415, an unknown encoding; 400, it cannot be unpacked; 413, it is larger than ``max_body`` bytes.
-    """
-    if encoding not in ("gzip", "deflate"):
-        raise Refusal(415, f"Content-Encoding {encoding!r} is not understood. Use gzip or deflate.")
-    unpacker = zlib.decompressobj(_WINDOW_BITS)
-    try:
-        content = unpacker.decompress(body, max_body + 1)
-    except zlib.error as broken:
-        raise Refusal(400, f"The body cannot be unpacked: {broken}.") from None
-    if len(content) > max_body:
-        raise Refusal(413, f"The request body is larger than {max_body} bytes.", "RequestEntityTooLargeException")
-    if not unpacker.eof:
-        raise Refusal(400, "The body cannot be unpacked: it ends too early.")
-    return content
-
-
 def _decoded(text: bytes) -> bytes:
     """The picture in a text or JSON body, which hold it in base64, as TorchServe's image handlers take it."""
-    if sum(map(text.count, (b",", b"[", b"{"))) > _MOST_VALUES:
+    if has_many_values(text):
         raise Refusal(400, "The body holds no picture, but a document of many values. Send the picture's bytes.")
     try:
         content: Any = json.loads(text)
@@ -223,15 +204,21 @@ def _decoded(text: bytes) -> bytes:
         raise Refusal(400, f"The body's text is not base64: {broken}. Send the picture's bytes.") from None
 
 
-async def _form(service: Service, request: Request, body: Body) -> _Asked:
+async def _form_beside(service: Service, kind: str, content: bytes) -> _Asked:
+    """See ``_form``; a large one is read on a thread, in a loop of its own: its parser is for loops."""
+    if not is_large(len(content)):
+        return await _form(service, kind, content)
+    return await anyio.to_thread.run_sync(lambda: asyncio.run(_form(service, kind, content)))
+
+
+async def _form(service: Service, kind: str, content: bytes) -> _Asked:
     """All files of a form, in order, and the lowest score if it is a field.
 
     Raises:
         Refusal: 400, it cannot be read, holds no file, or a field that nothing here would honour.
     """
-    content = _read(body)
     # as latin-1 every byte is a character, so that a picture in a field without a file name stays whole
-    headers = Headers({"content-type": f"{request.headers['content-type']}; charset=latin-1"})
+    headers = Headers({"content-type": f"{kind}; charset=latin-1"})
     parser = MultiPartParser(headers, _once(content), max_part_size=len(content))
     try:
         form = await parser.parse()
@@ -242,13 +229,11 @@ async def _form(service: Service, request: Request, body: Body) -> _Asked:
     try:
         for key, value in form.multi_items():
             if isinstance(value, UploadFile):
-                pictures.append(service.intake.empty())
-                pictures[-1].write(await value.read())
+                pictures.append(service.intake.kept(await value.read()))
             elif key in THRESHOLDS:
                 threshold = _first(threshold, number_of(value, key))
             elif key in _PICTURES:
-                pictures.append(service.intake.empty())
-                pictures[-1].write(value.encode("latin-1"))
+                pictures.append(service.intake.kept(value.encode("latin-1")))
             else:
                 raise Refusal(400, f"Form field {key!r} is unknown. There is threshold, the lowest score to report.")
         if not pictures:
@@ -278,4 +263,4 @@ def error_json(refusal: Refusal) -> Response:
     return answer_json(body, refusal.status, refusal.headers)
 
 
-PROTOCOL = Protocol("", _routes, error_json)
+PROTOCOL = Protocol("", _routes, error_json, _late_routes)

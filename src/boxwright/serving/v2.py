@@ -16,8 +16,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
+from .bodies import SMALL_BODY, beside
 from .calls import Found, Protocol, Service
-from .encodings import answer_bytes, answer_document, beside, content_of, error_document, read_json, threshold_in_url
+from .encodings import answer_bytes, answer_document, content_of, error_document, read_json, threshold_in_url
 from .model import ServedModel
 from .open_inference import (
     change_repository,
@@ -51,6 +52,10 @@ __all__ = ["PROTOCOL"]
 _PREFIX = "/v2"
 _LENGTH = "Inference-Header-Content-Length"
 _SIZE = re.compile("[0-9]{1,18}")
+
+_KEYS = ("id", "parameters", "inputs", "outputs", "model_name", "model_version")
+_INPUT_KEYS = ("name", "datatype", "shape", "parameters", "data")
+_OUTPUT_KEYS = ("name", "parameters")
 
 _Endpoint = Callable[[Request], Awaitable[Response]]
 
@@ -86,7 +91,7 @@ def _server_routes(service: Service) -> list[BaseRoute]:
 
 def _repository_routes(service: Service) -> list[BaseRoute]:
     async def index(request: Request) -> Response:
-        async with content_of(service, request) as content:
+        async with content_of(service, request, SMALL_BODY) as content:
             document = read_json(content)
         only_ready = document.pop("ready", False)
         if not isinstance(only_ready, bool) or document:
@@ -95,7 +100,7 @@ def _repository_routes(service: Service) -> list[BaseRoute]:
 
     def change(load: bool) -> _Endpoint:
         async def endpoint(request: Request) -> Response:
-            async with content_of(service, request) as content:
+            async with content_of(service, request, SMALL_BODY) as content:
                 document = read_json(content)
             parameters = _parameters(document)
             if document.keys() - {"parameters"}:
@@ -196,8 +201,9 @@ REPOSITORY = Protocol(_PREFIX, _repository_routes, error_document)
 async def _infer(service: Service, request: Request) -> Response:
     asked = request.path_params["name"], request.path_params.get("version")
     in_url = threshold_in_url(request)
-    service.require_room(*asked)
+    model = service.require_room(*asked)
     call = await _received(service, request, in_url)
+    _require_same(model, call)
     found = await predicted(service, request, asked, call.pictures, call.parameters.threshold, call.parameters.timeout)
     return _answer(request, call, found)
 
@@ -221,12 +227,12 @@ def _read_call(content: bytes, header_length: str | None, in_url: float | None) 
 
 
 def _read_document(document: Mapping[str, Any], raw: bytes, in_url: float | None) -> Call:
-    unknown = sorted(document.keys() - {"id", "parameters", "inputs", "outputs", "model_name", "model_version"})
-    if unknown:
-        raise malformed(f"key {unknown[0]!r} is unknown")
+    _require_known(document, "the request", _KEYS)
     parameters = _both(read_parameters(_parameters(document)), in_url)
     pictures = _read_inputs(_required(document, "inputs"), raw)
     outputs = _objects(document.get("outputs") or [], "outputs")
+    for one in outputs:
+        _require_known(one, "an output", _OUTPUT_KEYS)
     named = {
         _text(_required(one, "name")): read_output(one["name"], _parameters(one), parameters.binary) for one in outputs
     }
@@ -238,7 +244,22 @@ def _read_document(document: Mapping[str, Any], raw: bytes, in_url: float | None
         wanted_outputs(named, len(pictures), parameters.binary),
         parameters,
         None if given is None else str(given),
+        model=(document.get("model_name"), document.get("model_version")),
     )
+
+
+def _require_known(part: Mapping[str, Any], what: str, known: Sequence[str]) -> None:
+    for key in part:
+        if key not in known:
+            raise malformed(f"key {key[:40]!r} of {what} is unknown; there is {', '.join(known)}")
+
+
+def _require_same(model: ServedModel, call: Call) -> None:
+    """Raise unless the body names the model and the version that the URL does; empty and null name none."""
+    said = zip(("model_name", "model_version"), call.model, (model.name, model.version), strict=True)
+    for what, named, asked in said:
+        if named not in (None, "", asked):
+            raise malformed(f"{what} is {str(named)[:40]!r}, and the URL leads to {asked!r}")
 
 
 def _both(parameters: Parameters, in_url: float | None) -> Parameters:
@@ -254,6 +275,7 @@ def _read_inputs(inputs: Any, raw: bytes) -> list[bytes]:
     if len(tensors) != 1:
         raise malformed("there is one input, image")
     (tensor,) = tensors
+    _require_known(tensor, "an input", _INPUT_KEYS)
     parameters = _parameters(tensor)
     name, datatype, shape = (_required(tensor, key) for key in ("name", "datatype", "shape"))
     count, in_base64 = read_input(name, datatype, shape if isinstance(shape, list) else [], parameters)

@@ -70,6 +70,8 @@ OUTPUTS: Mapping[str, TensorType] = {
     )
 }
 
+_MOST_MICROSECONDS = 2**63  # what the protocol's numbers hold
+
 _WITHOUT_MEANING: Mapping[str, str] = {
     "priority": "pictures are answered in the order in which they come",
     "sequence_id": "each request stands alone",
@@ -107,12 +109,14 @@ class Call:
         outputs: whether each output is to be raw, by name, in the order of the answer.
         parameters: of the request.
         id: to be repeated in the answer, or None.
+        model: name and version that the body says beside the URL, as they stand there.
     """
 
     pictures: list[bytes]
     outputs: Mapping[str, bool]
     parameters: Parameters
     id: str | None = None
+    model: tuple[Any, Any] = (None, None)
 
 
 @dataclass(frozen=True, eq=False)
@@ -231,8 +235,8 @@ def _number(value: Any, name: str) -> float:
 
 
 def _seconds(microseconds: Any) -> float | None:
-    if type(microseconds) is not int or microseconds < 0:
-        raise malformed(f"timeout = {microseconds!r} is not a whole number of microseconds")
+    if type(microseconds) is not int or not 0 <= microseconds < _MOST_MICROSECONDS:
+        raise malformed(f"timeout = {repr(microseconds)[:40]} is not a whole number of microseconds below 2**63")
     return microseconds / 1e6 or None  # none is given: that is what 0 means
 
 

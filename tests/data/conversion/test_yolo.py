@@ -242,6 +242,7 @@ def test_a_bad_line_is_named(pair, tmp_path, text, line, culprits):
         (["val: images/train", "valid: images", "names: [cat, dog]"], "val and valid name different pictures"),
         (["[" * 1500], "broken YAML"),
         (["a: &a [x, x]", "names: [*b]"], "broken YAML"),
+        (["train: images/train", "names: &a [cat, dog]", "b: *a"], "an alias or a merge (&, *, <<) is not read"),
     ],
 )
 def test_a_bad_data_yaml_is_named(pair, tmp_path, text, lines, culprit):

@@ -15,6 +15,7 @@ from typing import Any
 from boxwright.data.documents import is_list_of_objects, name_of
 from boxwright.data.file_names import FolderNames, is_file_name, is_hidden, names_hidden, split_of
 from boxwright.data.text import json_of
+from boxwright.host.plain_yaml import require_plain
 from boxwright.runtime import DataError
 
 from .files import decodable, files_below, guess_note, in_folder, is_file, is_folder, pictures_in, read_text
@@ -398,6 +399,7 @@ def _parsed(text: str) -> tuple[Any, str | None]:
     import yaml
 
     try:
+        require_plain(text)
         twice = _key_twice(yaml.compose(text, Loader=yaml.BaseLoader))
         if twice is not None:
             return None, f"{twice!r} is given twice"
