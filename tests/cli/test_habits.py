@@ -106,6 +106,12 @@ def test_keys_that_mean_something_else_are_answered(key, answer):
         (["evaluate", "runs/a", "data=b"], "Did you mean --data?"),
         (["info", "a.mar"], "Type: boxwright archive MAR --inspect"),
         (["trian"], "Did you mean 'train'?"),
+        (["help"], "Type: boxwright --help"),
+        (["eval", "runs/a"], "Type: boxwright evaluate runs/a"),
+        (["archive", "runs/a", "--out", "b.mar"], "--store is the folder of what is written, --name its name."),
+        (["train", "a", "--exist_ok"], "A run is never overwritten; choose another name."),
+        (["detect", "predict", "model=a.mar", "source=b.jpg"], "Type: boxwright predict a.mar b.jpg"),
+        (["val", "data=c", "model=a.mar"], "Type: boxwright evaluate a.mar --data c"),
         (["xyzzy"], "boxwright --help"),
     ],
 )

@@ -77,6 +77,11 @@ def test_detections_below_the_least_score_are_not_looked_for():
     assert (agreed.detections, agreed.equal, agreed.detections_fault) == (2, 2, "")
 
 
+def test_only_what_differs_is_named():
+    reference = {"map": 0.5, "f2": 0.6}
+    assert Agreement(figures={"map": 0.5, "f2": 0.7}, reference=reference).figures_fault.startswith("F2 is 0.7")
+
+
 @pytest.mark.parametrize(
     ("figures", "expected"),
     [

@@ -206,9 +206,14 @@ def test_the_viewer_of_the_system_gets_the_drawn_picture(photo):
 def test_without_a_viewer_a_file_is_named_instead(photo, monkeypatch, capsys):
     importlib.import_module("IPython.display")
     monkeypatch.setattr(ImageShow, "_viewers", [ImageShow.IPythonViewer()])
-    with pytest.raises(PictureError, match=r"no viewer for pictures here.*save\(PATH\)"):
+    with pytest.raises(PictureError, match=r"no display or viewer for pictures here.*save\(PATH\)"):
         known(photo).show()
     assert capsys.readouterr().out == ""
+    monkeypatch.setattr(ImageShow, "_viewers", [ImageShow.XDGViewer()])  # which looks for a browser in vain
+    monkeypatch.delenv("DISPLAY", raising=False)
+    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+    with pytest.raises(PictureError, match="no display"):
+        known(photo).show()
 
 
 def test_a_notebook_shows_picture_and_table_of_bounded_size(tmp_path):

@@ -19,6 +19,7 @@ from boxwright.data import draw_demo_data
 from boxwright.runtime import ConfigError, ModelError
 from boxwright.search import study as module
 from boxwright.training.folders import claimed
+from boxwright.training.pace import TooShort
 
 TINY = {"model": "fasterrcnn_tiny_fpn", "weights": "none", "image_size": 96, "wandb": "off", "workers": 0}
 
@@ -201,6 +202,22 @@ def test_a_trial_that_ends_the_process_is_left_out_at_last(small, tmp_path, quic
     result = boxwright.tune(small, 40, **arguments)
     assert started.count("trial-001") == 3
     assert [one.state for one in result.trials[:3]] == ["complete", "fail", "complete"]
+
+
+def test_too_little_time_names_how_much_would_do(small, tmp_path, quick):
+    """The search begins anew with it, in the same folder."""
+
+    def short(settings, folder, report):
+        error = TooShort(f"minutes = {settings['minutes']:g} is too short.", "Give 1 or more.")
+        error.least = 0.9
+        raise error
+
+    with pytest.raises(ConfigError, match=r"each training has 0\.2, .* take 0\.9 on this machine") as refused:
+        boxwright.tune(small, 2.4, out=tmp_path, run_trial=short, console=Console(quiet=True), **TINY)
+    assert refused.value.remedy.startswith("Give 11 or more")
+    run = by_rate(6e-3)
+    result = boxwright.tune(small, 40, out=tmp_path, run_trial=run, console=Console(quiet=True), **TINY)
+    assert (len(result.trials), run.seen[0]["learning_rate"]) == (19, 3e-3)  # a minute went into the first attempt
 
 
 @pytest.mark.parametrize(

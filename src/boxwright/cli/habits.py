@@ -17,7 +17,9 @@ _VERBS = {
     "benchmark": "bench",
     "deploy": "serve",
     "detect": "predict",
+    "eval": "evaluate",
     "fit": "train",
+    "help": "--help",
     "hpo": "tune",
     "infer": "predict",
     "info": "archive MAR --inspect",
@@ -53,6 +55,7 @@ _OPTIONS = {
     "iou": "Boxes that overlap are removed as in training; the figures are of COCO's IoU thresholds.",
     "model": "Give the run or archive without an option.",
     "name": "--out names what is written.",
+    "out": "--store is the folder of what is written, --name its name.",
     "output": "It is --out here.",
     "project": "It is --out here.",
     "save": "It is --out FOLDER here.",
@@ -146,9 +149,10 @@ class Verb(TyperCommand):
             return f"Did you mean {joined[_joined(option)]}?"
         if name in _OPTIONS and _is_there(_OPTIONS[name], known):
             return _OPTIONS[name]
-        close = difflib.get_close_matches(option, known, n=1)
+        names = {one.removeprefix("--"): one for one in known}  # dashes would make all of them alike
+        close = difflib.get_close_matches(name, names, n=1)
         see = f"All options: boxwright {self.name} --help"
-        return f"Did you mean {close[0]}? {see}" if close else see
+        return f"Did you mean {names[close[0]]}? {see}" if close else see
 
     def _known(self) -> Iterator[str]:
         """All long options."""
@@ -170,7 +174,7 @@ class VerbWithSettings(Verb):
         return super().parse_args(ctx, list(self._with_settings(args)))
 
     def _with_settings(self, args: Sequence[str]) -> Iterator[str]:
-        from boxwright.config import is_setting, parse_assignment
+        from boxwright.config import is_setting, other_words, parse_assignment
         from boxwright.runtime.errors import ConfigError
 
         known = self._takes_value()
@@ -192,6 +196,8 @@ class VerbWithSettings(Verb):
                 yield from self._setting(option, value)
             elif option.startswith("--") and is_setting(key):
                 given = value if equals else next(words, "")
+                if (not given or given.startswith("--")) and (answer := other_words(key)):
+                    raise ConfigError(f"boxwright {self.name} has no option {option}.", answer)
                 if not given or given.startswith("--"):
                     raise ConfigError(f"{option} needs a value.", f"As in {option}=VALUE.")
                 yield from self._setting(key, given)
@@ -216,6 +222,21 @@ def _is_there(answer: str, known: Sequence[str]) -> bool:
     return named is None or named[1] in known
 
 
+def _without_keys(words: Sequence[str]) -> Iterator[str]:
+    """``model=a.mar source=b.jpg`` as our verbs take them: the model first, what else they need behind it."""
+    given = {key: value for key, equals, value in (word.partition("=") for word in words) if equals}
+    if not given.keys() & {"model", "source"}:
+        yield from words
+        return
+    yield from (given[key] for key in ("model", "source") if key in given)
+    for word in words:
+        key, equals, value = word.partition("=")
+        if key == "data" and equals:
+            yield from ("--data", value)
+        elif not equals:
+            yield word
+
+
 def verb_instead(args: Sequence[str], verbs: Sequence[str]) -> str:
     """What to type instead of a verb that there is not.
 
@@ -223,7 +244,7 @@ def verb_instead(args: Sequence[str], verbs: Sequence[str]) -> str:
         args: the command line from the verb on.
         verbs: ours.
     """
-    verb, rest = args[0], [shlex.quote(word) for word in args[1:]]
+    verb, rest = args[0], [shlex.quote(word) for word in _without_keys(args[1:])]
     a_task = verb == _TASK and rest and rest[0] in {*verbs, *_VERBS} - {_TASK}
     if a_task or (verb == _TOOL and rest):  # as in "yolo detect train"
         return f"Type: boxwright {' '.join(rest)}" if rest[0] in verbs else verb_instead(args[1:], verbs)

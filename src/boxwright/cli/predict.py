@@ -114,16 +114,19 @@ def predict(
 
 
 def _require_model_first(source: str) -> None:
-    """Raise for a picture in the place of the model.
+    """Raise for a picture or data in the place of the model.
 
     Raises:
-        ConfigError: it is one.
+        ConfigError: it is one of them.
     """
     from boxwright.runtime.picture import SUFFIXES
 
     if Path(source).suffix.lower() in SUFFIXES and Path(source).is_file():
         remedy = f"Type: boxwright predict RUN_OR_MAR {in_command(source)}"
         raise boxwright.ConfigError(f"{source}: is a picture; the model comes first.", remedy)
+    if Path(source).suffix.lower() == ".zip" and Path(source).is_file():
+        remedy = "Give a run folder or a .mar first, then pictures or folders of them; unpack the ZIP for that."
+        raise boxwright.ConfigError(f"{source}: is a ZIP; the model comes first.", remedy)
 
 
 def _require_here(out: str | None, devices: int | None) -> None:

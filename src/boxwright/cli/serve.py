@@ -81,7 +81,7 @@ def serve(
         ),
     ] = None,
     queue: Annotated[
-        int | None, typer.Option(min=1, help="Pictures that may wait per model; 100.", rich_help_panel=_MODELS)
+        int | None, typer.Option(min=1, help="Pictures per model, waiting or computed; 100.", rich_help_panel=_MODELS)
     ] = None,
     timeout: Annotated[
         float | None,
@@ -197,6 +197,8 @@ def serve(
 
         log_to()
     _allow_connections(settings)
+    for place in (place for place in offer.archives if place.is_dir()):
+        typer.echo(f"{place}: PyTorch is loaded for a run, and timed; an archive of it is ready sooner.", err=True)
     announce = partial(_announce if log != "json" else _announce_aside, settings)
     run(offer, settings, announce, partial(_tell, settings))
 

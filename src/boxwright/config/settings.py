@@ -28,6 +28,7 @@ __all__ = [
     "data_of_run",
     "is_setting",
     "load_config",
+    "other_words",
     "parse_assignment",
     "save_config",
     "settings_shown",
@@ -400,6 +401,11 @@ def _gpus_of(device: object, source: str) -> str | int:
 def is_setting(key: str) -> bool:
     """Whether a key is a setting, or another trainer's word that ``load_config`` understands or has an answer to."""
     return key in TrainConfig.model_fields or key in ALIASES or key in HABITS or key in _ANSWERS or key == "device"
+
+
+def other_words(key: str) -> str:
+    """What to do instead of another trainer's word that has no meaning here; empty if it has one, or is not known."""
+    return _ANSWERS.get(key, "")
 
 
 def _nearest(key: str) -> str:

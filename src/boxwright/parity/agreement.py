@@ -172,13 +172,14 @@ class Agreement:
 
     @property
     def figures_fault(self) -> str:
-        """A sentence with all figures, if one is beyond the tolerance; else empty."""
-        if self.difference <= self.tolerance:
+        """A sentence with the figures that are beyond the tolerance; empty if none is."""
+        sides = {name: (self.figures.get(key), self.reference.get(key)) for key, name in COMPARED.items()}
+        beyond = {name: pair for name, pair in sides.items() if _apart(*pair) > self.tolerance}
+        if not beyond:
             return ""
-        sides = (
-            (name, _shown(self.figures.get(key)), _shown(self.reference.get(key))) for key, name in COMPARED.items()
+        listed = ", ".join(
+            f"{name} is {_shown(one)} instead of {_shown(other)}" for name, (one, other) in beyond.items()
         )
-        listed = ", ".join(f"{name} is {figure} instead of {other}" for name, figure, other in sides)
         return f"{listed}: beyond {self.tolerance:g}."
 
     @property

@@ -27,8 +27,8 @@ __all__ = ["SHUT", "GateReport", "check_server"]
 SHUT = "the gate stays shut, the archive was not released."
 
 _UNSURE = (
-    "This model finds hardly anything, and boxes with nearly equal scores change places with the last bit. Train it "
-    "longer; without --gate it is archived as it is."
+    "This model finds hardly anything, and boxes with nearly equal scores change places with the last bit: a "
+    "wider --tolerance does not help. Train it longer; without --gate its exports alone are proved."
 )
 
 _PROBED = 3  # validation pictures that are encoded anew in other formats

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -46,8 +47,16 @@ class Proof(Agreement):
             named = f" Picture {self.worst.name!r} differs most." if self.worst else ""
             raise OutOfTolerance(
                 f"{self.execution.variant}: {self.figures_fault}{named}",
-                f"{self._remedy}, or give a wider --tolerance.",
+                f"{self._remedy}{self._enough}.",
             )
+
+    @property
+    def _enough(self) -> str:
+        """The tolerance that would do, to one digit."""
+        if not 0 < self.difference < 1:
+            return ""
+        unit = 10.0 ** math.floor(math.log10(self.difference))
+        return f", or give --tolerance {math.ceil(self.difference / unit * (1 - 1e-9)) * unit:.1g}"
 
     @property
     def _remedy(self) -> str:

@@ -159,7 +159,7 @@ class Detections:
         if kernel is not None and kernel.IPKernelApp.initialized():
             sys.modules["IPython.display"].display(drawn)
         elif not any(one.show(drawn, title=self._counted()) for one in _viewers(ImageShow)):
-            raise PictureError("There is no viewer for pictures here.", "Write it to a file: save(PATH).")
+            raise PictureError("There is no display or viewer for pictures here.", "Write it to a file: save(PATH).")
 
     def save(self, path: Union[str, os.PathLike[str]], picture: Optional[PictureSource] = None) -> Path:
         """Write the drawn picture to a file.
@@ -279,5 +279,10 @@ class Detections:
 
 
 def _viewers(show: Any) -> Iterator[Any]:
-    """Pillow's, without the one of notebooks: outside of them it prints what the picture is, and calls that shown."""
-    return (one for one in show._viewers if not isinstance(one, show.IPythonViewer))
+    """Pillow's, without the one of notebooks: outside of them it prints what the picture is, and calls that shown.
+
+    Nor those of Unix where there is no display: what they call prints its search for a browser, and counts as shown.
+    """
+    there = os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
+    useless = (show.IPythonViewer,) if there else (show.IPythonViewer, show.UnixViewer)
+    return (one for one in show._viewers if not isinstance(one, useless))

@@ -139,7 +139,7 @@ def make_relay(
             return
         await response(scope, receive, send)
 
-    return metrics.around(Front(relay, settings.security.origins))
+    return metrics.around(Front(relay, settings.security.origins, encoded))
 
 
 async def _live(receive: Any, send: Any) -> None:

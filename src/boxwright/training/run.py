@@ -353,6 +353,9 @@ class TrainingRun:
                 return True
             except PictureError as error:  # from a loader's process, its traceback in the message
                 raise DataError(str(error).strip().splitlines()[-1].split("Error: ", 1)[-1], "Replace it.") from None
+        done, planned = trainer.current_epoch, self.config.epochs
+        if self.config.minutes is not None and trainer.max_epochs == done < planned:
+            self.console.print(f"The time was enough for {done} of {planned} epochs: they took longer than measured.")
         return False
 
     def _options(self, loggers: list[Logger]) -> dict[str, Any]:
