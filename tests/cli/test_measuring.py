@@ -51,7 +51,6 @@ def test_compare_says_prints_and_writes(weak, strong, tmp_path):
     [
         (["compare", "{weak}", "{strong}", "--device", "cuda:7"], "--device decides nothing without --data"),
         (["compare", "a.json", "b.json", "--data", "d", "--device", "cpu"], "no model is run for results files"),
-        (["evaluate", "a.json", "--data", "d", "--device", "cpu"], "no model is run for a results file"),
         (["evaluate", "a.json", "--data", "d", "--json", "a.json"], "--json a.json would overwrite"),
         (["evaluate", "{weak}", "--html", "{weak}/spec.json"], "would overwrite a file of"),
         (

@@ -20,7 +20,6 @@ from .options import (
     MeasuredDataOption,
     SplitOption,
     print_written,
-    refuse_typed,
     require_file_names,
     require_not_read,
     write_json,
@@ -36,7 +35,6 @@ __all__ = ["evaluate"]
 
 
 def evaluate(
-    context: typer.Context,
     source: AnySource,
     data: MeasuredDataOption = None,
     split: SplitOption = "valid",
@@ -62,14 +60,11 @@ def evaluate(
     ] = None,
 ) -> None:
     """Measure a run, an archive or the results of any tool on a split, with intervals; or an endpoint."""
-    from boxwright.evaluation.results_files import is_results_file
     from boxwright.evaluation.run import seen_in_training
     from boxwright.inputs.stores import local_place
 
     require_file_names(json=json_file, html=html)
     _require_fitting(endpoint, {"--threshold": threshold, "--boxes": boxes, "--html": html}, {"--tolerance": tolerance})
-    if is_results_file(source):
-        refuse_typed(context, ["--device"], "decides nothing: no model is run for a results file.", "Leave it out.")
     require_not_read([source, *([data] if data else [])], json=json_file, html=html)
     console = make_console()
     model = local_place(source)  # once: remote storage is asked what has changed
