@@ -16,7 +16,7 @@ from boxwright.archiving.card import TO_BE_FILLED_IN, with_speed
 from boxwright.data.description import describe_data
 from boxwright.host.machine import describe_machine
 from boxwright.reporting.card_facts import facts_of_run, read_notes
-from boxwright.runtime import ArchiveError, ClassEntry, ConfigError, InputSpec, ModelSpec, open_bundle
+from boxwright.runtime import ArchiveError, ClassEntry, ConfigError, InputSpec, ModelSpec, OperatingPoint, open_bundle
 from boxwright.runtime.bundle import CARD, CHECKSUMS
 from boxwright.tuning.store import write_entry
 from support.command_line import boxwright as command
@@ -248,3 +248,19 @@ def test_card_goes_with_inspect(run, tmp_path):
     refused = command("archive", run, "--card", "--store", tmp_path)
     assert refused.returncode == 2
     assert "--inspect" in refused.stderr
+
+
+@pytest.mark.parametrize(
+    ("share", "told"),
+    [
+        (0.5, "of 100 annotated boxes 50 are found and 50 missed"),
+        (0.996, "of 1,000 annotated boxes 996 are found and 4 missed"),
+        (0.0004, "of 10,000 annotated boxes 4 are found and 9,996 missed"),
+        (1.0, "of 100 annotated boxes 100 are found and 0 missed"),
+    ],
+)
+def test_nothing_is_called_all_or_none_that_is_not(share, told):
+    point = OperatingPoint(0.3, objective="f2", value=0.5, split="valid")
+    measured = {"valid": {"recall": share, "precision": 0.5}}
+    spec = ModelSpec("m", "a", (ClassEntry(1, "x"),), InputSpec(64, 64), operating_point=point, measured=measured)
+    assert told in model_card(spec)

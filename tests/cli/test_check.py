@@ -108,3 +108,29 @@ def test_convert_writes_what_check_takes(tmp_path):
     again = boxwright("convert", source, tmp_path / "split", "--from", "yolo", "--split", "0.5,0.25,0.25", "--seed", 1)
     assert again.returncode == 0, again.stderr
     assert " test: pictures 6, boxes 6" in again.stdout
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--sheet", "s.png", "--augmentation", "nonsense", "--seed", "5"], "--augmentation, --seed, --sheet go with"),
+        (["--json", "{data}/train/_annotations.coco.json"], "would overwrite a file of"),
+        (["--html", "{data}/valid/4.jpg"], "would overwrite a file of"),
+        (["--json", "same.out", "--html", "./same.out"], "--json and --html are both same.out"),
+        (["--fix", "fixed", "--json", "fixed/report.json"], "lies inside --fix fixed"),
+    ],
+)
+def test_what_cannot_be_done_is_refused_before_the_check(faulty, tmp_path, options, said):
+    before = sorted((one, one.is_file() and one.read_bytes()) for one in tmp_path.rglob("*"))
+    done = boxwright("check", faulty, *(option.format(data=faulty) for option in options), cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, ""), done.stderr
+    assert said in " ".join(done.stderr.split()).replace("./same.out", "same.out")
+    assert sorted((one, one.is_file() and one.read_bytes()) for one in tmp_path.rglob("*")) == before
+
+
+def test_a_seed_is_of_new_splits(faulty, tmp_path):
+    (faulty / "train" / "3.jpg").write_bytes((faulty / "valid" / "4.jpg").read_bytes())
+    done = boxwright("convert", faulty, tmp_path / "out", "--from", "coco", "--seed", 5)
+    assert done.returncode == 2
+    assert "--seed 5 decides nothing: the splits of the source are kept: train, valid." in done.stderr
+    assert not (tmp_path / "out").exists()

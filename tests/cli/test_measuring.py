@@ -46,6 +46,34 @@ def test_compare_says_prints_and_writes(weak, strong, tmp_path):
     assert "2 runs on the same 60 pictures" in (tmp_path / "pages" / "c.html").read_text(encoding="utf-8")
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["compare", "{weak}", "{strong}", "--device", "cuda:7"], "--device decides nothing without --data"),
+        (["compare", "a.json", "b.json", "--data", "d", "--device", "cpu"], "no model is run for results files"),
+        (["evaluate", "a.json", "--data", "d", "--json", "a.json"], "--json a.json would overwrite"),
+        (["evaluate", "{weak}", "--html", "{weak}/spec.json"], "would overwrite a file of"),
+        (
+            ["export", "{weak}", "--to", "state-dict", "--out", "{weak}/model_state_dict.pth"],
+            "would overwrite a file of",
+        ),
+        (
+            ["archive", "m.mar", "--inspect", "--gate", "--name", "a", "--no-export"],
+            "--name, --no-export, --gate cannot",
+        ),
+        (["archive", "{weak}", "--no-export", "--tolerance", "0.1"], "--tolerance decides nothing without exports"),
+        (["archive", "{weak}", "--no-export", "--data", "d"], "--data decides nothing without exports"),
+    ],
+    ids=lambda value: " ".join(value)[:50],
+)
+def test_options_that_would_decide_nothing_are_refused(weak, strong, tmp_path, arguments, said):
+    (tmp_path / "a.json").write_text("[]")
+    (weak / "model_state_dict.pth").touch()
+    done = boxwright(*(one.format(weak=weak, strong=strong) for one in arguments), cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, ""), done.stdout + done.stderr
+    assert said in " ".join(done.stderr.split())
+
+
 def test_threshold_shows_the_point_and_leaves_it(strong):
     before, point = (strong / "spec.json").read_bytes(), point_of(strong)
     done = boxwright("threshold", strong)

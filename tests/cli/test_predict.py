@@ -206,6 +206,12 @@ WRONG = [
     (["a.jpg", "twins", "--out", "drawn"], "twins/a.png: its drawing would overwrite drawn/a.png"),
     (["http://127.0.0.1:9/a.mp4", "--urls"], "Download it first"),
     (["ftp://127.0.0.1/a.jpg", "--urls"], "Only http:// and https:// can be fetched"),
+    (
+        ["a.jpg", "twins/../a.jpg", "--json", "p.json"],
+        "a.jpg and twins/../a.jpg have one name, by which --json lists them",
+    ),
+    (["a.jpg", "a.jpg", "--json", "p.json"], "a.jpg is given twice"),
+    (["a.jpg", "--json", "a.jpg"], "--json a.jpg would overwrite a file of a.jpg"),
     (["a.jpg", "--backend", "tensorrt"], "Backend 'tensorrt' is unknown"),
     (["a.jpg", "--precision", "int4"], "Precision 'int4' is unknown"),
 ]

@@ -118,3 +118,26 @@ def test_wrong_input_gives_one_clear_error_and_exit_code_2(results, data, tmp_pa
     assert done.stderr.startswith("Error: ")
     assert culprit in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("missing", ["annotations", "detections"])
+def test_without_boxes_or_detections_no_score_is_chosen(missing, tmp_path):
+    document = truth_document()
+    found = [] if missing == "detections" else results_for(document)
+    document["annotations"] = [] if missing == "annotations" else document["annotations"]
+    truth, results = write(tmp_path / "truth.json", document), write(tmp_path / "other.json", found)
+    done = boxwright("evaluate", results, "--data", truth, "--json", tmp_path / "e.json")
+    assert done.returncode == 0, done.stderr
+    words = " ".join(done.stdout.split())
+    assert "Measured at the default, a score of 0.500: without annotated boxes or detections" in words
+    assert "where F2 is highest" not in words
+    measured = json.loads((tmp_path / "e.json").read_text())
+    assert (measured["best_threshold"], measured["threshold_from"]) == (0.5, "the default: nothing could be chosen")
+
+
+def test_one_threshold_has_one_number(data, results, tmp_path):
+    done = boxwright("evaluate", results, "--data", data, "--json", tmp_path / "e.json")
+    assert done.returncode == 0, done.stderr
+    measured = json.loads((tmp_path / "e.json").read_text())
+    assert {one["threshold"] for one in measured["per_class"].values()} == {measured["best_threshold"]}
+    assert f"at score {measured['best_threshold']:.3f}" in done.stdout

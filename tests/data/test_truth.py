@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from PIL import Image
 
 from boxwright.data import ANNOTATIONS, read_split, read_truth
 from boxwright.runtime import ClassEntry, ContractError, DataError
@@ -22,6 +23,13 @@ def test_a_folder_gives_the_records_that_training_uses(tmp_path):
     assert truth.classes == CLASSES
     assert truth.others == {0: "animals"}
     assert truth.file_names == tuple(f"{number}.jpg" for number in range(5))
+
+
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+def test_a_folder_may_hold_the_largest_picture_that_is_read_at_all(tmp_path):
+    data = write_data(tmp_path, train=document(1), valid=document(1) | {"images": [{"id": 0, "file_name": "0.jpg"}]})
+    Image.new("1", (12_000, 9_000)).save(data / "valid" / "0.jpg", "PNG")
+    assert read_truth(data).split.pictures[0].width == 12_000
 
 
 def test_a_file_is_taken_as_it_is_written(tmp_path):

@@ -9,6 +9,7 @@ from boxwright.evaluation.operating import measured_spec, with_reported
 from boxwright.evaluation.results import RESULTS
 from boxwright.metrics import GroundTruth, fbeta_at, fbeta_curve, measure
 from boxwright.metrics.objective import Objective
+from boxwright.reporting.words import sentence
 from boxwright.runtime import ConfigError, Detections, InputSpec, ModelSpec
 from support.made import CLASSES, made_results, made_run
 
@@ -119,7 +120,8 @@ def test_a_detector_that_finds_nothing_has_the_threshold_that_training_shows():
     silent = replace(results, detections=tuple(Detections.empty() for _ in results.detections))
     point = measured_spec(SPEC, silent, Objective.parse("f2")).operating_point
     assert point.threshold == measure(silent.truths, silent.detections, 2).threshold == 0.5
-    assert point.value == 0
+    assert (point.value, point.interval) == (0, None)
+    assert sentence(point, silent.class_names).startswith("The operating point is the default, a score of 0.500")
 
 
 def test_the_threshold_of_one_picture_has_no_interval():

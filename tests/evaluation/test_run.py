@@ -2,7 +2,8 @@
 
 import pytest
 
-from boxwright.evaluation.run import data_for, find_data, read_run
+from boxwright.config import CONFIG_FILE, TrainConfig, save_config
+from boxwright.evaluation.run import data_for, find_data, read_run, seen_in_training
 from boxwright.runtime import DataError
 from support.made import made_results, made_run
 
@@ -50,3 +51,15 @@ def test_missing_pictures_are_counted_and_named(run, data):
     (data / "valid" / "1.jpg").unlink()
     with pytest.raises(DataError, match=r"1 of the 3 pictures.*are missing, '1\.jpg' among them"):
         find_data(run, read_run(run)[0], data)
+
+
+def test_pictures_that_training_has_seen_are_noticed_in_folders_below(tmp_path):
+    run, trained, other = (tmp_path / name for name in ("run", "trained", "other"))
+    for place in (trained / "train" / "images" / "a.jpg", other / "valid" / "a.jpg", other / "valid" / "b" / "c.jpg"):
+        place.parent.mkdir(parents=True)
+        place.write_bytes(b"a picture")
+    run.mkdir()
+    save_config(TrainConfig(data=trained), run / CONFIG_FILE)
+    assert seen_in_training(run, other, "valid") == 1
+    (trained / "train" / "images" / "c.jpg").write_bytes(b"a picture")
+    assert seen_in_training(run, other, "valid") == 2

@@ -1,10 +1,11 @@
+import os
 import zipfile
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from boxwright.inputs.sources import each_source, read_sources
+from boxwright.inputs.sources import each_source, picture_names, read_sources
 from boxwright.runtime import ConfigError, PictureError
 from support.videos import plain, write_video
 from support.web import web_server
@@ -110,3 +111,10 @@ def test_urls_are_fetched_if_allowed_and_never_else(folder, monkeypatch):
         with pytest.raises(PictureError, match=r"/v\.mp4' is not a file. Download it first"):
             list(read_sources(f"{address}/v.mp4", urls=True))
     assert asked == ["/a.jpg", "/text.jpg"]
+
+
+def test_a_pipe_in_a_folder_is_not_waited_for(folder):
+    os.mkfifo(folder / "pipe.png")
+    os.mkfifo(folder / "pipe")
+    (folder / "gone.png").symlink_to(folder / "nowhere.png")  # named when it is read
+    assert picture_names(folder) == ["a.jpg", "b.PNG", "gone.png"]

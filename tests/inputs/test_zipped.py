@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from boxwright.data import check
+from boxwright.host.places import in_command
 from boxwright.inputs import zipped
 from boxwright.inputs.zipped import is_zip, starts_packed, unzipped
 from boxwright.runtime import BoxwrightError, ConfigError, DataError
@@ -185,3 +186,71 @@ def test_what_is_no_archive_is_none(tmp_path):
     assert not is_zip(tmp_path / "nothing")
     with pytest.raises(DataError, match="cannot be unpacked"):
         unzipped(tmp_path / "a.zip")
+
+
+def without_flag(archive):
+    """The archive with names in UTF-8, but without the flag that says so, as macOS packs it."""
+    content = bytearray(archive.read_bytes())
+    for mark, at in ((b"PK\x03\x04", 7), (b"PK\x01\x02", 9)):
+        place = -1
+        while (place := content.find(mark, place + 1)) >= 0:
+            content[place + at] &= ~0x08
+    archive.write_bytes(content)
+    return archive
+
+
+def test_names_in_utf_8_are_read_without_the_flag(tmp_path):
+    folder = unzipped(without_flag(pack(tmp_path / "a.zip", {"train/Küste.png": b"a", "train/b.png": b"b"})))
+    assert sorted(one.name for one in (folder / "train").iterdir()) == ["Küste.png", "b.png"]
+
+
+def test_names_of_old_systems_stay_theirs(tmp_path):
+    archive = pack(tmp_path / "a.zip", {"train/K_ste.png": b"a"})
+    archive.write_bytes(archive.read_bytes().replace(b"K_ste", "Küste".encode("cp437")))
+    assert (unzipped(archive) / "train" / "Küste.png").is_file()
+
+
+def test_a_name_that_is_not_the_utf_8_it_says_is_told(tmp_path):
+    archive = pack(tmp_path / "a.zip", {"train/ü.png": b"a"})
+    archive.write_bytes(archive.read_bytes().replace("ü".encode(), b"\xff\xff"))
+    with pytest.raises(DataError, match=r"a\.zip: the name of member b'train/\\xff\\xff\.png' is not UTF-8") as refused:
+        unzipped(archive)
+    assert in_command(archive) in refused.value.remedy
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_a_damaged_member_is_named(tmp_path, method):
+    archive = pack(tmp_path / "a.zip", {"train/a": b"a", "train/b": os.urandom(5000)}, method)
+    content = bytearray(archive.read_bytes())
+    content[1000:1100] = bytes(100)
+    archive.write_bytes(content)
+    with pytest.raises(DataError, match=r"a\.zip: member 'train/b' cannot be unpacked") as refused:
+        unzipped(archive)
+    assert refused.value.remedy == "Download it again."
+
+
+def test_a_method_that_is_not_known_is_left_to_other_programs(tmp_path):
+    archive = pack(tmp_path / "a.zip", {"train/a": b"a"}, zipfile.ZIP_STORED)
+    content = bytearray(archive.read_bytes())
+    for mark, at in ((b"PK\x03\x04", 8), (b"PK\x01\x02", 10)):
+        content[content.index(mark) + at] = 9  # Deflate64, as Windows packs what is large
+    archive.write_bytes(content)
+    with pytest.raises(DataError, match="cannot be unpacked here") as refused:
+        unzipped(archive)
+    assert refused.value.remedy.startswith("Unpack it yourself")
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        (("train/a", "train/a/b.txt"), "'train/a' is a file and a folder"),
+        (("train/./a.txt", "train/a.txt"), "'train/a.txt' is there twice"),
+    ],
+)
+def test_what_has_no_place_beside_another_is_refused_by_name(tmp_path, names, said):
+    with pytest.raises(DataError, match=said):
+        unzipped(pack(tmp_path / "a.zip", dict.fromkeys(names, b"1")))
+
+
+def test_a_folder_that_was_packed_as_a_point_is_read(tmp_path):
+    assert (unzipped(pack(tmp_path / "a.zip", {"./train/a.txt": b"1"})) / "train" / "a.txt").is_file()

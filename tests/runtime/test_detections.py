@@ -224,3 +224,19 @@ def test_a_notebook_shows_picture_and_table_of_bounded_size(tmp_path):
     assert "<script>" not in page
     encoded = base64.b64decode(re.search(r"base64,([^\"]+)", page).group(1))
     assert Image.open(io.BytesIO(encoded)).size == (533, 800)
+
+
+@pytest.mark.parametrize(
+    ("scores", "labels", "said"),
+    [
+        ([0.5, 0.6], [0, 0.9], "Labels 0.0 to 0.9 are not whole numbers"),
+        ([0.5, 0.6], [0, -1], "Labels -1 to 0 are not whole numbers"),
+        ([0.5, 1.5], [0, 1], "not in"),
+        ([-0.1, 0.5], [0, 1], "not in"),
+        ([float("nan"), 0.5], [0, 1], "not in"),
+    ],
+)
+def test_scores_and_labels_that_mean_nothing_are_refused(scores, labels, said):
+    with pytest.raises(ValueError, match=said):
+        Detections([[0, 0, 1, 1], [0, 0, 2, 2]], scores, labels)
+    assert Detections([[0, 0, 1, 1]], [1.0], [2.0]).labels.tolist() == [2]

@@ -1,4 +1,5 @@
 import io
+import os
 
 import numpy as np
 import pytest
@@ -7,7 +8,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from boxwright.runtime import PictureError, PictureTooLarge, UnsupportedPicture, decode
-from boxwright.runtime.picture import lacks_only_its_end
+from boxwright.runtime import picture as pictures
+from boxwright.runtime.picture import lacks_only_its_end, upright_size
 
 ORIENTATION = 0x0112
 
@@ -193,3 +195,25 @@ def test_an_orientation_that_means_nothing_turns_nothing(orientation):
     file = io.BytesIO()
     Image.new("RGB", (64, 48)).save(file, "JPEG", exif=exif)
     assert decode(file.getvalue()).size == (64, 48)
+
+
+@pytest.mark.parametrize("read", [decode, upright_size])
+def test_a_device_and_a_pipe_are_refused_before_they_are_read(read, tmp_path):
+    os.mkfifo(tmp_path / "pipe.png")
+    for place in ("/dev/zero", tmp_path / "pipe.png"):
+        with pytest.raises(PictureError, match="is a pipe or a device"):
+            read(place)
+
+
+def test_no_more_of_a_file_is_read_than_a_picture_can_have(tmp_path, monkeypatch):
+    monkeypatch.setattr(pictures, "MOST_BYTES", 999)
+    (tmp_path / "large.png").write_bytes(bytes(1000))
+    with pytest.raises(PictureError, match="more than 999 bytes"):
+        decode(tmp_path / "large.png")
+
+
+def test_pillow_pictures_whose_values_have_no_range_are_refused():
+    for values in (np.full((4, 4), 0.5, np.float32), np.full((4, 4), 200, np.int32)):
+        with pytest.raises(PictureError, match="no known range"):
+            decode(Image.fromarray(values))
+    assert np.asarray(decode(Image.fromarray(np.full((4, 4), 51400, np.uint16)))).max() == 200

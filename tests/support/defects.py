@@ -292,6 +292,12 @@ def transparent(broken):
     broken.picture("3.jpg", draw("clear").convert("RGBA"), format="PNG")
 
 
+@defect("animated")
+def animated(broken):
+    frames = [draw("second frame"), draw("third frame")]
+    broken.picture("3.jpg", draw("moving"), format="PNG", save_all=True, append_images=frames)
+
+
 @defect("no-objects")
 def without_objects(broken):
     del broken.annotations[5]

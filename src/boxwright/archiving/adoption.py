@@ -158,7 +158,7 @@ def _digest(path: Path) -> str:
             file.seek(0)
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
-        raise ArchiveError(f"{path}: cannot be read: {error.strerror}.") from error
+        raise ArchiveError(f"{path}: cannot be read: {error.strerror}.", "Make it readable.") from error
 
 
 def _manifest(archive: StrictZip, path: Path) -> Mapping[str, Any]:

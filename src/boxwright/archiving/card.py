@@ -295,13 +295,20 @@ def _point(spec: ModelSpec) -> str:
     figures = spec.measured.get(point.split, {})
     recall, precision = figures.get("recall"), figures.get("precision")
     if _number(recall) and _number(precision):
-        found, right = round(100 * recall), round(100 * precision)
+        (boxes, found), (reported, right) = _in_numbers(recall), _in_numbers(precision)
         text += (
-            f"\nWhat it costs: of 100 annotated boxes {found} are found and {100 - found} missed; of 100 reported "
-            f"boxes {right} are right and {100 - right} are false, at IoU 0.5. A lower score finds and reports more, "
-            "also of what is false; a higher one the other way round.\n"
+            f"\nWhat it costs: of {boxes:,} annotated boxes {found:,} are found and {boxes - found:,} missed; of "
+            f"{reported:,} reported boxes {right:,} are right and {reported - right:,} are false, at IoU 0.5. A lower "
+            "score finds and reports more, also of what is false; a higher one the other way round.\n"
         )
     return text
+
+
+def _in_numbers(share: float) -> tuple[int, int]:
+    """So many, and how many of them: 100, or as many more as it takes for "none" and "all" to be true."""
+    sizes = (100, 1000, 10_000, 100_000)
+    whole = next((size for size in sizes if share in (0, 1) or 0 < round(size * share) < size), sizes[-1])
+    return whole, round(whole * share)
 
 
 def _failures(facts: CardFacts) -> str:

@@ -20,6 +20,8 @@ from .options import (
     StoreOption,
     ToleranceOption,
     require_file_names,
+    require_not_read,
+    typed,
     write_json,
 )
 from .tables import make_table, proof_line, show
@@ -37,6 +39,7 @@ _ANEW = "Archive the run again to get one."
 
 
 def archive(
+    context: typer.Context,
     run: Annotated[str, typer.Argument(metavar="RUN", help="Run folder or its URL; with --inspect a .mar.")],
     name: NameOption = None,
     version: Annotated[str, typer.Option(help="Model version.")] = "1.0",
@@ -78,6 +81,8 @@ def archive(
     require_file_names(json=json_file)
     console = make_console()
     if inspect:
+        _require_to_inspect(context)
+        require_not_read([run], json=json_file)
         contents = boxwright.inspect(run)
         if json_file:
             write_json(json_file, contents.to_document())
@@ -112,6 +117,17 @@ def archive(
         )
     console.print(f"Archive: {released.path}")
     console.print(f"Next: boxwright serve {in_command(released.path)}")
+
+
+def _require_to_inspect(context: typer.Context) -> None:
+    """Raise for options of an archive that is to be made, beside ``--inspect``, which makes none.
+
+    Raises:
+        ConfigError: one was typed.
+    """
+    others = [one for one in typed(context) if one.startswith("--") and one not in ("--inspect", "--card", "--json")]
+    if others:
+        raise boxwright.ConfigError(f"{', '.join(others)} cannot be used with --inspect.", "Leave it out.")
 
 
 def _note_on_end(console: Console, run: str, spec: ModelSpec) -> None:

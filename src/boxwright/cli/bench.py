@@ -17,6 +17,7 @@ from .options import (
     PrecisionOption,
     print_written,
     require_file_names,
+    require_not_read,
     write_json,
 )
 
@@ -48,6 +49,7 @@ def bench(
     from boxwright.runtime import open_bundle
 
     require_file_names(json=json_file)
+    require_not_read([archive, *([data] if data else [])], json=json_file)
     console = make_console()
     model = local_place(archive)  # once: remote storage is asked what has changed
     with progress(console, "bench") as advance:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,9 +12,10 @@ import typer
 
 import boxwright
 from boxwright.host.console import make_console, progress
+from boxwright.host.files import writing
 from boxwright.host.places import as_given, in_command, shown_place
 
-from .options import JsonOption, require_file_names, write_json
+from .options import JsonOption, refuse_typed, require_file_names, require_not_read, write_json
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -27,10 +28,12 @@ __all__ = ["check", "print_inspection"]
 
 _MOST_OF_A_CODE = 5
 _LARGEST_CANVAS = 4096  # pixels per side
+_OF_SHEET = ("--augmentation", "--image-size", "--seed", "--sheet")
 _COLOURS = {"error": "bold red", "warning": "yellow", "note": "cyan"}
 
 
 def check(
+    context: typer.Context,
     data: Annotated[
         str, typer.Argument(metavar="DATA", help="Folder, .zip or URL with train/, valid/ and optionally test/.")
     ],
@@ -52,12 +55,17 @@ def check(
     """Check a data set: everything wrong with it, at once. Exit code 1 if there are errors."""
     from boxwright.data import local_data
 
-    require_file_names(json=json_file, html=html, sheet=sheet)
+    if not show_augmented:
+        refuse_typed(context, _OF_SHEET, "go with --show-augmented N.", "Add it, or leave them out.")
+    files = {"json": json_file, "html": html, "sheet": sheet if show_augmented else None}
+    require_file_names(**files)
     folder = local_data(data)
+    require_not_read([data, folder], **files)
     if fix:
         from boxwright.host.files import require_new_folder
 
         require_new_folder(fix, folder)
+        _require_beside(fix, files)
     if show_augmented:
         canvas = _sheet_canvas(sheet, image_size, augmentation)
     limit = _limit(max_pixels)
@@ -72,7 +80,6 @@ def check(
     if html:
         from boxwright.reporting import write_check_page
 
-        html.parent.mkdir(parents=True, exist_ok=True)
         write_check_page(shown, html)
         written.append(f"Page: {html}")
     repaired: tuple[Finding, ...] = ()
@@ -85,8 +92,8 @@ def check(
         written.append(f"{sheet} was not drawn: training would not start with these errors.")
     elif show_augmented:
         drawn = _augmented(left, show_augmented, augmentation, canvas, seed)
-        sheet.parent.mkdir(parents=True, exist_ok=True)
-        drawn.save(sheet, format="PNG")
+        with writing(sheet) as part:
+            drawn.save(part, format="PNG")
         written.append(f"Augmented pictures: {sheet}")
     if left.documents and not left.of("error"):
         written.append(f"Next: boxwright train {in_command(fix or shown_place(data))}")
@@ -100,6 +107,17 @@ def check(
         raise typer.Exit(2)
     if left.of("error") or (strict and left.of("warning")):
         raise typer.Exit(1)
+
+
+def _require_beside(fix: Path, files: Mapping[str, Path | None]) -> None:
+    """Raise for a file in the folder of the repaired copy, which must be new when the copy is written.
+
+    Raises:
+        ConfigError: it is there.
+    """
+    for option, path in files.items():
+        if path is not None and path.resolve().is_relative_to(fix.resolve()):
+            raise boxwright.ConfigError(f"--{option} {path} lies inside --fix {fix}.", "Write it beside that folder.")
 
 
 def _in_given_words(inspection: Inspection) -> Inspection:

@@ -10,7 +10,16 @@ import typer
 import boxwright
 from boxwright.host.console import make_console, progress
 
-from .options import DeviceOption, HtmlOption, JsonOption, print_written, require_file_names, write_json
+from .options import (
+    DeviceOption,
+    HtmlOption,
+    JsonOption,
+    print_written,
+    refuse_typed,
+    require_file_names,
+    require_not_read,
+    write_json,
+)
 from .tables import make_table, show, show_interval
 
 if TYPE_CHECKING:
@@ -24,6 +33,7 @@ __all__ = ["compare"]
 
 
 def compare(
+    context: typer.Context,
     sources: Annotated[
         list[str],
         typer.Argument(
@@ -51,7 +61,15 @@ def compare(
     html: HtmlOption = None,
 ) -> None:
     """Say whether one model is better than the first, on the same pictures."""
+    from boxwright.evaluation.results_files import is_results_file
+
     require_file_names(json=json_file, html=html)
+    require_not_read([*sources, *([data] if data else [])], json=json_file, html=html)
+    if data is None and split in (None, "valid"):
+        kept = "decides nothing without --data: the detections that the runs keep are compared."
+        refuse_typed(context, ["--device"], kept, "Leave it out, or give --data.")
+    if all(map(is_results_file, sources)):
+        refuse_typed(context, ["--device"], "decides nothing: no model is run for results files.", "Leave it out.")
     console = make_console()
     with progress(console, "evaluate") as advance:
         contenders, comparisons = boxwright.compare(

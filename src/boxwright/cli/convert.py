@@ -27,12 +27,12 @@ def convert(
     split: Annotated[
         str | None, typer.Option(help="Split anew: shares of train,valid[,test], as in 0.8,0.1,0.1.")
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Decides a new split.")] = 0,
+    seed: Annotated[int | None, typer.Option(min=0, help="Decides a new split; 0 by default.")] = None,
     voc_origin: Annotated[str, typer.Option(help="Where VOC counts pixels from: auto, 0 or 1.")] = "auto",
     boxes: Annotated[
         str | None,
         typer.Option(
-            help="What COCO's boxes are: xywh, xyxy, cxcywh, yxhw or yxyx; with n (xyxyn) as shares of the sides."
+            help="What COCO's boxes are: xywh, xyxy, cxcywh, yxhw, yxyx or xxyy; with n (xyxyn) as shares of the sides."
         ),
     ] = None,
     pictures: Annotated[

@@ -28,8 +28,10 @@ _SETTINGS: dict[str, Any] = {
     "wandb": "off",
 }
 
+_MARKER = ".boxwright-demo"
+"""The file that tells a folder of the demo's from a person's, whose data lies in train/ and runs/, too."""
 _MADE = {"data", "runs", "model-store", "answer.png"}
-"""What it leaves."""
+"""What it leaves beside."""
 
 _NEXT_STEPS = """
 Now your own folder, exported from Roboflow as COCO:
@@ -53,15 +55,16 @@ def demo(
 
 
 def _require_own(out: Path) -> None:
-    """Raise unless a folder is new, empty or an earlier demo's.
+    """Raise unless a folder is new, empty or one that the demo made and nobody added to.
 
     Raises:
-        ConfigError: it holds something else.
+        ConfigError: it is something else.
     """
     from boxwright.data.file_names import is_hidden
 
     names = [one.name for one in out.iterdir()] if out.is_dir() else []
-    others = sorted(name for name in names if name not in _MADE and not is_hidden(name))
+    made = _MADE if _MARKER in names else set()
+    others = sorted(name for name in names if name not in made and not is_hidden(name))
     if others or out.is_file():
         what = f"holds {others[0]!r}, which is not the demo's" if others else "is a file"
         raise boxwright.ConfigError(f"{out}: {what}.", "Choose another --out.")
@@ -81,6 +84,8 @@ def run_demo(out: Path, say: Callable[[str], object], sizes: dict[str, int] | No
     from boxwright.runtime import decode
     from boxwright.runtime.drawing import draw_detections
 
+    out.mkdir(parents=True, exist_ok=True)
+    (out / _MARKER).touch()
     say(f"1/6 Drawing a data set: {out / 'data'}")
     data = draw_demo_data(out / "data", sizes=sizes)
     say("2/6 Training")

@@ -21,6 +21,7 @@ from .options import (
     SplitOption,
     print_written,
     require_file_names,
+    require_not_read,
     write_json,
 )
 from .tables import make_table, show, show_interval
@@ -64,6 +65,7 @@ def evaluate(
 
     require_file_names(json=json_file, html=html)
     _require_fitting(endpoint, {"--threshold": threshold, "--boxes": boxes, "--html": html}, {"--tolerance": tolerance})
+    require_not_read([source, *([data] if data else [])], json=json_file, html=html)
     console = make_console()
     model = local_place(source)  # once: remote storage is asked what has changed
     folder = _data_of(model, data, console)

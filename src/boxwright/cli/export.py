@@ -10,7 +10,7 @@ import typer
 import boxwright
 from boxwright.host.console import make_console, stages
 
-from .options import MovedDataOption, Run, ToleranceOption, require_file_names
+from .options import MovedDataOption, Run, ToleranceOption, require_file_names, require_not_read
 from .tables import proof_line
 
 __all__ = ["export"]
@@ -35,6 +35,7 @@ def export(
     console = make_console()
     out = out or default_file(run, to, precision)
     require_file_names(out=out)
+    require_not_read([run], out=out)
     with stages(console) as advance:
         proof = boxwright.export(run, to, out, precision=precision, data=data, tolerance=tolerance, progress=advance)
     console.print(proof_line(proof.execution.variant, proof.to_document()))

@@ -29,8 +29,11 @@ __all__ = [
     "ThresholdOption",
     "ToleranceOption",
     "print_written",
+    "refuse_typed",
     "require_file_names",
+    "require_not_read",
     "settings_of",
+    "typed",
     "write_json",
 ]
 
@@ -94,6 +97,39 @@ def settings_of(options: Mapping[str, Any], assignments: Iterable[str]) -> dict[
     return given
 
 
+def typed(context: typer.Context) -> list[str]:
+    """The options that were typed, by name; ``--no-export`` where that was."""
+    return [
+        one.secondary_opts[0] if one.secondary_opts and context.params[name] is False else one.opts[-1]
+        for one in context.command.params
+        if (name := one.name) is not None and name in context.params and _is_typed(context, name)
+    ]
+
+
+def _is_typed(context: typer.Context, name: str) -> bool:
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
+
+
+def refuse_typed(context: typer.Context, options: Iterable[str], problem: str, remedy: str) -> None:
+    """Raise if options were typed that would decide nothing.
+
+    Args:
+        context: of the verb.
+        options: by name, as ``--seed``.
+        problem: goes on behind their names.
+        remedy: what to do.
+
+    Raises:
+        ConfigError: one was.
+    """
+    from boxwright.runtime import ConfigError
+
+    useless = [option for option in typed(context) if option in options]
+    if useless:
+        raise ConfigError(f"{', '.join(useless)} {problem}", remedy)
+
+
 def require_file_names(**paths: Path | None) -> None:
     """Raise if a file cannot be written, before minutes are spent on its content.
 
@@ -101,16 +137,51 @@ def require_file_names(**paths: Path | None) -> None:
         **paths: by option, as in ``json=Path("a.json")`` for ``--json``.
 
     Raises:
-        ConfigError: it is a folder, or its folder cannot be made or written to.
+        ConfigError: it is a folder, its folder cannot be made or written to, or two options name the same file.
     """
-    from boxwright.host.files import require_writable
+    from boxwright.host.files import is_replaced, require_writable
     from boxwright.runtime import ConfigError
 
+    taken: dict[Path, str] = {}
     for option, path in paths.items():
         if path is not None and path.is_dir():
             raise ConfigError(f"--{option} {path} is a folder.", "Give the name of a file.")
-        if path is not None and not path.exists():  # what exists may be a device, as /dev/stdout
-            require_writable(path.parent)
+        if path is None or not is_replaced(path):
+            continue
+        require_writable(path.parent)
+        other = taken.setdefault(path.resolve(), option)
+        if other != option:
+            raise ConfigError(f"--{other} and --{option} are both {path}.", "Give each a name of its own.")
+
+
+def require_not_read(inputs: Iterable[str | Path], **paths: Path | None) -> None:
+    """Raise if a file that is to be written is one that is read.
+
+    Args:
+        inputs: files, and folders of data and of runs.
+        **paths: by option, as of ``require_file_names``.
+
+    Raises:
+        ConfigError: it is one.
+    """
+    from boxwright.runtime import ConfigError
+
+    written = [(option, path) for option, path in paths.items() if path is not None and path.is_file()]
+    for option, path in written:
+        for read in inputs:
+            if _is_part(path.resolve(), Path(read).resolve()):
+                raise ConfigError(f"--{option} {path} would overwrite a file of {read}.", "Give another name.")
+
+
+def _is_part(file: Path, read: Path) -> bool:
+    """Whether a file is what is read, in a split of it, or the trained model of it."""
+    from boxwright.data.documents import SPLITS
+    from boxwright.runtime.bundle import RUN_SPEC, WEIGHTS
+
+    if not file.is_relative_to(read):
+        return False
+    first, *rest = file.relative_to(read).parts or ("",)
+    return first in (*SPLITS, "") if rest or not first else first in (RUN_SPEC, WEIGHTS)
 
 
 def print_written(console: Console, **paths: Path | None) -> None:
@@ -126,7 +197,9 @@ def print_written(console: Console, **paths: Path | None) -> None:
 
 
 def write_json(path: Path, document: Any) -> None:
-    """Write what ``--json`` asks for; folders are made."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Write what ``--json`` asks for, whole or not at all; folders are made."""
+    from boxwright.host.files import writing
+
     text = json.dumps(document, indent=2, ensure_ascii=False)
-    path.write_text(text + "\n", encoding="utf-8", errors="backslashreplace")  # file names need not be Unicode
+    with writing(path) as part:
+        part.write_text(text + "\n", encoding="utf-8", errors="backslashreplace")  # file names need not be Unicode

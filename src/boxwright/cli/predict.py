@@ -27,6 +27,7 @@ from .options import (
     Source,
     ThresholdOption,
     require_file_names,
+    require_not_read,
     write_json,
 )
 
@@ -88,6 +89,11 @@ def predict(
     if out is not None:
         require_writable(Path(out))
     tasks = _plan(pictures, None if out is None else Path(out), urls, every)
+    for note in _of_no_use(tasks, urls, every):
+        typer.echo(f"Note: {note}", err=True)
+    if json_file is not None:
+        require_not_read([source, *(task.source for task in tasks)], json=json_file)
+        _require_own_names([task.source for task in tasks])
     asked = boxwright.Execution(backend, precision, device)
     predictor = _predictor(model, threshold, asked, sum(task.pictures for task in tasks))
     typer.echo(f"Backend {predictor.execution.variant}", err=True)
@@ -284,6 +290,39 @@ def _plan(sources: Sequence[str], out: Path | None, urls: bool, every: int) -> l
     return [_Task(one, target, _describe(one), every) for one, target in zip(everything, targets, strict=True)]
 
 
+def _of_no_use(tasks: Sequence[_Task], urls: bool, every: int) -> Iterator[str]:
+    """What was asked for and decides nothing here."""
+    from boxwright.inputs.download import is_url
+
+    if every != 1 and not any(task.video for task in tasks):
+        yield "--every is of videos, and there are none."
+    if urls and not any(is_url(task.source) for task in tasks):
+        yield "--urls is of URLs, and there are none."
+
+
+def _require_own_names(sources: Sequence[str]) -> None:
+    """Raise if the JSON would not tell two sources apart, which has names without folders.
+
+    Raises:
+        ConfigError: two have one name, or one is given twice.
+    """
+    known: dict[str, str] = {}
+    for source in sources:
+        other = known.setdefault(_name_in_json(source), source)
+        if other is source:
+            continue
+        if other == source:
+            raise boxwright.ConfigError(f"{source} is given twice.", "Leave one out: --json would list it twice.")
+        problem = f"{other} and {source} have one name, by which --json lists them."
+        raise boxwright.ConfigError(problem, "Rename one, or write a file for each folder.")
+
+
+def _name_in_json(source: str) -> str:
+    from boxwright.inputs.download import is_url
+
+    return source if is_url(source) else Path(source).name
+
+
 def _targets(sources: Sequence[str], out: Path | None) -> list[Path | None]:
     """Where each source's drawing goes."""
     from boxwright.inputs.download import is_url
@@ -380,10 +419,7 @@ def _text(prediction: Prediction, names: Sequence[str], lowest: float) -> str:
 
 def _results(prediction: Prediction, classes: Sequence[ClassEntry]) -> list[dict[str, Any]]:
     """COCO results with file and class name, boxes [x, y, width, height] in pixels; in videos with frame and time."""
-    from boxwright.inputs.download import is_url
-
-    source, detections = prediction.source, prediction.detections
-    name = source if is_url(source) else Path(source).name
+    name, detections = _name_in_json(prediction.source), prediction.detections
     moment = {} if prediction.frame is None else {"frame": prediction.frame, "seconds": prediction.seconds}
     return [
         {

@@ -427,7 +427,8 @@ def _readable(
     source = "settings" if overrides.get(key) is not None else source
     is_ours = first["type"] == "value_error"
     message = str(first["ctx"]["error"]) if is_ours else _EXPECTED.get(key, str(first["msg"]))
-    return ConfigError(f"{source}: {key!r} = {given!r} does not fit: {message}.")
+    remedy = f"What {key!r} takes: docs/settings.md."
+    return ConfigError(f"{source}: {key!r} = {given!r} does not fit: {message}.", remedy)
 
 
 def parse_assignment(text: str) -> tuple[str, Any]:

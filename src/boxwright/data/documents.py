@@ -412,9 +412,7 @@ def category_fault(name: str | None) -> str | None:
     """Why a category cannot have this name, or None."""
     if name is None or not name.strip():
         return "has no name"
-    if name == _RESERVED:
-        return f"is named {_RESERVED!r}, a key of the endpoint's answer"
-    fault = class_name_fault(name)
+    fault = "is a key of the endpoint's answer" if name == _RESERVED else class_name_fault(name)
     return f"its name {name!r} {fault}" if fault else None
 
 

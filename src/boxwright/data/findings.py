@@ -165,6 +165,11 @@ CODES: dict[str, Code] = {
         "Make sure that the boxes were drawn on the picture as viewers show it.",
     ),
     "colour-mode": Code("note", "a picture is not 8-bit RGB; it is converted when it is read", _NOTHING),
+    "animated": Code(
+        "note",
+        "a picture is animated; its first frame is taken, the others are left out",
+        "If they matter, save each frame as a picture of its own.",
+    ),
     "no-objects": Code("note", "pictures without objects; they are kept", "Nothing to do if this is correct."),
     "same-picture": Code("warning", "one split has the same file several times", "Keep one."),
     "same-picture-boxes": Code(

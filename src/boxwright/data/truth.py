@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from boxwright.runtime import ClassEntry, ConfigError, DataError
+from boxwright.runtime.picture import LARGEST_PIXELS
 
 from .box_readings import READINGS, BoxEvidence, fitting_reading, outline_bounds
 from .checks import inspect_folder
@@ -74,7 +75,7 @@ def read_truth(data: Path, split: str = "valid", classes: Sequence[ClassEntry] |
 
 
 def _of_folder(root: Path, name: str, classes: Sequence[ClassEntry] | None) -> Truth:
-    inspection = inspect_folder(root, (name,), pixels=False)
+    inspection = inspect_folder(root, (name,), pixels=False, max_pixels=LARGEST_PIXELS)
     path = root / name / ANNOTATIONS
     document = inspection.documents.get(name)
     if document is not None and {one.code for one in inspection.of("error")} & set(_ABSENT):

@@ -26,8 +26,9 @@ from boxwright.runtime import (
     open_bundle,
 )
 from boxwright.runtime.picture import LARGEST_PIXELS
+from boxwright.runtime.spec import DEFAULT_THRESHOLD
 
-from .operating import best_point, interval_document
+from .operating import best_point, between_scores, interval_document
 from .results import SplitResults
 from .results_files import ResultsSpec, is_results_file, read_detections, require_reading
 from .run import data_for
@@ -80,11 +81,19 @@ class Evaluation(Listed):
         return {
             **written,
             **self.figures.to_document(self.spec.class_names),
+            "best_threshold": self._best_threshold(),
             "objective": self.spec.operating_point.objective,
             "by_class": self.spec.operating_point.by_class,
             "intervals": interval_document(self.intervals, self.spec.class_names),
             "seconds": round(self.seconds, 3),
         }
+
+    def _best_threshold(self) -> float:
+        """Where F2 is highest, set between scores as an operating point is: one number for one threshold."""
+        if not any(one.boxes for one in self.figures.per_class):
+            return DEFAULT_THRESHOLD
+        found = np.concatenate([np.zeros(0), *(one.scores for one in self.results.detections)])
+        return between_scores(self.figures.best_threshold, found.astype(np.float64))
 
 
 def evaluate(
@@ -158,12 +167,14 @@ def evaluate_file(
 
 
 def _about_file(spec: ResultsSpec) -> dict[str, Any]:
-    given = spec.operating_point.objective == "given"
+    point, chosen = spec.operating_point, "highest F2 on these same pictures"
+    if point.value is None:
+        chosen = "the default: nothing could be chosen"
     return {
         "results_file": str(spec.file),
         "detections": spec.detections,
         "notes": list(spec.notes),
-        "threshold_from": "given" if given else "highest F2 on these same pictures",
+        "threshold_from": "given" if point.objective == "given" else chosen,
     }
 
 

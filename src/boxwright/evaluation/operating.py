@@ -20,11 +20,13 @@ from boxwright.metrics.objective import Choice, Objective, choose
 from boxwright.metrics.stability import ReportedCounts
 from boxwright.runtime import ConfigError, ModelSpec, OperatingPoint
 from boxwright.runtime.bundle import RUN_SPEC
+from boxwright.runtime.spec import DEFAULT_THRESHOLD
 
 from .results import RESULTS, SplitResults
 
 __all__ = [
     "best_point",
+    "between_scores",
     "interval_document",
     "measured_spec",
     "recorded_intervals",
@@ -111,9 +113,18 @@ def with_reported(spec: ModelSpec, run: Path) -> ModelSpec:
 
 
 def best_point(results: SplitResults) -> OperatingPoint:
-    """Where F2 is highest on the very pictures of the results: a little too good, as it was chosen on them."""
+    """Where F2 is highest on the very pictures of the results: a little too good, as it was chosen on them.
+
+    Without boxes or without detections it is the default, with no value.
+    """
     objective = Objective.parse("f2")
+    if not _can_choose(results.matches()):
+        return OperatingPoint(objective=str(objective), split=results.split)
     return _point(choose(results.matches(), objective), objective, results, by_class=False)
+
+
+def _can_choose(matches: Matches) -> bool:
+    return bool(matches.scores.size and matches.boxes_per_class.any())
 
 
 def _measured_by_class(
@@ -184,10 +195,12 @@ def _interval(ends: Sequence[float] | None) -> Interval:
 def _point(choice: Choice, objective: Objective, results: SplitResults, by_class: bool) -> OperatingPoint:
     matches = results.matches()
     per_class = {
-        results.class_names[label]: _between(threshold, matches.scores[matches.rows_of(label)])
+        results.class_names[label]: between_scores(threshold, matches.scores[matches.rows_of(label)])
         for label, threshold in choice.per_class.items()
     }
-    threshold, interval = _between(choice.threshold, matches.scores), _ends(choice.interval)
+    threshold, interval = DEFAULT_THRESHOLD, None
+    if _can_choose(matches):
+        threshold, interval = between_scores(choice.threshold, matches.scores), _ends(choice.interval)
     return OperatingPoint(
         threshold=threshold,
         objective=str(objective),
@@ -200,7 +213,7 @@ def _point(choice: Choice, objective: Objective, results: SplitResults, by_class
     )
 
 
-def _between(threshold: float, scores: NDArray[np.float64]) -> float:
+def between_scores(threshold: float, scores: NDArray[np.float64]) -> float:
     """Halfway from a threshold down to the next score, or to 0: the same detections reach it.
 
     With a threshold equal to a score, that detection is lost wherever another backend rounds the score down.

@@ -72,11 +72,18 @@ def seen_in_training(source: Path, folder: Path, split: str) -> int:
     return len(_names_and_sizes(local_data(trained) / "train") & _names_and_sizes(folder / split))
 
 
-def _names_and_sizes(split: Path) -> set[tuple[str, int]]:
-    if not split.is_dir():
-        return set()
-    with os.scandir(split) as files:
-        return {(one.name, one.stat().st_size) for one in files if is_picture_name(one.name) and one.is_file()}
+def _names_and_sizes(folder: Path) -> set[tuple[str, int]]:
+    """Of all pictures in a folder and below it."""
+    found: set[tuple[str, int]] = set()
+    if not folder.is_dir():
+        return found
+    with os.scandir(folder) as entries:
+        for one in entries:
+            if one.is_dir(follow_symlinks=False):
+                found |= _names_and_sizes(Path(one))
+            elif is_picture_name(one.name) and one.is_file():
+                found.add((one.name, one.stat().st_size))
+    return found
 
 
 def read_run(run: Path) -> tuple[SplitResults, ModelSpec]:

@@ -12,12 +12,14 @@ from boxwright.runtime import ConfigError
 
 __all__ = [
     "cache_folder",
+    "is_replaced",
     "new_folder",
     "remove_parts",
     "replacing",
     "require_new_folder",
     "require_writable",
     "write_text",
+    "writing",
 ]
 
 
@@ -36,6 +38,21 @@ def replacing(path: Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             part.unlink(missing_ok=True)
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[Path]:
+    """As ``replacing``; but links and devices stay what they are, and are written through."""
+    if not is_replaced(path):
+        yield path
+        return
+    with replacing(path) as part:
+        yield part
+
+
+def is_replaced(path: Path) -> bool:
+    """Whether ``writing`` puts a new file in this place; else it is a link or a device, as /dev/stdout."""
+    return not path.is_symlink() and (path.is_file() or not path.exists())
 
 
 def remove_parts(folder: Path) -> None:

@@ -81,15 +81,20 @@ def _below(folder: Path) -> str:
 
 
 def picture_names(folder: Path) -> list[str]:
-    """Names of the pictures in a folder, sorted; without subfolders and hidden files.
+    """Names of the pictures in a folder, sorted; without subfolders, hidden files, pipes and devices.
 
     They are known by their suffix, whether they are sound or not, or else by their content, as ``.jfif``.
 
     Raises:
         OSError: the folder cannot be read.
     """
-    names = [name for name in os.listdir(folder) if not name.startswith(".") and not (folder / name).is_dir()]
+    names = [name for name in os.listdir(folder) if not name.startswith(".") and _may_be_picture(folder / name)]
     return sorted(name for name in names if name.lower().endswith(SUFFIXES) or _is_picture(folder / name))
+
+
+def _may_be_picture(path: Path) -> bool:
+    """Whether it is a file, or a link that leads nowhere, which is reported as such."""
+    return path.is_file() or not path.exists()
 
 
 def _is_picture(path: Path) -> bool:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import lzma
 import shutil
 import stat
+import struct
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -21,7 +23,7 @@ _SMALL = 2**27  # bytes up to which a ratio says nothing
 _MOST_RATIO = 50  # times its packed size that a data set may be: pictures hardly shrink, annotations do by ten or so
 _MOST_MEMBERS = 2_000_000
 _CHUNK = 2**20
-_ENCRYPTED = 0x1
+_ENCRYPTED, _UTF8 = 0x1, 0x800
 _HEAD = 512  # bytes, the first block of a tar archive
 _TAR = slice(257, 262)
 _PACKED = {
@@ -33,6 +35,9 @@ _PACKED = {
     b"Rar!\x1a\x07": ("is a RAR archive", "Unpack it, as by unrar x, and give the folder."),
 }
 """How packed files begin that are not read, what they are, and what to do."""
+
+_DAMAGE = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, EOFError, UnicodeDecodeError, OSError)
+"""What reading a damaged member raises; of bzip2 it is an ``OSError``."""
 
 _UNSAFE = set('<>:"|?*') | {chr(code) for code in range(32)}  # not in a file name of some system
 
@@ -84,14 +89,13 @@ def unzipped(path: Path, advance: Callable[[int, int], object] | None = None) ->
 
     Raises:
         DataError: it cannot be read, is encrypted, or holds what must not be unpacked: names that lead elsewhere,
-            links, two files of one name, or far more bytes than a data set would.
+            links, two files of one name, a file that is a folder, too, or far more bytes than a data set would.
         ConfigError: there is no cache folder, or no room in it.
     """
     cache = cache_folder()
     if cache is None:
-        raise ConfigError(
-            f"{path}: there is no home folder to unpack it to.", f"{_by_hand(path)}, or name one in XDG_CACHE_HOME."
-        )
+        remedy = f"Name one in XDG_CACHE_HOME. Or: {_by_hand(path)}"
+        raise ConfigError(f"{path}: there is no home folder to unpack it to.", remedy)
     try:
         with zipfile.ZipFile(path) as archive:
             members = list(_sound(archive, path))
@@ -99,7 +103,12 @@ def unzipped(path: Path, advance: Callable[[int, int], object] | None = None) ->
             if not place.is_dir():
                 _require_room(members, cache, path)
                 _unpack(archive, members, place, advance)
-    except (zipfile.BadZipFile, zlib.error, NotImplementedError, EOFError) as error:
+    except UnicodeDecodeError as error:
+        remedy = f"Pack it again with another program. {_by_hand(path)}"
+        raise DataError(f"{path}: the name of member {error.object!r} is not UTF-8, as it says.", remedy) from error
+    except NotImplementedError as error:
+        raise DataError(f"{path}: cannot be unpacked here: {error}.", _by_hand(path)) from error
+    except (zipfile.BadZipFile, EOFError) as error:
         raise DataError(f"{path}: cannot be unpacked: {error}.", "Download it again.") from error
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror or error}.", "Check the path.") from error
@@ -109,7 +118,7 @@ def unzipped(path: Path, advance: Callable[[int, int], object] | None = None) ->
 
 
 def _by_hand(path: Path) -> str:
-    return f"Unpack it yourself: unzip {in_command(path)} -d FOLDER"
+    return f"Unpack it yourself, and give the folder: unzip {in_command(path)} -d FOLDER"
 
 
 def _sound(archive: zipfile.ZipFile, path: Path) -> Iterator[zipfile.ZipInfo]:
@@ -117,21 +126,38 @@ def _sound(archive: zipfile.ZipFile, path: Path) -> Iterator[zipfile.ZipInfo]:
     infos = archive.infolist()
     if len(infos) > _MOST_MEMBERS:
         raise DataError(f"{path}: lists {len(infos):,} files.", _by_hand(path))
-    seen: set[str] = set()
+    seen: dict[str, str] = {}
+    folders: set[str] = set()
     for info in infos:
+        info.filename = _name(info)
         if fault := _fault(info):
             raise DataError(f"{path}: member {info.filename!r} {fault}.", "It is not a data set as Roboflow packs it.")
         if info.is_dir():
             continue
-        if info.filename.casefold() in seen:
+        place = PurePosixPath(info.filename.casefold())
+        if str(place) in seen:
             raise DataError(f"{path}: member {info.filename!r} is there twice.", "Names must differ, capitals aside.")
-        seen.add(info.filename.casefold())
+        seen[str(place)] = info.filename
+        folders.update(map(str, place.parents))
         yield info
+    if both := sorted(seen.keys() & folders):
+        remedy = "Pack it again without one of them."
+        raise DataError(f"{path}: member {seen[both[0]]!r} is a file and a folder, too.", remedy)
     size, packed = sum(info.file_size for info in infos), sum(info.compress_size for info in infos)
     if packed > path.stat().st_size:
         raise DataError(f"{path}: its members overlap.", "Download it again.")
     if size > max(_SMALL, _MOST_RATIO * packed):
         raise DataError(f"{path}: {packed:,} bytes would become {size:,}.", f"If you trust it: {_by_hand(path)}")
+
+
+def _name(info: zipfile.ZipInfo) -> str:
+    """A member's name: in UTF-8, as macOS writes it without saying so, where it can be that."""
+    if info.flag_bits & _UTF8:
+        return info.filename
+    try:
+        return info.filename.encode("cp437").decode("utf-8")
+    except UnicodeError:
+        return info.filename
 
 
 def _fault(info: zipfile.ZipInfo) -> str | None:
@@ -175,12 +201,27 @@ def _unpack(
         for info in members:
             target = folder.joinpath(place.name, *PurePosixPath(info.filename).parts)
             target.parent.mkdir(parents=True, exist_ok=True)
-            with archive.open(info) as packed, target.open("xb") as file:
-                while piece := packed.read(_CHUNK):
+            with target.open("xb") as file:
+                for piece in _pieces(archive, info):
                     file.write(piece)
                     done += len(piece)
                     if advance:
                         advance(done, total)
+
+
+def _pieces(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Iterator[bytes]:
+    """The content of a member.
+
+    Raises:
+        DataError: it is damaged.
+    """
+    try:
+        with archive.open(info) as packed:
+            while piece := packed.read(_CHUNK):
+                yield piece
+    except _DAMAGE as error:
+        problem = f"{archive.filename}: member {info.filename!r} cannot be unpacked: {error}."
+        raise DataError(problem, "Download it again.") from error
 
 
 def _root(place: Path) -> Path:

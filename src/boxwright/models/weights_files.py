@@ -100,7 +100,7 @@ def read_weights(path: Path) -> WeightsFile:
         _require_weights(path, source)
         document, code = (_safetensors(path, source), ()) if path.suffix == ".safetensors" else _torch(path, source)
     except OSError as error:
-        raise ModelError(f"{source}: cannot be read: {error.strerror or error}.") from error
+        raise ModelError(f"{source}: cannot be read: {error.strerror or error}.", "Make it readable.") from error
     spec = _recorded_spec(document, source)
     tensors = _tensors(document["state_dict"] if spec else document)  # ours: not the detections beside them
     if not tensors:
@@ -189,7 +189,7 @@ def _safetensors(path: Path, source: str) -> StateDict:
     try:
         return load_file(path)
     except SafetensorError as error:
-        raise ModelError(f"{source} are not a safetensors file: {error}.") from error
+        raise ModelError(f"{source} are not a safetensors file: {error}.", "Download or save them again.") from error
 
 
 def _torch(path: Path, source: str) -> tuple[Any, tuple[str, ...]]:

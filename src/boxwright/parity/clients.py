@@ -337,8 +337,8 @@ def _answer(rows: Sequence[tuple[str, Any, Any]], names: Sequence[str]) -> Answe
     if not ((numbers[:, 4] >= 0) & (numbers[:, 4] <= 1)).all():
         raise ValueError("a score is outside 0..1")
     known = np.array([name in index for name, _, _ in rows], bool)
-    labels = np.array([index.get(name, -1) for name, _, _ in rows], np.int64)
-    detections = Detections(numbers[:, :4], numbers[:, 4], labels).select(known)
+    labels = np.array([index[name] for name, _, _ in rows if name in index], np.int64)
+    detections = Detections(numbers[known, :4], numbers[known, 4], labels)
     return Answer(detections, tuple(name for name, _, _ in rows if name not in index))
 
 

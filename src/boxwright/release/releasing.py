@@ -121,6 +121,7 @@ def release(run: str | Path, options: ReleaseOptions, progress: Progress | None 
     name = options.name or bundle.spec.name
     require_url_names(name, options.version)
     _require_something_to_run(options)
+    _require_compared(options)
     notes = read_notes(options.card_notes)
     members, execution, reference = {}, Execution(), None
     if options.precisions or options.gate:
@@ -153,6 +154,14 @@ def _require_something_to_run(options: ReleaseOptions) -> None:
             "Without weights and without the exported graph in fp32 nothing could run the archive.",
             "Leave out --no-export, or keep the weights.",
         )
+
+
+def _require_compared(options: ReleaseOptions) -> None:
+    """Refuse what says how exports are compared, where none are made; the gate takes pictures alone."""
+    unused = {"tolerance": options.tolerance, "data": None if options.gate else options.data}
+    for name, value in unused.items():
+        if value is not None and not options.precisions:
+            raise ConfigError(f"--{name} decides nothing without exports.", f"Leave out --{name} or --no-export.")
 
 
 def _without_trained(spec: ModelSpec) -> ModelSpec:

@@ -12,6 +12,8 @@ from typing import Any
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
+from boxwright.host.files import writing
+
 from .svg import NONE, between, colour, figure
 
 __all__ = ["as_json", "write_page"]
@@ -23,7 +25,7 @@ def write_page(path: Path, template: str, **values: Any) -> None:
     The page forbids connections and all scripts but its own, so that names on it cannot become code.
 
     Args:
-        path: of the HTML file; an existing one is replaced.
+        path: of the HTML file, which is written whole or not at all; an existing one is replaced.
         template: its file name.
         values: for the template; text is escaped.
     """
@@ -34,7 +36,8 @@ def write_page(path: Path, template: str, **values: Any) -> None:
         .get_template(template)
         .render(style=Markup(_source("style.css")), script=Markup(script), script_digest=digest, **values)
     )
-    path.write_text(page, encoding="utf-8", errors="replace")
+    with writing(path) as part:
+        part.write_text(page, encoding="utf-8", errors="replace")
 
 
 def _environment() -> Environment:

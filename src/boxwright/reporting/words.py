@@ -80,6 +80,8 @@ def about_point(spec: ModelSpec | ResultsSpec) -> str:
     if isinstance(spec, ModelSpec) or point.objective == GIVEN:
         return sentence(point, spec.class_names)
     score, interval = in_table(point, spec.class_names)
+    if point.value is None:
+        return f"Measured at the default, a score of {score}: without annotated boxes or detections none can be chosen."
     known = f"a score of {score}{f' (95 % interval {interval})' if interval else ''}"
     return f"Measured at {known}, where F2 is highest. {_NO_POINT}"
 
@@ -108,7 +110,7 @@ def sentence(point: OperatingPoint, names: Sequence[str]) -> str:
     """What is used and why, in one or two sentences; arguments as of ``is_shared``."""
     if point.objective == GIVEN:
         return f"Measured at a score of {figure(point.threshold)}, as asked for."
-    if point.value is None:
+    if point.value is None or (point.value == 0 and point.interval is None):  # nothing was detected
         return f"The operating point is the default, a score of {figure(point.threshold)}: it was not chosen on data."
     value = f"{figure(point.value)}{f' ({between(*point.value_interval)})' if point.value_interval else ''}"
     where = f"on {point.split}" if point.split else "where it was measured"

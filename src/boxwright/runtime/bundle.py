@@ -144,7 +144,7 @@ def open_bundle(path: Union[str, os.PathLike[str]]) -> Bundle:
         if place.is_file():
             return _open_file(place)
     except OSError as error:
-        raise ArchiveError(f"{place}: cannot be read: {error.strerror}.") from error
+        raise ArchiveError(f"{place}: cannot be read: {error.strerror}.", "Make it readable.") from error
     raise ArchiveError(f"{place}: no such file or folder.", _GIVE)
 
 
@@ -205,7 +205,7 @@ def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise ArchiveError(f"{path}: cannot be read: {error.strerror}.") from error
+        raise ArchiveError(f"{path}: cannot be read: {error.strerror}.", "Put it there, readable.") from error
 
 
 def _open_unpacked(folder: Path) -> Bundle:

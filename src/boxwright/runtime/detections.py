@@ -17,6 +17,7 @@ from .picture import PictureSource, decode
 __all__ = ["Detections"]
 
 _ROWS = 10  # of the table that is printed
+_HIGHEST = 1.0 + 1e-6  # a network's sigmoid may be rounded up
 _IN_SHORT = 3  # of the line that a list of them shows
 
 
@@ -36,7 +37,8 @@ class Detections:
         picture: what they were found in, as it was given: read again when it is needed; None where it is not known.
 
     Raises:
-        ValueError: when shapes disagree; the message gives expected and actual shapes. A label without a name.
+        ValueError: when shapes disagree; the message gives expected and actual shapes. A score outside [0, 1], a label
+            that is not a whole number from 0 on, or that has no name.
     """
 
     boxes: np.ndarray
@@ -49,7 +51,8 @@ class Detections:
     def __post_init__(self) -> None:
         boxes = np.asarray(self.boxes, dtype=self._floats)
         scores = np.asarray(self.scores, dtype=self._floats)
-        labels = np.asarray(self.labels, dtype=np.int64)
+        given = np.asarray(self.labels)
+        labels = given.astype(np.int64, copy=False)
         if boxes.size == 0:
             boxes = boxes.reshape(-1, 4)
         count = scores.shape[0] if scores.ndim == 1 else -1
@@ -58,6 +61,10 @@ class Detections:
                 "Detections need boxes [n, 4], scores [n] and labels [n]; "
                 f"got {list(boxes.shape)}, {list(scores.shape)} and {list(labels.shape)}."
             )
+        if count and not (scores.min() >= 0.0 and scores.max() <= _HIGHEST):  # NaN is neither
+            raise ValueError(f"Scores {scores.min()} to {scores.max()} are not in [0, 1].")
+        if count and (labels.min() < 0 or (given.dtype.kind == "f" and (labels != given).any())):
+            raise ValueError(f"Labels {given.min()} to {given.max()} are not whole numbers from 0 on.")
         object.__setattr__(self, "boxes", boxes)
         object.__setattr__(self, "scores", scores)
         object.__setattr__(self, "labels", labels)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import stat
 from typing import BinaryIO, Optional, Tuple, Union
 
 import numpy as np
@@ -17,13 +18,18 @@ __all__ = [
     "FORMATS",
     "LARGEST_PIXELS",
     "MAX_PIXELS",
+    "MOST_BYTES",
     "SIDEWAYS",
     "SUFFIXES",
     "PictureSource",
+    "as_grey",
     "decode",
     "lacks_only_its_end",
     "open_picture",
+    "open_picture_file",
     "orientation",
+    "read_picture",
+    "require_few_parts",
     "upright_size",
 ]
 
@@ -41,6 +47,9 @@ DATA_PIXELS = 100_000_000
 
 LARGEST_PIXELS = 178_956_970
 """Largest width x height of any picture: Pillow opens no larger ones."""
+
+MOST_BYTES = 2**30
+"""Largest file that is read as a picture: the largest picture takes 716 MB as a BMP with transparency."""
 
 PictureSource = Union[str, "os.PathLike[str]", bytes, bytearray, memoryview, Image.Image, np.ndarray]
 
@@ -82,7 +91,8 @@ def decode(source: PictureSource, max_pixels: int = MAX_PIXELS, name: Optional[s
     Raises:
         UnsupportedPicture: not JPEG, PNG, WebP or BMP.
         PictureTooLarge: more than ``max_pixels`` pixels by its header.
-        PictureError: missing, broken or truncated, or none of the above.
+        PictureError: missing, broken or truncated, no regular file, more than ``MOST_BYTES`` of it, a Pillow picture
+            whose values have no known range, or none of the above.
     """
     if isinstance(source, np.ndarray):
         return _from_array(source)
@@ -99,16 +109,41 @@ def decode(source: PictureSource, max_pixels: int = MAX_PIXELS, name: Optional[s
 
 
 def _read(path: Union[str, os.PathLike[str]]) -> bytes:
+    name = os.fspath(path)
     try:
-        with open(path, "rb") as file:
-            return file.read()
+        with open_picture_file(path) as file:
+            return read_picture(file, repr(name))
     except OSError as error:
-        name = os.fspath(path)
         remedy = "Predictor.predict takes folders, and URLs with urls=True."
         plain = "://" not in name and not isinstance(error, IsADirectoryError)
         raise PictureError(
             f"Picture {name!r} cannot be read: {error.strerror}.", "Check the path." if plain else remedy
         ) from error
+
+
+def open_picture_file(path: Union[str, os.PathLike[str]]) -> BinaryIO:
+    """Open a picture's file to read it.
+
+    Raises:
+        PictureError: neither a file nor a folder: opening a pipe would wait for a writer, and a device has no end.
+        OSError: it cannot be opened.
+    """
+    mode = os.stat(path).st_mode
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        raise PictureError(f"Picture {os.fspath(path)!r} is a pipe or a device.", "Save it as a file, and give that.")
+    return open(path, "rb")
+
+
+def read_picture(file: BinaryIO, name: str) -> bytes:
+    """The rest of an open file.
+
+    Raises:
+        PictureError: it has more than ``MOST_BYTES``.
+    """
+    encoded = file.read(MOST_BYTES + 1)
+    if len(encoded) > MOST_BYTES:
+        raise PictureError(f"Picture {name} has more than {MOST_BYTES:,} bytes.", "Make it smaller.")
+    return encoded
 
 
 def _from_array(array: np.ndarray) -> Image.Image:
@@ -130,7 +165,7 @@ def upright_size(path: Union[str, os.PathLike[str]], max_pixels: int = MAX_PIXEL
     """
     name = f"{os.fspath(path)!r}"
     try:
-        with open(path, "rb") as file:
+        with open_picture_file(path) as file:
             image = open_picture(file, name, max_pixels)
             sideways = orientation(image) in SIDEWAYS
             return (image.height, image.width) if sideways else (image.width, image.height)
@@ -139,8 +174,7 @@ def upright_size(path: Union[str, os.PathLike[str]], max_pixels: int = MAX_PIXEL
 
 
 def _from_bytes(encoded: bytes, name: str, max_pixels: int) -> Image.Image:
-    if has_too_many_parts(encoded):
-        raise PictureError(f"{_sentence(name)} is made of more than {MOST_PARTS:,} parts.", "It is broken.")
+    require_few_parts(encoded, name)
     try:
         return _upright_rgb(open_picture(io.BytesIO(encoded), name, max_pixels), name)
     except (UnsupportedPicture, PictureTooLarge):
@@ -149,6 +183,16 @@ def _from_bytes(encoded: bytes, name: str, max_pixels: int) -> Image.Image:
         if not lacks_only_its_end(encoded, max_pixels):
             raise
     return _upright_rgb(open_picture(io.BytesIO(encoded + _JPEG_END), name, max_pixels), name)
+
+
+def require_few_parts(encoded: bytes, name: str) -> None:
+    """Refuse a file that would keep a processor busy before a pixel is decoded.
+
+    Raises:
+        PictureError: see ``has_too_many_parts``.
+    """
+    if has_too_many_parts(encoded):
+        raise PictureError(f"{_sentence(name)} is made of more than {MOST_PARTS:,} parts.", "It is broken.")
 
 
 def lacks_only_its_end(encoded: bytes, max_pixels: int = MAX_PIXELS) -> bool:
@@ -204,6 +248,7 @@ def _is_pointer(file: BinaryIO) -> bool:
 
 
 def _upright_rgb(image: Image.Image, name: str) -> Image.Image:
+    _require_known_range(image, name)
     try:
         image.load()
         turn = orientation(image)
@@ -218,6 +263,15 @@ def _upright_rgb(image: Image.Image, name: str) -> Image.Image:
     return upright
 
 
+def _require_known_range(image: Image.Image, name: str) -> None:
+    """Refuse values that could mean anything: only a PNG's whole numbers are known to end at 65535."""
+    if image.mode == "F" or (image.mode == "I" and image.format != "PNG"):
+        raise PictureError(
+            f"{_sentence(name)} has the mode {image.mode!r}, whose values have no known range.",
+            "Scale them to 0..255, and give a uint8 array.",
+        )
+
+
 def orientation(image: Image.Image) -> int:
     """EXIF orientation, 1..8; 1 (as stored) where it is missing, means nothing, or its block is damaged."""
     try:
@@ -230,16 +284,19 @@ def orientation(image: Image.Image) -> int:
 def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode == "RGB" and "transparency" not in image.info:
         return image
-    if image.mode == "F" or image.mode.startswith("I"):
-        return _from_deep_grey(image)
+    if image.mode.startswith("I"):
+        return as_grey(image).convert("RGB")
     if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
         return _over_white(image)
     return image.convert("RGB")
 
 
-def _from_deep_grey(image: Image.Image) -> Image.Image:
+def as_grey(image: Image.Image) -> Image.Image:
+    """A picture in mode ``L``; 16-bit greys are scaled, which Pillow would cut off at 255."""
+    if not image.mode.startswith("I"):
+        return image.convert("L")
     values = np.clip(np.asarray(image, dtype=np.float64), 0.0, 65535.0)
-    return Image.fromarray(np.round(values / 257.0).astype(np.uint8)).convert("RGB")
+    return Image.fromarray(np.round(values / 257.0).astype(np.uint8))
 
 
 def _over_white(image: Image.Image) -> Image.Image:

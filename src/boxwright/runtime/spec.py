@@ -19,6 +19,7 @@ FORMAT = 1
 MAX_SIDE = 8192
 MIN_TILE = 64
 MAX_OVERLAP = 0.5
+_AGAIN = "The file was edited or cut off; write it again with boxwright."
 DEFAULT_THRESHOLD = 0.5
 """Score threshold of a model whose operating point was never measured."""
 HARDLY_ANYTHING = 0.05
@@ -252,7 +253,7 @@ class ModelSpec:
         if contract != spec.contract:
             raise ArchiveError(
                 f"{source}: the classes {list(spec.class_names)} do not match their recorded hash.",
-                "The file was edited; write it again with boxwright.",
+                _AGAIN,
             )
         return spec
 
@@ -266,7 +267,7 @@ class ModelSpec:
                 "operating_point": _build(OperatingPoint, document["operating_point"], source),
             }
         except (KeyError, TypeError) as error:
-            raise ArchiveError(f"{source}: key {error} is missing or malformed.") from error
+            raise ArchiveError(f"{source}: key {error} is missing or malformed.", _AGAIN) from error
         return _build(cls, {**document, **parts}, source)
 
     @classmethod
@@ -279,7 +280,8 @@ class ModelSpec:
         try:
             text = Path(path).read_bytes()
         except OSError as error:
-            raise ArchiveError(f"{os.fspath(path)}: cannot be read: {error.strerror}.") from error
+            problem = f"{os.fspath(path)}: cannot be read: {error.strerror}."
+            raise ArchiveError(problem, "Put it there, readable.") from error
         return cls.from_json(text, os.fspath(path))
 
 
@@ -295,4 +297,4 @@ def _build(kind: Type[T], values: Mapping[str, Any], source: str) -> T:
     try:
         return kind(**values)
     except (TypeError, ConfigError) as error:
-        raise ArchiveError(f"{source}: {kind.__name__}: {str(error).rstrip('.')}.") from error
+        raise ArchiveError(f"{source}: {kind.__name__}: {str(error).rstrip('.')}.", _AGAIN) from error

@@ -72,7 +72,7 @@ def open_zip(path: Path) -> Iterator[StrictZip]:
     try:
         file = path.open("rb")
     except OSError as error:
-        raise ArchiveError(f"{path}: cannot be read: {error.strerror}.") from error
+        raise ArchiveError(f"{path}: cannot be read: {error.strerror}.", "Make it readable.") from error
     with file:
         yield StrictZip(file, str(path))
 

@@ -1,5 +1,8 @@
 import io
+import struct
+import zlib
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -82,3 +85,30 @@ def test_facts_come_in_order_and_progress_is_told(tmp_path):
 
 def test_what_is_no_file_is_an_error_not_an_exception(tmp_path):
     assert "cannot be read" in str(scan_pictures([str(tmp_path)], pixels=True)[0].error)
+
+
+def test_sixteen_bit_greys_are_scaled_not_cut(tmp_path):
+    grey = np.asarray(draw("deep").convert("L"))
+    Image.fromarray(grey).save(tmp_path / "plain.png")
+    Image.fromarray(grey.astype(np.uint16) * 257).save(tmp_path / "deep.png")
+    plain, deep = scan_pictures([str(tmp_path / name) for name in ("plain.png", "deep.png")], pixels=True)
+    assert (plain.mode, deep.mode) == ("L", "I;16")
+    assert deep.greys == plain.greys
+
+
+def test_what_training_would_refuse_for_its_parts_is_an_error(tmp_path):
+    file = io.BytesIO()
+    draw("parts").save(file, "PNG")
+    whole = file.getvalue()
+    empty = struct.pack(">I", 0) + b"teXt" + struct.pack(">I", zlib.crc32(b"teXt"))
+    (tmp_path / "a.png").write_bytes(whole[:33] + empty * 70_000 + whole[33:])
+    (facts,) = scan_pictures([str(tmp_path / "a.png")], pixels=True)
+    assert "is made of more than" in str(facts.error)
+
+
+@pytest.mark.parametrize("pixels", [True, False])
+@pytest.mark.parametrize("form", ["PNG", "WEBP"])
+def test_frames_of_an_animation_are_counted(tmp_path, form, pixels):
+    draw("one").save(tmp_path / "a", form, save_all=True, append_images=[draw("two"), draw("three")])
+    (facts,) = scan_pictures([str(tmp_path / "a")], pixels=pixels)
+    assert facts.frames == 3

@@ -88,6 +88,7 @@ def check_pictures(split: SplitContents) -> Iterator[Finding]:
     name = split.document.split
     modes: dict[str, list[str]] = defaultdict(list)
     turned: list[str] = []
+    animated: list[str] = []
     for entry in split.document.images:
         facts = split.facts.get(entry.file_name)
         if facts is None:
@@ -101,10 +102,14 @@ def check_pictures(split: SplitContents) -> Iterator[Finding]:
             yield Finding("picture-end", message, name, entry.file_name, entry.id)
         if facts.mode != "RGB":
             modes[facts.mode].append(entry.file_name)
+        if facts.frames > 1:
+            animated.append(entry.file_name)
         if facts.turn != 1 and (facts.turn not in SIDEWAYS or entry.size is None or entry.width == entry.height):
             turned.append(entry.file_name)
     for mode, names in sorted(modes.items()):
         yield Finding("colour-mode", f"{some_pictures(names)}: mode {mode}, converted to RGB", name)
+    if animated:
+        yield Finding("animated", f"{some_pictures(animated)}: animated; the first frame is taken", name)
     if turned:
         yield Finding("exif-orientation", f"{some_pictures(turned)}: turned or mirrored by an EXIF tag", name)
 

@@ -18,7 +18,17 @@ from PIL import Image
 
 from boxwright.data.documents import Document, ImageEntry, fits
 from boxwright.runtime import ClassEntry, DataError, PictureError, decode
-from boxwright.runtime.picture import LARGEST_PIXELS, SIDEWAYS, lacks_only_its_end, open_picture, orientation
+from boxwright.runtime.picture import (
+    LARGEST_PIXELS,
+    SIDEWAYS,
+    as_grey,
+    lacks_only_its_end,
+    open_picture,
+    open_picture_file,
+    orientation,
+    read_picture,
+    require_few_parts,
+)
 
 __all__ = [
     "GREYS_SIDE",
@@ -49,6 +59,7 @@ class PictureFacts:
         stored: (width, height) in pixels, before any EXIF turn; (0, 0) if it cannot be opened.
         turn: EXIF orientation, 1..8.
         mode: Pillow's, with ``+transparency`` if a palette or key colour is transparent.
+        frames: how many it has, if it is animated; the first is taken.
         digest: SHA-256 of the file; None if only the header was read.
         greys: 81 bytes, the picture as 9 x 9 greys; None if only the header was read.
         cut: whether it is a JPEG that lacks its end marker, and nothing else.
@@ -59,6 +70,7 @@ class PictureFacts:
     stored: tuple[int, int] = (0, 0)
     turn: int = 1
     mode: str = ""
+    frames: int = 1
     digest: bytes | None = None
     greys: bytes | None = None
     cut: bool = False
@@ -239,8 +251,8 @@ def scan_pictures(
 
 def _open(path: str, pixels: bool, max_pixels: int) -> PictureFacts:
     try:
-        with open(path, "rb") as file:  # noqa: PTH123  # a Path costs as much as the opening
-            return _decoded(file.read(), path, max_pixels) if pixels else _header(file, path, max_pixels)
+        with open_picture_file(path) as file:
+            return (_decoded if pixels else _header)(file, path, max_pixels)
     except PictureError as error:
         return PictureFacts(error=error)
     except OSError as error:
@@ -250,15 +262,17 @@ def _open(path: str, pixels: bool, max_pixels: int) -> PictureFacts:
 
 def _header(file: BinaryIO, path: str, max_pixels: int) -> PictureFacts:
     image = open_picture(file, repr(path), max_pixels)
-    return PictureFacts(image.size, orientation(image), _mode(image))
+    return PictureFacts(image.size, orientation(image), _mode(image), frames=_frames(image))
 
 
-def _decoded(encoded: bytes, path: str, max_pixels: int) -> PictureFacts:
+def _decoded(file: BinaryIO, path: str, max_pixels: int) -> PictureFacts:
+    encoded = read_picture(file, repr(path))
     if not encoded:
         raise PictureError(f"Picture {path!r} is empty.")
+    require_few_parts(encoded, repr(path))
     digest = hashlib.sha256(encoded).digest()
     image = open_picture(io.BytesIO(encoded), repr(path), max_pixels)
-    stored, turn, mode = image.size, orientation(image), _mode(image)
+    stored, turn, mode, frames = image.size, orientation(image), _mode(image), _frames(image)
     # a JPEG at an eighth of its size: all of its data is read, and a missing end is noticed, as at full size
     image.draft("L", (stored[0] // _REDUCTION, stored[1] // _REDUCTION))
     cut = False
@@ -267,11 +281,16 @@ def _decoded(encoded: bytes, path: str, max_pixels: int) -> PictureFacts:
     except Exception:  # Pillow's plugins raise many kinds of errors
         whole = decode(encoded, max_pixels, repr(path))  # the decoder that counts decides, and its message is used
         greys, cut = _greys(whole), lacks_only_its_end(encoded, max_pixels)
-    return PictureFacts(stored, turn, mode, digest, greys, cut)
+    return PictureFacts(stored, turn, mode, frames, digest, greys, cut)
 
 
 def _greys(image: Image.Image) -> bytes:
-    return image.convert("L").resize((GREYS_SIDE, GREYS_SIDE), Image.Resampling.BOX).tobytes()
+    return as_grey(image).resize((GREYS_SIDE, GREYS_SIDE), Image.Resampling.BOX).tobytes()
+
+
+def _frames(image: Image.Image) -> int:
+    """Of an animation; the further pictures in a camera's JPEG are previews and depths, not frames."""
+    return int(getattr(image, "n_frames", 1)) if image.format in ("PNG", "WEBP") else 1
 
 
 def _mode(image: Image.Image) -> str:

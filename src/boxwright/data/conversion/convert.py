@@ -81,7 +81,7 @@ def convert(
     format: str | None = None,  # noqa: A002  # the name users know
     *,
     split: tuple[float, ...] | None = None,
-    seed: int = 0,
+    seed: int | None = None,
     voc_origin: VocOrigin = "auto",
     boxes: str | None = None,
     pictures: str | Path | None = None,
@@ -97,7 +97,7 @@ def convert(
         format: a key of ``READERS``; None for the one that the files are of.
         split: shares of train, valid and optionally test, sum 1: all pictures are split anew, by
             iterative stratification. None keeps the source's splits; a single split becomes 0.8 and 0.2.
-        seed: of a new split.
+        seed: of a new split; 0 by default.
         voc_origin: where VOC counts pixels from, see ``read_voc``.
         boxes: what the four numbers of COCO's boxes are, a key of ``READINGS``; None for x, y, width, height, unless
             they cannot be that.
@@ -105,7 +105,8 @@ def convert(
         advance: called with (what is being done, pictures done, pictures in all).
 
     Raises:
-        ConfigError: an unknown format, settings that do not fit it, a folder that cannot be written.
+        ConfigError: an unknown format, settings that do not fit it, a seed where splits are kept, a folder that cannot
+            be written.
         DataError: the source cannot be read, or no format or two formats fit; file and line, object or id are named.
     """
     source, out = Path(source), Path(out)

@@ -219,7 +219,7 @@ def read_bytes(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror}.") from error
+        raise DataError(f"{path}: cannot be read: {error.strerror}.", "Make it readable.") from error
 
 
 def read_text(path: Path, may_be_empty: bool = False) -> str:

@@ -8,12 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from boxwright.data.documents import category_fault
 from boxwright.runtime import DataError
-from boxwright.runtime.bundle import class_name_fault
 
 __all__ = ["Source", "SourceObject", "SourcePicture", "outlined", "plain_categories"]
-
-_RESERVED = "score"  # a key of the endpoint's answer, beside the class names
 
 
 @dataclass(frozen=True)
@@ -120,7 +118,6 @@ def plain_categories(names: Sequence[str], where: object) -> tuple[Mapping[str, 
     if repeated:
         raise DataError(f"{where}: the class name {repeated[0]!r} is used twice.", "Rename one.")
     for name in names:
-        fault = "is a key of the endpoint's answer" if name == _RESERVED else class_name_fault(name)
-        if fault:
-            raise DataError(f"{where}: the class name {name!r} {fault}.", "Rename the class.")
+        if fault := category_fault(name):
+            raise DataError(f"{where}: class {name!r}: {fault}.", "Rename the class.")
     return tuple({"id": number, "name": name, "supercategory": ""} for number, name in enumerate(names, start=1))

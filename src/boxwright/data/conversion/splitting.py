@@ -52,7 +52,7 @@ def require_shares(shares: Sequence[float]) -> None:
 def arrange(
     source: Source,
     shares: Sequence[float] | None,
-    seed: int,
+    seed: int | None,
     notes: list[str],
     advance: Progress | None = None,
 ) -> SplitPictures:
@@ -62,21 +62,25 @@ def arrange(
         source: the data set.
         shares: of train, valid and optionally test; None keeps the splits, and splits a source that has only one
             into 0.8 and 0.2.
-        seed: of the new split.
+        seed: of the new split; None for 0.
         notes: gets sentences about the splits for the user.
         advance: called with (pictures looked at, pictures in all) for new splits.
 
     Raises:
+        ConfigError: a seed, where the splits are kept.
         DataError: too few pictures for so many splits.
     """
     names = [name for name in SPLITS if any(picture.split == name for picture in source.pictures)]
     _require_one_meaning(source.pictures)
     if shares is None and len(names) > 1:
+        if seed is not None:
+            kept = f"the splits of the source are kept: {', '.join(names)}."
+            raise ConfigError(f"--seed {seed} decides nothing: {kept}", "Leave it out, or make new ones with --split.")
         return _kept(source, names, notes)
     if shares is None:
         notes.append("The source has one split; its pictures were split 0.8 train, 0.2 valid.")
     pictures = _distinct(source.pictures, notes)
-    parts = _new_splits(pictures, shares or _DEFAULT_SHARES, seed, notes, advance)
+    parts = _new_splits(pictures, shares or _DEFAULT_SHARES, seed or 0, notes, advance)
     document = _merged(source.documents, notes)
     return {name: (part, document) for name, part in zip(SPLITS, parts, strict=False)}
 
@@ -105,12 +109,10 @@ def _require_one_meaning(pictures: Sequence[SourcePicture]) -> None:
 
 
 def _distinct(pictures: Sequence[SourcePicture], notes: list[str]) -> list[SourcePicture]:
-    """Each picture once, also if it is in several splits with the same objects."""
-    chosen: dict[Any, SourcePicture] = {}
-    for index, picture in enumerate(pictures):
-        known = chosen.setdefault(picture.path, picture)
-        if known.objects != picture.objects:
-            chosen[index] = picture
+    """Each picture once; in several splits it has the same objects, see ``_require_one_meaning``."""
+    chosen: dict[Path, SourcePicture] = {}
+    for picture in pictures:
+        chosen.setdefault(picture.path, picture)
     left = len(pictures) - len(chosen)
     if left:
         notes.append(f"Pictures in several splits with the same objects: {left}. Each was taken once.")
