@@ -320,7 +320,8 @@ class TrainingRun:
         own = max(self._world.sizes(min(config.batch, train)))
         timed = max(own, min(self._least, 2))  # not among the others yet, a BatchNorm needs two
         batches, pictures = data.trial_batches("train", timed), data.trial_batches("valid", 1)
-        pace = measure_pace(detector, batches, next(pictures), _device(config))
+        with progress(self.console, "time a few steps"):
+            pace = measure_pace(detector, batches, next(pictures), _device(config))
         step = self._world.largest(pace.step) * own / timed
         pace = Pace(step, self._world.largest(pace.picture) / self._world.size)
         if config.minutes is not None:

@@ -189,8 +189,11 @@ def _train_here(
     on_folder: Callable[[Path | str], None] | None = None,
 ) -> RunResult:
     """Train in this process, and in those that were started beside it."""
-    from .run import TrainingRun
-    from .world import joined
+    from boxwright.host.console import make_console, progress
+
+    with progress(console or make_console(), "load PyTorch"):
+        from .run import TrainingRun
+        from .world import joined
 
     with joined(_on_gpus(config)) as world:
         return TrainingRun.new(config, console, make_trainer, world).train(on_folder)
