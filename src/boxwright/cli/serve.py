@@ -146,6 +146,7 @@ def serve(
     """Serve archives at TorchServe's URLs until Ctrl-C, as 'boxwright bench' found best here."""
     from boxwright.host.places import place_of
     from boxwright.inputs.stores import local_place
+    from boxwright.runtime.bundle import RUN_SPEC
     from boxwright.serving.configuration import read_configuration
     from boxwright.serving.server import Offer, run
 
@@ -197,7 +198,7 @@ def serve(
 
         log_to()
     _allow_connections(settings)
-    for place in (place for place in offer.archives if place.is_dir()):
+    for place in (place for place in offer.archives if (place / RUN_SPEC).is_file()):
         typer.echo(f"{place}: PyTorch is loaded for a run, and timed; an archive of it is ready sooner.", err=True)
     announce = partial(_announce if log != "json" else _announce_aside, settings)
     run(offer, settings, announce, partial(_tell, settings))

@@ -39,6 +39,7 @@ __all__ = [
     "is_number",
     "is_odd_id",
     "json_text",
+    "name_fault",
     "name_of",
     "null_for_nan",
     "number_of",
@@ -412,8 +413,13 @@ def category_fault(name: str | None) -> str | None:
     """Why a category cannot have this name, or None."""
     if name is None or not name.strip():
         return "has no name"
-    fault = "is a key of the endpoint's answer" if name == _RESERVED else class_name_fault(name)
+    fault = name_fault(name)
     return f"its name {name!r} {fault}" if fault else None
+
+
+def name_fault(name: str) -> str | None:
+    """Why a class cannot have this name, to be read behind it, or None."""
+    return "is a key of the endpoint's answer" if name == _RESERVED else class_name_fault(name)
 
 
 def name_of(value: object) -> str | None:

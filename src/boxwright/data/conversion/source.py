@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from boxwright.data.documents import category_fault
+from boxwright.data.documents import name_fault
 from boxwright.runtime import DataError
 
 __all__ = ["Source", "SourceObject", "SourcePicture", "outlined", "plain_categories"]
@@ -118,6 +118,6 @@ def plain_categories(names: Sequence[str], where: object) -> tuple[Mapping[str, 
     if repeated:
         raise DataError(f"{where}: the class name {repeated[0]!r} is used twice.", "Rename one.")
     for name in names:
-        if fault := category_fault(name):
-            raise DataError(f"{where}: class {name!r}: {fault}.", "Rename the class.")
+        if fault := name_fault(name):
+            raise DataError(f"{where}: the class name {name!r} {fault}.", "Rename the class.")
     return tuple({"id": number, "name": name, "supercategory": ""} for number, name in enumerate(names, start=1))
