@@ -118,7 +118,7 @@ def test_a_picture_drawn_twice_counts_twice_with_many_boxes(boxes, seed):
         for number, row in enumerate(labels)
     ]
     detections = untied(
-        [Detections(places + generator.normal(0, 1, places.shape), places[:, 0], row) for row in labels]
+        [Detections(places + generator.normal(0, 1, places.shape), np.linspace(0, 1, boxes), row) for row in labels]
     )
     counts = resample_counts(4, 4, seed)
     figures = resampled(match_detections(truths, detections, CLASSES), counts)
