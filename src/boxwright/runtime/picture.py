@@ -135,15 +135,14 @@ def open_picture_file(path: Union[str, os.PathLike[str]]) -> BinaryIO:
 
 
 def read_picture(file: BinaryIO, name: str) -> bytes:
-    """The rest of an open file.
+    """The rest of an open regular file.
 
     Raises:
         PictureError: it has more than ``MOST_BYTES``.
     """
-    encoded = file.read(MOST_BYTES + 1)
-    if len(encoded) > MOST_BYTES:
+    if os.fstat(file.fileno()).st_size > MOST_BYTES:  # reading at most so many would make room for all of them first
         raise PictureError(f"Picture {name} has more than {MOST_BYTES:,} bytes.", "Make it smaller.")
-    return encoded
+    return file.read()
 
 
 def _from_array(array: np.ndarray) -> Image.Image:

@@ -238,7 +238,7 @@ class ServedModel:
             wait = self._mean * len(self._pending) / workers
             own = self._mean if self._pending else 0.0  # else a model that is slower than its deadline never answers
             if len(self._pending) >= self.options.queue_size:
-                message = f'Model "{self.name}" has {len(self._pending)} pictures already.'
+                message = f'Model "{self.name}" has {len(self._pending)} pictures waiting or running already.'
                 raise Busy(message, max(1, round(wait)))
             over = time.monotonic() + wait + own - deadline
             if over > 0:
