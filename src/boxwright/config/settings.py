@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+from pydantic_core import ErrorDetails
 
 from boxwright.host.files import write_text
 from boxwright.host.places import Place, place_of, shown_place
@@ -92,8 +94,10 @@ _EXPECTED = {
     "batch_size": "give a whole number from 1, or auto",
     "devices": "give a whole number from 1, or auto",
     "data": "give the path of a folder",
+    "gpus": "give a whole number from 0, or auto",
     "image_size": "give one side, or [height, width], in pixels",
     "mlflow": "give a tracking URI, such as sqlite:///mlflow.db or http://localhost:5000",
+    "trainable_stages": "give a whole number from 0, or all",
     "name": "give a text; put it into quotes if it looks like a number or a date",
 }
 """Messages for keys where pydantic's own message is about types."""
@@ -416,6 +420,30 @@ def _nearest(key: str) -> str:
     return f"Did you mean {close[0]!r}?" if close else f"Known keys: {', '.join(TrainConfig.model_fields)}."
 
 
+def _expected(fault: ErrorDetails) -> str:
+    """What to give instead, in our words where pydantic's are about types."""
+    bounds = fault.get("ctx", {})
+    choices = re.findall(r"'([^']+)'", str(bounds.get("expected")))
+    close = difflib.get_close_matches(str(fault["input"]).lower(), choices, n=1)
+    words = {
+        "bool_parsing": "give true or false",
+        "bool_type": "give true or false",
+        "finite_number": "give a number that is finite",
+        "float_parsing": "give a number",
+        "float_type": "give a number",
+        "greater_than": f"give more than {bounds.get('gt')}",
+        "greater_than_equal": f"give {bounds.get('ge')} or more",
+        "int_from_float": "give a whole number",
+        "int_parsing": "give a whole number",
+        "int_type": "give a whole number",
+        "less_than": f"give less than {bounds.get('lt')}",
+        "less_than_equal": f"give {bounds.get('le')} or less",
+        "literal_error": f"give {bounds.get('expected')}" + (f"; did you mean {close[0]!r}?" if close else ""),
+        "string_type": "give a text; put it into quotes if it looks like a number",
+    }
+    return words.get(fault["type"], fault["msg"])
+
+
 def _readable(
     error: ValidationError, values: Mapping[str, Any], source: str, overrides: Mapping[str, Any]
 ) -> ConfigError:
@@ -426,7 +454,7 @@ def _readable(
     given = values.get(key, first["input"])
     source = "settings" if overrides.get(key) is not None else source
     is_ours = first["type"] == "value_error"
-    message = str(first["ctx"]["error"]) if is_ours else _EXPECTED.get(key, str(first["msg"]))
+    message = str(first["ctx"]["error"]) if is_ours else _EXPECTED.get(key) or _expected(first)
     remedy = f"What {key!r} takes: docs/settings.md."
     return ConfigError(f"{source}: {key!r} = {given!r} does not fit: {message}.", remedy)
 
