@@ -192,16 +192,34 @@ def test_a_trial_that_ends_the_process_is_left_out_at_last(small, tmp_path, quic
     def run(settings, folder, report):
         started.append(folder.name)
         if folder.name == "trial-001":
-            raise KeyboardInterrupt
+            raise SystemExit(137)
         return 0.5
 
     arguments = {"out": tmp_path, "run_trial": run, "console": Console(quiet=True), **TINY}
     for _ in range(3):
-        with pytest.raises(KeyboardInterrupt):
+        with pytest.raises(SystemExit):
             boxwright.tune(small, 40, **arguments)
     result = boxwright.tune(small, 40, **arguments)
     assert started.count("trial-001") == 3
     assert [one.state for one in result.trials[:3]] == ["complete", "fail", "complete"]
+
+
+def test_a_search_may_be_stopped_at_one_trial_as_often_as_one_likes(small, tmp_path, quick):
+    started = []
+
+    def run(settings, folder, report):
+        started.append(folder.name)
+        if len(started) < 6:
+            raise KeyboardInterrupt
+        return 0.5
+
+    arguments = {"out": tmp_path, "run_trial": run, "console": Console(quiet=True), **TINY}
+    for _ in range(5):
+        with pytest.raises(KeyboardInterrupt):
+            boxwright.tune(small, 40, **arguments)
+    result = boxwright.tune(small, 40, **arguments)
+    assert started[:6] == ["trial-000"] * 6
+    assert result.trials[0].state == "complete"
 
 
 def test_too_little_time_names_how_much_would_do(small, tmp_path, quick):

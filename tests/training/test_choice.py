@@ -30,6 +30,11 @@ def test_a_processor_does_not_get_a_resnet():
     assert {chosen(split_of(3), device)["model"] for device in ("cpu", "cuda")} <= set(CATALOGUE)
 
 
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_cocos_weights_are_there_for_what_is_chosen_with_them(device):
+    assert CATALOGUE[chosen(split_of(3), device, weights="coco")["model"]].coco_weights
+
+
 @pytest.mark.parametrize(
     ("size", "side", "device", "canvas"),
     [

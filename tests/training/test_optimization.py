@@ -91,6 +91,13 @@ def test_a_new_plan_goes_on_where_the_cycle_was_and_ends_at_its_own_end(steps):
     assert rates[-1] < 1e-4
 
 
+def test_a_cycle_that_has_ended_goes_on_where_a_longer_one_would_be():
+    cycle = OneCycle(100, 0.1)
+    cycle.plan(100, 200)
+    assert cycle(100) == pytest.approx(OneCycle(200, 0.1)(100), rel=0.02)
+    assert cycle(199) < 1e-4
+
+
 def test_beyond_its_end_the_rate_stays_at_nothing():
     cycle = OneCycle(10, 0.1)
     cycle.plan(9, 9)

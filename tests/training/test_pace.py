@@ -13,7 +13,7 @@ from boxwright.tracking.metrics_file import read_metrics
 from boxwright.training import pace as pace_module
 from boxwright.training.data_module import DetectionData, EpochSampler, Loading
 from boxwright.training.optimization import OneCycle
-from boxwright.training.pace import Deadline, Pace, Plan, measure_pace, plan_for, spoken
+from boxwright.training.pace import Budget, Deadline, Pace, Plan, measure_pace, plan_for, spoken
 
 TINY = {
     "model": "fasterrcnn_tiny_fpn",
@@ -119,7 +119,8 @@ def test_the_number_of_epochs_follows_how_long_they_take(small, monkeypatch, sec
     now = [1000.0]
     monkeypatch.setattr(pace_module.time, "monotonic", lambda: now[0])
     trainer, module = Trainer(small, 10), SimpleNamespace(cycle=OneCycle(100, 0.1))
-    deadline = Deadline(10, began=990.0, close_mosaic=2)
+    deadline = Deadline(10, began=990.0, calm=lambda epochs: 2)
+    deadline.on_fit_start(trainer, module)
     while trainer.current_epoch < trainer.max_epochs:
         deadline.on_train_epoch_start(trainer, module)
         now[0] += seconds
@@ -134,11 +135,21 @@ def test_the_number_of_epochs_follows_how_long_they_take(small, monkeypatch, sec
 def test_the_time_of_an_interrupted_run_counts(monkeypatch):
     now = [100.0]
     monkeypatch.setattr(pace_module.time, "monotonic", lambda: now[0])
-    first = Deadline(10, began=100.0, close_mosaic=0)
+    first = Deadline(10, began=100.0, calm=lambda epochs: 0, most=40)
     now[0] = 400.0
-    later = Deadline(10, began=350.0, close_mosaic=0)
+    later = Deadline(10, began=350.0, calm=lambda epochs: 0, most=40)
     later.load_state_dict(first.state_dict())
-    assert later.state_dict() == {"spent": 350.0}
+    assert later.state_dict() == {"spent": 350.0, "epochs": 40, "most": 40}
+
+
+def test_another_time_is_planned_with_what_the_epochs_took():
+    budget = Budget(spent=60.0, epochs=5, most=300)
+    assert budget.within(2.0, done=3) == 3 + 2  # 54 s are left, for epochs of 20 s
+    assert budget.within(1.0, done=3) == 3
+    assert budget.within(1e6, done=3) == 300
+    assert budget.within(2.0, done=0) == 5
+    assert Budget.of({}) is None
+    assert Budget.of({"callbacks": {"Deadline": {"spent": 3.0}}}) is None  # of an older version
 
 
 def test_minutes_plan_the_epochs_and_the_run_keeps_to_them(small, tmp_path, capsys):

@@ -1,5 +1,8 @@
 """A run that is killed and resumed ends as one that was not, bit for bit; changed settings are followed or refused."""
 
+import os
+import random
+import re
 import resource
 import shutil
 import signal
@@ -7,18 +10,22 @@ import subprocess
 import sys
 
 import lightning as L
+import psutil
 import pytest
 import torch
 import yaml
 from rich.console import Console
 
 import boxwright
+from boxwright.config import load_config
 from boxwright.data import draw_demo_data
-from boxwright.runtime import ArchiveError, ConfigError, open_bundle
+from boxwright.runtime import ArchiveError, ConfigError, ModelError, ModelSpec, open_bundle
 from boxwright.tracking.metrics_file import read_metrics
 from boxwright.training import resume, settings
+from boxwright.training import run as run_module
 from boxwright.training.checkpoints import SO_FAR, read_checkpoint
 from boxwright.training.folders import claimed
+from boxwright.training.pace import Budget, Pace
 from support.command_line import boxwright as command
 
 SETTINGS = {
@@ -296,3 +303,130 @@ def test_paths_of_a_run_hold_from_anywhere(small, tmp_path, monkeypatch):
     resume(run, console=Console(quiet=True))
     assert (tmp_path / "here" / "kept" / "one.ckpt").stat().st_mtime_ns > before
     assert not list((tmp_path / "there").iterdir())
+
+
+def change(run, **settings):
+    path = run / "config.yaml"
+    path.write_text(yaml.safe_dump({**yaml.safe_load(path.read_text()), **settings}))
+
+
+def interrupted_after(epochs):
+    """A maker of Trainers whose trainings somebody interrupts after so many epochs."""
+
+    class Interrupt(L.Callback):
+        def on_train_epoch_start(self, trainer, pl_module):
+            if trainer.current_epoch == epochs:
+                raise KeyboardInterrupt
+
+    return lambda **options: L.Trainer(**{**options, "callbacks": [*options["callbacks"], Interrupt()]})
+
+
+def trained_epochs(run):
+    return sum("val/f2" in line for line in read_metrics(run))
+
+
+@pytest.fixture
+def timed(small, tmp_path, monkeypatch):
+    """A run of half a minute that planned three epochs, as steps seemed slow, and was interrupted after five."""
+    monkeypatch.setattr(run_module, "measure_pace", lambda *_: Pace(step=1.5, picture=0.5))
+    settings = {key: value for key, value in SETTINGS.items() if key != "epochs"}
+    settings |= {"workers": 0, "checkpoint_minutes": 0, "minutes": 0.5, "patience": 0}
+    result = boxwright.train(data=small, out=tmp_path, name="timed", make_trainer=interrupted_after(5), **settings)
+    assert result.interrupted
+    assert load_config(result.folder / "config.yaml").epochs < trained_epochs(result.folder) == 5
+    return result.folder
+
+
+def test_a_run_that_ends_in_time_goes_on_until_then(timed, capsys):
+    result = resume(timed, make_trainer=interrupted_after(8))
+    assert result.interrupted
+    assert trained_epochs(timed) == 8
+    told = re.search(r"Going on with epoch 6 of (\d+)\.", capsys.readouterr().out)
+    assert int(told[1]) > 8
+
+
+def test_more_minutes_are_more_epochs(timed):
+    before = Budget.of(read_checkpoint(timed / "checkpoints" / "last.ckpt"))
+    change(timed, minutes=50.0)
+    resume(timed, console=Console(quiet=True), make_trainer=interrupted_after(6))
+    after = Budget.of(read_checkpoint(timed / "checkpoints" / "last.ckpt"))
+    assert after.epochs > 2 * before.epochs
+
+
+def test_a_run_whose_time_was_over_is_done_until_it_gets_more(timed, capsys):
+    change(timed, minutes=0.001)
+    resume(timed, console=Console(quiet=True))
+    assert trained_epochs(timed) == 5
+    with pytest.raises(ConfigError, match=r"its training is done\. Raise epochs or minutes in .*config\.yaml"):
+        resume(timed, console=Console(quiet=True))
+    change(timed, minutes=5.0)
+    assert resume(timed, make_trainer=interrupted_after(6)).interrupted
+
+
+def test_a_raised_patience_is_had(small, tmp_path, capsys):
+    settings = {**SETTINGS, "epochs": 6, "patience": 1, "learning_rate": 1e-9, "workers": 0, "checkpoint_minutes": 0}
+    run = boxwright.train(data=small, out=tmp_path, name="patient", **settings).folder
+    done = trained_epochs(run)
+    assert done < 6
+    assert "1 epoch without a better val/f2: training ends." in capsys.readouterr().out
+    with pytest.raises(ConfigError, match="Raise epochs or patience in"):
+        resume(run, console=Console(quiet=True))
+    change(run, patience=50)
+    resume(run)
+    assert trained_epochs(run) == 6
+    assert "training ends" not in capsys.readouterr().out
+
+
+def test_a_resumed_run_keeps_what_is_recorded_of_its_beginning(small, tmp_path):
+    weights = tmp_path / "weights.pth"
+    settings = {**SETTINGS, "workers": 0, "checkpoint_minutes": 0}
+    first = boxwright.train(data=small, out=tmp_path, name="first", **{**settings, "epochs": 1}).folder
+    shutil.copytree(first, tmp_path / "weights")
+    settings["weights"] = str(tmp_path / "weights")
+    run = boxwright.train(data=small, out=tmp_path, name="a", make_trainer=interrupted_after(1), **settings).folder
+    shutil.rmtree(tmp_path / "weights")
+    assert not weights.exists()
+    began = open_bundle(run).spec.provenance
+    resume(run, console=Console(quiet=True))
+    last = ModelSpec.from_json(read_checkpoint(run / "checkpoints" / "last.ckpt")["boxwright"]["spec"], "last.ckpt")
+    for key in ("created", "weights_licence"):
+        assert last.provenance[key] == began[key]
+
+
+def test_what_a_killed_process_was_writing_is_removed(edited):
+    run = edited()
+    part = run / "model_state_dict.pth.123.part"
+    part.write_bytes(b"half")
+    resume(run, console=Console(quiet=True), make_trainer=interrupted_after(1))
+    assert not part.exists()
+
+
+def test_the_callers_random_numbers_and_environment_are_as_they_were(small, tmp_path):
+    settings = {**SETTINGS, "workers": 0, "epochs": 1}
+    before = dict(os.environ), random.getstate(), torch.get_rng_state()
+    boxwright.train(data=small, out=tmp_path, **settings)
+    assert dict(os.environ) == before[0]
+    assert random.getstate() == before[1]
+    assert torch.equal(torch.get_rng_state(), before[2])
+
+
+def test_a_trial_leaves_none_of_the_folders_it_made(small, tmp_path):
+    settings = {**SETTINGS, "workers": 0, "fast_dev_run": True}
+    boxwright.train(data=small, out=tmp_path / "deep" / "er" / "runs", **settings)
+    assert not (tmp_path / "deep").exists()
+
+
+def test_a_loader_that_was_killed_is_a_sentence(small, tmp_path):
+    class KillLoader(L.Callback):
+        def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+            if trainer.current_epoch == 1:
+                for one in psutil.Process().children(recursive=True):
+                    if "spawn_main" in " ".join(one.cmdline()) or "forkserver" in " ".join(one.cmdline()):
+                        one.kill()
+
+    def trainer(**options):
+        return L.Trainer(**{**options, "callbacks": [*options["callbacks"], KillLoader()]})
+
+    with pytest.raises(ModelError, match=r"ended from outside.* boxwright train --resume .*killed"):
+        boxwright.train(data=small, out=tmp_path, name="killed", make_trainer=trainer, **SETTINGS)
+    assert (tmp_path / "killed" / "spec.json").is_file()  # what was reached is kept

@@ -1,5 +1,6 @@
 """Trackers as training uses them: real ones, read back, compared with metrics.jsonl."""
 
+import os
 import shutil
 import sys
 
@@ -18,6 +19,7 @@ from boxwright.metrics import measure
 from boxwright.metrics.objective import Objective
 from boxwright.runtime import Detections, InputSpec, MissingDependency, ModelSpec
 from boxwright.tracking.loggers import GuardedLogger
+from boxwright.tracking.media import BestModel
 from boxwright.tracking.trackers import require_trackers, tracking
 from boxwright.training.best import best_model
 from boxwright.training.callbacks import TrackPictures
@@ -205,6 +207,31 @@ def test_the_address_of_mlflow_stays_here(config, tmp_path):
     assert params["epochs"] == "12"
     assert "mlflow" not in params
     assert b"mlflow.db" not in wandb_files(tmp_path)[0].read_bytes()
+
+
+def test_a_new_run_in_the_folder_of_a_killed_one_is_another_run_to_the_trackers(config, tmp_path):
+    """A resumed one is the same."""
+    ids = []
+    for is_new in (True, False, True):
+        with tracking(config, tmp_path, 0, print, is_new):
+            ids.append([(tmp_path / name).read_text() for name in ("mlflow_run_id", "wandb_run_id")])
+    assert ids[0] == ids[1]
+    assert all(one != other for one, other in zip(ids[1], ids[2], strict=True))
+
+
+def test_the_best_of_a_resumed_run_is_not_logged_before_its_epochs(config, tmp_path):
+    spec = ModelSpec("tiny", "fasterrcnn_tiny_fpn", (), InputSpec(64, 64))
+    (tmp_path / "metrics.jsonl").write_text('{"epoch": 1, "step": 41, "val/map": 0.5}\n')
+    with tracking(config, tmp_path, 2, print) as loggers:
+        tracker = next(one for one in loggers if one.name == "TensorBoard")
+        tracker.show_best(BestModel(spec, {"best/map": 0.5}, (), (), (), ()))
+    assert tensorboard_figures(tmp_path)["best/map"] == {41: 0.5}
+
+
+def test_mlflow_leaves_the_environment_as_it_was(config, tmp_path):
+    before = dict(os.environ)
+    names_of_loggers(config, tmp_path)
+    assert dict(os.environ) == before
 
 
 def test_a_process_of_another_rank_tracks_nothing(config, tmp_path, monkeypatch):

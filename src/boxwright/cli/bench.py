@@ -45,6 +45,7 @@ def bench(
     json_file: JsonOption = None,
 ) -> None:
     """Measure how fast an archive runs on this machine, in each way it can; 'serve' then takes the best."""
+    from boxwright.host.places import in_command, shown_place
     from boxwright.inputs.stores import local_place
     from boxwright.runtime import open_bundle
 
@@ -66,6 +67,7 @@ def bench(
         console.print(f"This model sees pictures over {tile} pixels in windows; each 'picture' above is one window.")
     if not result.runs:
         raise typer.Exit(2)
+    console.print(f"Next: boxwright serve {in_command(shown_place(archive))}", markup=False)
 
 
 def _announce(console: Console, processes: int, seconds: float) -> None:

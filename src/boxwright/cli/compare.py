@@ -14,6 +14,7 @@ from .options import (
     DeviceOption,
     HtmlOption,
     JsonOption,
+    next_line,
     print_written,
     refuse_typed,
     require_file_names,
@@ -83,6 +84,18 @@ def compare(
         report_comparison(contenders, comparisons, html)
     _print_comparisons(console, contenders, comparisons)
     print_written(console, json=json_file, page=html)
+    if line := _next(sources, contenders, comparisons):
+        console.print(line, markup=False)
+
+
+def _next(sources: Sequence[str], contenders: Sequence[Contender], comparisons: Sequence[Comparison]) -> str | None:
+    """What is likely typed next: about the one with the highest F2, if that is a model."""
+    from boxwright.runtime import ModelSpec
+
+    ahead = [0.0, *(comparison["f2"].difference for comparison in comparisons)]  # of the first; may be NaN
+    best = ahead.index(max(one for one in ahead if one >= 0))
+    spec = contenders[best].spec
+    return next_line(sources[best], spec) if isinstance(spec, ModelSpec) else None
 
 
 def _print_comparisons(console: Console, contenders: Sequence[Contender], comparisons: Sequence[Comparison]) -> None:

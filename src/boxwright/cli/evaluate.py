@@ -19,6 +19,7 @@ from .options import (
     JsonOption,
     MeasuredDataOption,
     SplitOption,
+    next_line,
     print_written,
     require_file_names,
     require_not_read,
@@ -62,6 +63,7 @@ def evaluate(
     """Measure a run, an archive or the results of any tool on a split, with intervals; or an endpoint."""
     from boxwright.evaluation.run import seen_in_training
     from boxwright.inputs.stores import local_place
+    from boxwright.runtime import ModelSpec
 
     require_file_names(json=json_file, html=html)
     _require_fitting(endpoint, {"--threshold": threshold, "--boxes": boxes, "--html": html}, {"--tolerance": tolerance})
@@ -97,6 +99,8 @@ def evaluate(
             "too good."
         )
     print_written(console, json=json_file, page=html)
+    if isinstance(evaluation.spec, ModelSpec) and (line := next_line(source, evaluation.spec)):
+        console.print(line, markup=False)
 
 
 def _data_of(source: Path, data: str | None, console: Console) -> Path:

@@ -40,3 +40,5 @@ def export(
         proof = boxwright.export(run, to, out, precision=precision, data=data, tolerance=tolerance, progress=advance)
     console.print(proof_line(proof.execution.variant, proof.to_document()))
     console.print(f"Export: {out}")
+    if to == "onnx":
+        console.print("Next: run it with onnxruntime alone, by the program of docs/export.md")

@@ -20,4 +20,6 @@ def models() -> None:
         offered = {"imagenet": row.backbone_weights, "coco": row.coco_weights}
         weights = ", ".join(["none", *(key for key, member in offered.items() if member)])
         table.add_row(name, f"{row.image_size[0]} x {row.image_size[1]}", weights, row.summary)
-    make_console().print(table)
+    console = make_console()
+    console.print(table)
+    console.print("Next: boxwright train --data FOLDER --model NAME; without --model one is chosen")

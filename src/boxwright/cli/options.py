@@ -12,6 +12,8 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from boxwright.runtime import ModelSpec
+
 __all__ = [
     "AnySource",
     "BackendOption",
@@ -28,6 +30,7 @@ __all__ = [
     "StoreOption",
     "ThresholdOption",
     "ToleranceOption",
+    "next_line",
     "print_written",
     "refuse_typed",
     "require_file_names",
@@ -194,6 +197,21 @@ def print_written(console: Console, **paths: Path | None) -> None:
     for what, path in paths.items():
         if path is not None:
             console.print(f"{what.upper() if what == 'json' else what.capitalize()}: {path}")
+
+
+def next_line(model: str, spec: ModelSpec) -> str | None:
+    """What is likely typed after a verb that has looked at a model; None for one that has to be trained first.
+
+    Args:
+        model: run or archive, as it was given.
+        spec: of it.
+    """
+    from boxwright.host.places import in_command, name_of, place_of, shown_place
+
+    shown = in_command(shown_place(model))
+    if name_of(place_of(model)).endswith(".mar"):
+        return f"Next: boxwright serve {shown}"
+    return None if spec.finds_hardly_anything else f"Next: boxwright archive {shown}"
 
 
 def write_json(path: Path, document: Any) -> None:

@@ -26,6 +26,7 @@ from .options import (
     PrecisionOption,
     Source,
     ThresholdOption,
+    next_line,
     require_file_names,
     require_not_read,
     write_json,
@@ -113,6 +114,8 @@ def predict(
         typer.echo(f"Drawn: {out}", err=True)
     if json_file:
         typer.echo(f"JSON: {json_file}", err=True)
+    if (out is not None or json_file) and not failed and (line := next_line(source, predictor.spec)):
+        typer.echo(line, err=True)
     for error in failed:
         typer.echo(f"Error: {error}", err=True)
     if failed:

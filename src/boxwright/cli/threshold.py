@@ -10,6 +10,7 @@ import boxwright
 from boxwright.host.console import make_console
 from boxwright.host.places import in_command
 
+from .options import next_line
 from .report import print_missing_pictures
 from .tables import make_table, show
 
@@ -46,6 +47,8 @@ def threshold(
         anew = f"boxwright archive {in_command(shown)}"
         console.print(f"Written to {shown.rstrip('/')}/{RUN_SPEC}. Archives made earlier keep theirs: {anew}")
         print_missing_pictures(run)
+    elif line := next_line(run, spec):
+        console.print(line, markup=False)
 
 
 def _print_operating_point(console: Console, spec: ModelSpec) -> None:

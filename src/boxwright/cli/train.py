@@ -121,7 +121,9 @@ def _next(run: str, folder: Path, poor: bool, where: str) -> str:
     if poor:
         data, config = in_command(data_of_run(folder)), load_config(folder / CONFIG_FILE)
         size = config.image_size
-        canvas = f" --image-size {size[0]}" if isinstance(size, tuple) and size[0] == size[1] else ""
+        canvas = ""
+        if isinstance(size, tuple):
+            canvas = f" --image-size {size[0]}" if size[0] == size[1] else f" --set 'image_size=[{size[0]}, {size[1]}]'"
         tile = f" --tile {config.tile}" if config.tile else ""
         weights = in_command(folder)  # also of a run in remote storage: its copy here
         if config.devices not in (None, 1) and not started_by_another():

@@ -43,12 +43,14 @@ class BatchMemory:
         slots: per process.
         shape: of a full batch's canvases, [N, 3, H, W].
 
+        whole: whether a batch is what one picture is seen in, so that ``batch_size`` does not change it.
+
     Raises:
         ConfigError: the machine has too little shared memory.
     """
 
-    def __init__(self, workers: int, slots: int, shape: tuple[int, int, int, int]) -> None:
-        _require_shared_memory(workers * slots * math.prod(shape))
+    def __init__(self, workers: int, slots: int, shape: tuple[int, int, int, int], whole: bool = False) -> None:
+        _require_shared_memory(workers * slots * math.prod(shape), "workers" if whole else "batch_size or workers")
         self._slots = slots
         self._canvases = torch.empty((workers * slots, *shape), dtype=torch.uint8)
         self._taken = torch.zeros(workers * slots, dtype=torch.uint8)
@@ -76,13 +78,13 @@ class BatchMemory:
         return torch.from_numpy(shown)
 
 
-def _require_shared_memory(count: int) -> None:
+def _require_shared_memory(count: int, lower: str) -> None:
     place = Path("/dev/shm")
     free = shutil.disk_usage(place).free if place.is_dir() else count
     if count > free:
         raise ConfigError(
             f"Loader processes need {count >> 20} MiB of shared memory for batches, {free >> 20} MiB are free.",
-            "Lower batch_size or workers (0 needs none); in Docker, raise --shm-size.",
+            f"Lower {lower} (0 needs none); in Docker, raise --shm-size.",
         )
 
 

@@ -338,6 +338,9 @@ class _Search:
             if trial.number == 0 or self._fails >= _MOST_FAILS:
                 self._fail(trial)
                 raise
+        except KeyboardInterrupt:  # somebody wants to go on with it later, as often as they like
+            trial.set_user_attr("starts", starts - 1)
+            raise
         finally:
             with self._lock:
                 passed = (time.monotonic() - begun) / self._at_once

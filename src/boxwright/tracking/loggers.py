@@ -120,13 +120,14 @@ class GuardedLogger(_NamedLogger):
         title: the tracker's name for people.
         start: makes it.
         say: prints the warning.
+        step: the last one that an interrupted run has logged.
     """
 
-    def __init__(self, title: str, start: Callable[[], Tracker], say: Callable[[str], object]) -> None:
+    def __init__(self, title: str, start: Callable[[], Tracker], say: Callable[[str], object], step: int = 0) -> None:
         super().__init__(title)
         self._say = say
         self._status = "success"
-        self._step = 0
+        self._step = step
         self._tracker: Tracker | None = None
         self._begin(start)
 

@@ -52,8 +52,9 @@ class MlflowTracker(Tracker):
     logger: MLFlowLogger
 
     def __init__(self, run: Path, name: str, experiment: str, uri: str, settings: Mapping[str, Any]) -> None:
-        for variable, value in _ENVIRONMENT.items():
-            os.environ.setdefault(variable, value)
+        self._ours = _ENVIRONMENT.keys() - os.environ.keys()
+        for variable in self._ours:
+            os.environ[variable] = _ENVIRONMENT[variable]
         kept = run / RUN_ID_FILE
         run_id = kept.read_text(encoding="utf-8").strip() if kept.is_file() else None
         self._uri = uri
@@ -79,9 +80,12 @@ class MlflowTracker(Tracker):
     def finish(self, status: str) -> None:
         """Mark the run as ended."""
         self.logger.finalize(status)
+        self.abandon()
 
     def abandon(self) -> None:
-        """Nothing is left open."""
+        """Nothing is left open; the environment is as it was."""
+        for variable in self._ours:
+            os.environ.pop(variable, None)
 
 
 def _takes_files(uri: str, place: str) -> bool:

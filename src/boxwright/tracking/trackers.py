@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from lightning.pytorch.loggers import Logger
+from lightning.pytorch.utilities import rank_zero_only
 
 from boxwright.config import TrainConfig, settings_shown
 
 from .loggers import GuardedLogger, LocalLogger, Tracker
 from .metrics_file import next_step
+from .mlflow import RUN_ID_FILE as MLFLOW_ID_FILE
 from .mlflow import MlflowTracker
 from .needs import require_trackers
 from .tensorboard import TensorBoardTracker
+from .wandb import RUN_ID_FILE as WANDB_ID_FILE
 from .wandb import WandbTracker, wandb_sync_command
 
 __all__ = ["tracking"]
@@ -23,7 +26,9 @@ Say = Callable[[str], object]
 
 
 @contextmanager
-def tracking(config: TrainConfig, run: Path, first_epoch: int, say: Say) -> Iterator[list[Logger]]:
+def tracking(
+    config: TrainConfig, run: Path, first_epoch: int, say: Say, is_new: bool = False
+) -> Iterator[list[Logger]]:
     """Start the trackers of a run; close them at the end, and print how an offline W&B run is uploaded.
 
     Args:
@@ -31,6 +36,7 @@ def tracking(config: TrainConfig, run: Path, first_epoch: int, say: Say) -> Iter
         run: the run folder.
         first_epoch: where this training begins.
         say: prints a warning about a tracker that fails, which does not stop training, and the command at the end.
+        is_new: whether the trackers begin anew, too, although a killed run of that name may have begun there.
 
     Yields:
         The loggers: the local file first, then the trackers that the settings ask for.
@@ -43,7 +49,10 @@ def tracking(config: TrainConfig, run: Path, first_epoch: int, say: Say) -> Iter
     if config.fast_dev_run:
         yield loggers
         return
-    guarded = [GuardedLogger(title, start, say) for title, start in _starts(config, run, say).items()]
+    if is_new:
+        _forget_ids(run)
+    step = max(next_step(run) - 1, 0)
+    guarded = [GuardedLogger(title, start, say, step) for title, start in _starts(config, run, say).items()]
     try:
         yield [*loggers, *guarded]
     finally:
@@ -52,6 +61,14 @@ def tracking(config: TrainConfig, run: Path, first_epoch: int, say: Say) -> Iter
         command = wandb_sync_command(run) if config.wandb == "offline" else None
         if command:
             say(f"W&B ran offline; to upload: {command}")
+
+
+@rank_zero_only
+def _forget_ids(run: Path) -> None:
+    """Let no tracker go on with what it began for another run in this folder."""
+    for name in (WANDB_ID_FILE, MLFLOW_ID_FILE):
+        with suppress(OSError):  # the tracker says what is in its way
+            (run / name).unlink(missing_ok=True)
 
 
 def _starts(config: TrainConfig, run: Path, say: Say) -> dict[str, Callable[[], Tracker]]:

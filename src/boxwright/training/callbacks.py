@@ -193,10 +193,15 @@ class Patience(EarlyStopping):
         super().__init__(monitor, mode="max", patience=epochs, min_delta=0.0)
         self._console = console
 
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on counting; the patience is that of the settings, and a training that goes on was not stopped."""
+        super().load_state_dict({**state_dict, "patience": self.patience, "stopped_epoch": 0})
+
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Say why it ended."""
         if self.stopped_epoch:
-            self._console.print(f"{self.patience} epochs without a better {self.monitor}: training ends.")
+            epochs = f"{self.patience} epoch{'s' * (self.patience > 1)}"
+            self._console.print(f"{epochs} without a better {self.monitor}: training ends.")
 
 
 class _Measured(Protocol):

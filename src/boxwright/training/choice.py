@@ -27,6 +27,11 @@ _WHY_MODEL = {
     "cpu": "there is no GPU here; it learns on a processor, small objects too",
     "cuda": "there is a GPU; it is the most accurate of those with ImageNet's weights",
 }
+_WITH_COCO = {"cpu": "fasterrcnn_mobilenet_v3_large_fpn", "cuda": "fasterrcnn_resnet50_fpn_v2"}
+_WHY_WITH_COCO = {
+    "cpu": "there is no GPU here; of those with COCO's weights it learns fastest on a processor",
+    "cuda": "there is a GPU; it is the most accurate of torchvision's with COCO's weights",
+}
 _CANVASES = (320, 416, 512, 640, 800)  # longer side, pixels
 _LARGEST = {"cpu": 512, "cuda": 800}
 _SEEN = 24.0  # pixels: six steps of the finest features (4 pixels) see such a box, or three (8 pixels)
@@ -82,14 +87,15 @@ def require_canvas(config: TrainConfig) -> None:
 
 def _candidates(weights: str) -> list[str]:
     spec = _of_weights(weights)
-    return [spec.architecture] if spec else list(_MODELS.values())
+    return [spec.architecture] if spec else list((_WITH_COCO if weights == "coco" else _MODELS).values())
 
 
 def _choices(config: TrainConfig, train: Split, device: str) -> Iterator[Choice]:
     spec = _of_weights(config.weights)
-    model = spec.architecture if spec else _MODELS[device]
-    yield Choice("model", model, "the starting weights'" if spec else _WHY_MODEL[device])
-    if spec:
+    models, why = (_WITH_COCO, _WHY_WITH_COCO) if config.weights == "coco" else (_MODELS, _WHY_MODEL)
+    model = spec.architecture if spec else models[device]
+    yield Choice("model", model, "the starting weights'" if spec else why[device])
+    if spec and config.tile in (None, spec.input.tile):
         yield Choice("image_size", (spec.input.height, spec.input.width), "height, width of the starting weights")
     elif config.tile is None:
         yield _canvas(train.pictures, find_architecture(model).stride, device)

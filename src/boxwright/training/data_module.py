@@ -285,7 +285,7 @@ class DetectionData(L.LightningDataModule):
     def _dataset(self, split: str, augmentation: Augmentation | None, batch_size: int) -> PictureDataset:
         shape = (batch_size, 3, self._spec.height, self._spec.width)
         workers = self._loading.workers
-        memory = BatchMemory(workers, _SLOTS, shape) if workers else None
+        memory = BatchMemory(workers, _SLOTS, shape, whole=split == "valid") if workers else None
         cache, seed = self._caches.get(split), self._loading.seed
         calm = None
         if augmentation is not None and augmentation.mixes:

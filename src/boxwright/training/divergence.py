@@ -65,6 +65,7 @@ class LossGuard:
         self._say = say
         self._waiting: deque[_Seen] = deque()
         self._copy: tuple[int, list[dict[str, Any]]] | None = None
+        self._latest: tuple[int, list[dict[str, Any]]] | None = None  # its own loss was not read yet
         self._mean = math.nan
 
     def __deepcopy__(self, memo: dict[int, Any]) -> LossGuard:
@@ -95,6 +96,8 @@ class LossGuard:
                 self._go_back(seen, state, last_time)
                 return False
             self._remember(float(seen.loss), step, () if last_time else state)
+            if self._latest is not None and seen.step >= self._latest[0]:
+                self._copy, self._latest = self._latest, None
         return True
 
     def _describe(self, seen: _Seen) -> str:
@@ -124,9 +127,10 @@ class LossGuard:
         for one, kept in zip(state, copies, strict=True):
             one.load_state_dict(copy.deepcopy(kept))
         self._waiting.clear()
+        self._latest = None
 
     def _remember(self, loss: float, step: int, state: Sequence[Stateful]) -> None:
         calm = math.isnan(self._mean) or loss < _CALM * self._mean
         self._mean = loss if math.isnan(self._mean) else _MEMORY * self._mean + (1 - _MEMORY) * loss
-        if state and calm and (self._copy is None or step >= self._copy[0] + _EVERY):
-            self._copy = (step, [copy.deepcopy(one.state_dict()) for one in state])
+        if state and calm and self._latest is None and (self._copy is None or step >= self._copy[0] + _EVERY):
+            self._latest = (step, [copy.deepcopy(one.state_dict()) for one in state])

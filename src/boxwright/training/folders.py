@@ -113,7 +113,7 @@ def claimed(run: Path) -> Iterator[None]:
         ConfigError: the folder cannot be made or written to.
         RunTaken: another process has it.
     """
-    new_parent = not run.parent.exists()
+    new_parents = [one for one in run.parents if not one.exists()]
     _make(run)
     lock = FileLock(run / _CLAIM)
     try:
@@ -129,9 +129,8 @@ def claimed(run: Path) -> Iterator[None]:
         (run / _CLAIM).unlink(missing_ok=True)
         lock.release()
         with suppress(OSError):  # not empty, as a rule
-            run.rmdir()
-            if new_parent:
-                run.parent.rmdir()
+            for one in (run, *new_parents):
+                one.rmdir()
 
 
 def make_folders(run: Path, config: TrainConfig) -> None:

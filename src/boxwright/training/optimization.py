@@ -54,8 +54,14 @@ class OneCycle:
         return share + (1.0 - share) * (step - begun) / max(last - begun, 1)
 
     def plan(self, step: int, steps: int) -> None:
-        """Spread the rest of the cycle, from ``step`` on, over a training of ``steps`` in all."""
-        self._planned = (step, min(self.done(step), 1.0), max(steps - 1, step))
+        """Spread the rest of the cycle, from ``step`` on, over a training of ``steps`` in all.
+
+        Of a cycle that has ended nothing is left: the longer training goes on where one of its length would be.
+        """
+        done = self.done(step)
+        if done >= 1.0:
+            done = min(step / max(steps - 1, 1), 1.0)
+        self._planned = (step, done, max(steps - 1, step))
 
     def halve(self) -> None:
         """Half the rate from now on."""

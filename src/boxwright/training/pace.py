@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from math import ceil
 from typing import Any, cast
 
@@ -20,7 +20,7 @@ from boxwright.runtime import ConfigError
 
 from .data_module import EpochSampler
 
-__all__ = ["MOST_EPOCHS", "Deadline", "Pace", "Plan", "measure_pace", "plan_for", "undone"]
+__all__ = ["MOST_EPOCHS", "Budget", "Deadline", "Pace", "Plan", "measure_pace", "plan_for", "undone"]
 
 _STEPS = 3  # timed, after one that is not
 _LONG_ENOUGH = 8.0  # seconds of timed steps
@@ -160,23 +160,61 @@ class TooShort(ConfigError):
     least = 0.0
 
 
+@dataclass(frozen=True)
+class Budget:
+    """What a run that ends in time has planned, and spent: what its checkpoint says of it.
+
+    Attributes:
+        spent: seconds up to its last whole epoch.
+        epochs: planned then, in all.
+        most: epochs that may be planned.
+    """
+
+    spent: float
+    epochs: int
+    most: int
+
+    @classmethod
+    def of(cls, checkpoint: Mapping[str, Any]) -> Budget | None:
+        """What a checkpoint says; None if its run had all the time, or is of a version that did not keep it."""
+        kept = checkpoint.get("callbacks", {}).get(Deadline.__qualname__, {})
+        return cls(**kept) if kept.keys() == {"spent", "epochs", "most"} else None
+
+    def within(self, minutes: float, done: int) -> int:
+        """Epochs that fit into another time, if they take as long as those that are done.
+
+        Args:
+            minutes: in all, those that are spent included.
+            done: whole epochs so far.
+        """
+        if not done:
+            return self.epochs
+        more = int((60 * minutes * _USABLE - self.spent) / (self.spent / done))
+        return max(done, min(done + more, self.most))
+
+
 class Deadline(Callback):
     """Plans the number of epochs anew after each, so that training ends in time.
 
     Args:
         minutes: in all; of an interrupted run the time up to its last whole epoch counts.
         began: when this training began, of ``time.monotonic``.
-        close_mosaic: how many epochs are the last ones.
+        calm: how many of so many epochs are the last ones, which mix no pictures.
         most: epochs.
     """
 
-    def __init__(self, minutes: float, began: float, close_mosaic: int, most: int = MOST_EPOCHS) -> None:
+    def __init__(self, minutes: float, began: float, calm: Callable[[int], int], most: int = MOST_EPOCHS) -> None:
         self._seconds = 60 * minutes * _USABLE
-        self._close_mosaic = close_mosaic
+        self._calm = calm
         self._most = most
+        self._epochs = most  # until it is known what is planned
         self._before = 0.0
         self._began = began
         self._epoch_began: float | None = None
+
+    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Learn what is planned."""
+        self._epochs = trainer.max_epochs or self._most
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Start the clock of the epoch."""
@@ -195,18 +233,18 @@ class Deadline(Callback):
 
     def _plan(self, trainer: L.Trainer, pl_module: L.LightningModule, epochs: int) -> None:
         module = cast(Any, pl_module)
-        trainer.fit_loop.max_epochs = epochs
+        trainer.fit_loop.max_epochs = self._epochs = epochs
         module.cycle.plan(trainer.global_step, int(trainer.estimated_stepping_batches))
         sampler = cast(Any, trainer.train_dataloader).batch_sampler.sampler
         assert isinstance(sampler, EpochSampler), "the data module's"
-        sampler.calm_from = epochs - self._close_mosaic
+        sampler.calm_from = epochs - self._calm(epochs)
 
     def _spent(self) -> float:
         return self._before + time.monotonic() - self._began
 
     def state_dict(self) -> dict[str, Any]:
-        """Seconds so far."""
-        return {"spent": self._spent()}
+        """See ``Budget``."""
+        return asdict(Budget(self._spent(), self._epochs, self._most))
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """See ``state_dict``."""

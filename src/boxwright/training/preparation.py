@@ -57,6 +57,8 @@ def prepare(
     # a resumed network is built as it was, wherever the starting weights' own options have gone
     network = recorded.network if recorded else network_options(config.weights, config.model)
     spec = _specification(config, folder, network)
+    if recorded is not None:  # where its weights came from may be gone, and it was not made just now
+        spec = replace(spec, provenance={**spec.provenance, **_kept(recorded)})
     _announce(folder, spec, console)
     if recorded is not None and config.multi_scale:  # of a new run, require_network has looked at it
         _require_smallest(spec, config.multi_scale)
@@ -73,6 +75,11 @@ def prepare(
     stages = config.trainable_stages
     freeze_stages(blocks, stages if isinstance(stages, int) else len(blocks))
     return with_settings(spec, config), detector, config
+
+
+def _kept(recorded: ModelSpec) -> dict[str, Any]:
+    """What a resumed run's specification says of the run's beginning."""
+    return {key: recorded.provenance[key] for key in ("created", "weights_licence") if key in recorded.provenance}
 
 
 def _require_smallest(spec: ModelSpec, multi_scale: float) -> None:

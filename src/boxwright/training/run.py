@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+import os
+import re
 import shutil
 import signal
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,6 +19,7 @@ import lightning as L
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.utilities import rank_zero_only
+from lightning.pytorch.utilities.seed import isolate_rng
 from rich.console import Console
 
 from boxwright.config import AUTO, CONFIG_FILE, TrainConfig, save_config
@@ -32,7 +35,7 @@ from boxwright.models.detector import Detector
 from boxwright.models.synced_batchnorm import synchronise_batchnorm
 from boxwright.models.weights_files import CHECKPOINT_KEY
 from boxwright.reporting.run_report import report_run
-from boxwright.runtime import BoxwrightError, ConfigError, ContractError, DataError, ModelSpec, PictureError
+from boxwright.runtime import BoxwrightError, ConfigError, ContractError, DataError, ModelError, ModelSpec, PictureError
 from boxwright.runtime.bundle import RUN_SPEC
 from boxwright.tracking.loggers import GuardedLogger
 from boxwright.tracking.needs import require_trackers
@@ -58,7 +61,7 @@ from .fitting import Need, measure_need, memory_warning, naming_what_fits
 from .folders import RunTaken, claimed, free_name, make_folders, run_folder, stored_run
 from .module import DetectionModule
 from .optimization import Optimization
-from .pace import MOST_EPOCHS, Deadline, Pace, measure_pace, plan_for
+from .pace import MOST_EPOCHS, Budget, Deadline, Pace, measure_pace, plan_for
 from .preparation import prepare, require_company, require_network, require_weights, with_settings
 from .settings import resolve_devices, resolve_settings, usable_gpus
 from .storing import InStep
@@ -68,6 +71,10 @@ from .world import World
 __all__ = ["TrainingRun"]
 
 
+_LONGER = {"epochs", "minutes", "patience"}
+"""Settings that give a run which has ended more to do."""
+
+_LOADER_GONE = re.compile("DataLoader worker .*(exited unexpectedly|is killed by signal)")
 _CALM_SHARE = 6  # of the epochs, one in so many mixes no pictures; YOLOX leaves out mosaic in 15 of 300
 
 
@@ -92,6 +99,7 @@ class TrainingRun:
         console: Console,
         make_trainer: MakeTrainer | None,
         world: World,
+        began: float,
     ) -> None:
         self.config = config
         self.data = data
@@ -106,15 +114,17 @@ class TrainingRun:
         self._in_step: InStep | None = None
         self._world = world
         self._make_trainer = make_trainer or L.Trainer
-        self._began = time.monotonic()
+        self._began = began
         self._need: Need | None = None
         self._most_epochs = config.epochs if "epochs" in config.model_fields_set else MOST_EPOCHS
+        self._replanned: int | None = None
 
     @classmethod
     def new(
         cls, config: TrainConfig, console: Console | None, make_trainer: MakeTrainer | None, world: World
     ) -> TrainingRun:
         """A run that does not exist yet; see ``boxwright.training.train``."""
+        began = time.monotonic()  # the data is read in the minutes that are given
         console = _console(console)
         Objective.parse(config.objective)
         require_trackers(config)
@@ -126,7 +136,7 @@ class TrainingRun:
         if config.model == AUTO:
             require_network(chosen)
         resolved = world.same(resolve_settings(chosen, console, world))
-        run = cls(resolved, data, run_folder(resolved), console, make_trainer, world)
+        run = cls(resolved, data, run_folder(resolved), console, make_trainer, world, began)
         run._is_new, run._is_named = True, config.name is not None
         return run
 
@@ -141,13 +151,14 @@ class TrainingRun:
         store: str | None = None,
     ) -> TrainingRun:
         """An interrupted run, with its own settings; see ``boxwright.training.resume``."""
+        began = time.monotonic()
         console = _console(console)
         Objective.parse(config.objective)
         require_trackers(config)
         config = config.model_copy(update=resolve_devices(config, console, world))
         # before the data is read, which takes minutes; under the claim it is looked at again
         world.first(lambda: _require_more_to_do(folder, config))
-        run = cls(config, _read_data(config, console), folder, console, make_trainer, world)
+        run = cls(config, _read_data(config, console), folder, console, make_trainer, world, began)
         run.store = store
         return run
 
@@ -163,8 +174,9 @@ class TrainingRun:
         if begun.changed:
             self.console.print(f"Changed since the run was started: {', '.join(begun.changed)}.")
         self.first_epoch, self._seen_batches = begun.epoch, begun.batches
+        self._replanned, self._most_epochs = begun.epochs, begun.most
         within = f", after {begun.batches} batches of it" if begun.batches else ""
-        self.console.print(f"Going on with epoch {begun.epoch + 1} of {self.config.epochs}{within}.")
+        self.console.print(f"Going on with epoch {begun.epoch + 1} of {begun.epochs}{within}.")
 
     def train(self, on_folder: Callable[[Path | str], None] | None = None) -> RunResult:
         """Train, and keep the best epoch's model; see ``boxwright.training.train`` for the errors.
@@ -211,6 +223,7 @@ class TrainingRun:
                 claim.enter_context(claimed(self.folder))
                 if self._is_new:
                     run_folder(self.config)
+                remove_parts(self.folder)
                 remove_parts((self.folder / LAST).parent)
                 return
             except RunTaken:
@@ -221,9 +234,10 @@ class TrainingRun:
                 self.folder = run_folder(self.config)
 
     def _train(self) -> RunResult:
-        if self.first_epoch >= self.config.epochs:
+        if self.first_epoch >= self._epochs:
             return self._finish()
         with ExitStack() as at_the_end:
+            at_the_end.enter_context(_own_randomness())
             module, data = self._prepare(at_the_end)
             loggers = at_the_end.enter_context(self._tracking())
             try:
@@ -235,9 +249,20 @@ class TrainingRun:
                 raise
             return RunResult(self.folder, self._keep_best(loggers, finished=not interrupted), interrupted)
 
+    @property
+    def _epochs(self) -> int:
+        """Planned, in all; of a run that ends in time the settings hold what was planned when it was started."""
+        return self.config.epochs if self._replanned is None else self._replanned
+
+    def _calm(self, epochs: int) -> int:
+        """How many of so many epochs are the last ones, which mix no pictures: as many as asked for, or a share."""
+        config = self.config
+        is_share = config.close_mosaic in (None, config.epochs // _CALM_SHARE)
+        return epochs // _CALM_SHARE if is_share else config.close_mosaic or 0
+
     def _finish(self) -> RunResult:
         """End a run that was killed between its last epoch and its end."""
-        _require_unfinished(self.folder)
+        _require_unfinished(self.folder, self.config)
         with self._tracking() as loggers:
             return RunResult(self.folder, self._keep_best(loggers, finished=True), interrupted=False)
 
@@ -289,7 +314,7 @@ class TrainingRun:
             -(-config.workers // self._world.here),
             config.seed,
             config.repeat_threshold,
-            calm_from=config.epochs - (config.close_mosaic or 0),
+            calm_from=self._epochs - self._calm(self._epochs),
             pictures=config.epoch_pictures,
             first_epoch=self.first_epoch,
             seen_batches=self._seen_batches,
@@ -338,7 +363,7 @@ class TrainingRun:
         return _with_calm(config)
 
     def _tracking(self) -> AbstractContextManager[list[Logger]]:
-        return tracking(self.config, self.folder, self.first_epoch, self.console.print)
+        return tracking(self.config, self.folder, self.first_epoch, self.console.print, self._is_new)
 
     def _fit(self, module: DetectionModule, data: DetectionData, loggers: list[Logger]) -> bool:
         """Fit; returns whether Ctrl-C ended it."""
@@ -354,7 +379,15 @@ class TrainingRun:
                 return True
             except PictureError as error:  # from a loader's process, its traceback in the message
                 raise DataError(str(error).strip().splitlines()[-1].split("Error: ", 1)[-1], "Replace it.") from None
-        done, planned = trainer.current_epoch, self.config.epochs
+            except RuntimeError as error:
+                if not _LOADER_GONE.search(str(error)):
+                    raise
+                raise ModelError(
+                    "A process that loads pictures was ended from outside, for want of memory as a rule.",
+                    f"Lower workers in {self.folder / CONFIG_FILE}, and go on: boxwright train --resume "
+                    f"{in_command(self.store or self.folder)}",
+                ) from None
+        done, planned = trainer.current_epoch, self._epochs
         if self.config.minutes is not None and trainer.max_epochs == done < planned:
             self.console.print(f"The time was enough for {done} of {planned} epochs: they took longer than measured.")
         return False
@@ -369,7 +402,7 @@ class TrainingRun:
             "num_nodes": self._world.machines,
             "strategy": _strategy() if self._world.size > 1 else "auto",
             "precision": "32-true",  # bf16 is applied part by part: see Detector
-            "max_epochs": config.epochs,
+            "max_epochs": self._epochs,
             "accumulate_grad_batches": config.step_pictures // config.batch,
             "gradient_clip_val": config.gradient_clip or None,
             "logger": loggers,
@@ -401,7 +434,7 @@ class TrainingRun:
         config = self.config
         if config.minutes is None:
             return []
-        return [Deadline(config.minutes, self._began, config.close_mosaic or 0, self._most_epochs)]
+        return [Deadline(config.minutes, self._began, self._calm, self._most_epochs)]
 
     def _keep_best(self, loggers: list[Logger], finished: bool) -> ModelSpec | None:
         """Write the files of the best epoch, if there is one, and show it in the trackers."""
@@ -437,6 +470,8 @@ class _Begun:
         changed: what of them was changed since it was started, one phrase per setting.
         epoch: to go on with.
         batches: of that epoch, which it was trained on.
+        epochs: planned, in all.
+        most: epochs that may be planned, if it ends in time.
     """
 
     recorded: ModelSpec
@@ -444,6 +479,8 @@ class _Begun:
     changed: Sequence[str]
     epoch: int
     batches: int
+    epochs: int
+    most: int
 
     @classmethod
     def of(cls, run: Path, config: TrainConfig) -> _Begun | None:
@@ -468,7 +505,23 @@ class _Begun:
         config = _with_calm(as_started(started, config))
         changed = require_followed(started, config, run, within=so_far is not None)
         epoch = int(checkpoint["epoch"]) + (so_far is None)
-        return cls(recorded, config, changed, epoch, int(so_far["batches"]) if so_far else 0)
+        epochs, most = _planned(started, config, Budget.of(checkpoint), epoch)
+        return cls(recorded, config, changed, epoch, int(so_far["batches"]) if so_far else 0, epochs, most)
+
+
+def _planned(started: Mapping[str, Any], config: TrainConfig, budget: Budget | None, done: int) -> tuple[int, int]:
+    """How many epochs a run goes on with, in all, and how many its time may be used for.
+
+    Args:
+        started: the settings that it was started with.
+        config: those of now.
+        budget: what its last checkpoint says.
+        done: whole epochs so far.
+    """
+    if config.minutes is None or budget is None or started.get("epochs") != config.epochs:
+        return config.epochs, config.epochs
+    same_time = started.get("minutes") == config.minutes
+    return budget.epochs if same_time else budget.within(config.minutes, done), budget.most
 
 
 def _require_more_to_do(run: Path, config: TrainConfig) -> None:
@@ -479,11 +532,14 @@ def _require_more_to_do(run: Path, config: TrainConfig) -> None:
     """
     with claimed(run):
         begun = _Begun.of(run, config)
-    if begun is not None and begun.epoch >= begun.config.epochs:
-        _require_unfinished(run)
+    if begun is None:
+        return
+    changed = {one.split(" ", 1)[0] for one in begun.changed}
+    if begun.epoch >= begun.epochs or not changed & _LONGER:
+        _require_unfinished(run, config)
 
 
-def _require_unfinished(run: Path) -> None:
+def _require_unfinished(run: Path, config: TrainConfig) -> None:
     """Raise if a run has come to its end.
 
     Raises:
@@ -491,9 +547,11 @@ def _require_unfinished(run: Path) -> None:
     """
     spec = run / RUN_SPEC  # an interruption writes one, too
     if spec.is_file() and ModelSpec.load(spec).provenance.get("finished"):
+        ends = ["epochs", *(key for key in ("minutes", "patience") if getattr(config, key))]
         raise ConfigError(
-            f"{run}: its training is done, to the last epoch.",
-            f"Raise epochs in {run / CONFIG_FILE}, or start a new run with --weights {run / 'model_state_dict.pth'}.",
+            f"{run}: its training is done.",
+            f"Raise {' or '.join(ends)} in {run / CONFIG_FILE}, or start a new run with --weights "
+            f"{run / 'model_state_dict.pth'}.",
         )
 
 
@@ -590,6 +648,20 @@ def _require_same_data(recorded: ModelSpec, folder: DataFolder, console: Console
         )
     if recorded.provenance.get("data_fingerprint") != fingerprint(folder):
         console.print(f"Warning: {folder.root} has changed since the run was started.")
+
+
+@contextmanager
+def _own_randomness() -> Iterator[None]:
+    """Give the caller's random numbers back, and the variables in which Lightning keeps their seed."""
+    before = {variable: os.environ.get(variable) for variable in ("PL_GLOBAL_SEED", "PL_SEED_WORKERS")}
+    with isolate_rng():
+        try:
+            yield
+        finally:
+            for variable, value in before.items():
+                os.environ.pop(variable, None)
+                if value is not None:
+                    os.environ[variable] = value
 
 
 @contextmanager
