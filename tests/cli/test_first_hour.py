@@ -160,7 +160,7 @@ def test_what_does_not_know_its_data_is_told_so(mar, tmp_path):
 def test_an_export_has_a_name_of_its_own(run, tmp_path):
     done = boxwright("export", run, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.endswith("Export: exports/tiny.onnx\n")
+    assert "\nExport: exports/tiny.onnx\nNext: run it with onnxruntime alone" in done.stdout
     assert (tmp_path / "exports" / "tiny.onnx").stat().st_size > 10_000
     assert "Format 'onx' is unknown" in boxwright("export", run, "--to", "onx", cwd=tmp_path).stderr
 
@@ -257,3 +257,29 @@ def test_a_download_is_checked_and_trained_on_as_it_is(zipped, tmp_path, demo_da
     contenders, _ = package.compare([run.folder, run.folder], zipped)
     assert contenders[0].results.split == "valid"
     assert run.spec.provenance["data_fingerprint"] == fingerprint(read_folder(demo_data))
+
+
+@pytest.mark.parametrize(
+    ("given", "lies"), [("a", "runs/a"), ("b", "model-store/b.mar"), ("x/b.mar", "model-store/b.mar")]
+)
+def test_a_model_is_looked_for_where_they_lie(given, lies, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs" / "a").mkdir(parents=True)
+    (tmp_path / "model-store").mkdir()
+    (tmp_path / "model-store" / "b.mar").touch()
+    with pytest.raises(ArchiveError, match=f"{given}: no such file or folder. Did you mean {lies}\\?"):
+        package.Predictor(given)
+
+
+def test_verbs_name_what_is_likely_typed_next(run, mar, demo_data, tmp_path):
+    archive, serve = f"Next: boxwright archive {run}", f"Next: boxwright serve {mar}"
+    for arguments, line in (
+        (("evaluate", run), archive),
+        (("evaluate", mar, "--data", demo_data), serve),
+        (("threshold", run), archive),
+        (("threshold", mar), serve),
+        (("compare", run, run), archive),
+    ):
+        done = boxwright(*arguments, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.splitlines()[-1] == line

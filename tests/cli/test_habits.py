@@ -92,6 +92,8 @@ def test_keys_that_mean_something_else_are_answered(key, answer):
     ("typed", "answer"),
     [
         (["val", "runs/a", "--split", "test"], "Type: boxwright evaluate runs/a --split test"),
+        (["test", "runs/a"], "Type: boxwright evaluate runs/a --split test"),
+        (["test"], "Type: boxwright evaluate RUN --split test"),
         (["detect", "a.mar", "my picture.jpg"], "Type: boxwright predict a.mar 'my picture.jpg'"),
         (["detect", "train", "data=a", "epochs=3"], "Type: boxwright train data=a epochs=3"),
         (["detect", "val", "runs/a"], "Type: boxwright evaluate runs/a"),

@@ -79,7 +79,7 @@ def test_a_picture_to_be_drawn_is_opened_once_and_the_backend_said_once(mar, pic
     )
     command = [sys.executable, "-c", code, "predict", mar, pictures[0], "--out", tmp_path, "--backend", "torch"]
     done = subprocess.run(command, capture_output=True, text=True)
-    assert done.stderr == f"Backend torch-fp32\nDrawn: {tmp_path}\n"
+    assert done.stderr == f"Backend torch-fp32\nDrawn: {tmp_path}\nNext: boxwright serve {mar}\n"
     assert done.stdout.splitlines()[0].startswith(f"{pictures[0]}: ")  # what is read by others has no bar
     assert done.stdout.splitlines()[-1] == "1"
     assert (tmp_path / f"{pictures[0].stem}.png").is_file()
@@ -201,7 +201,7 @@ def place(tmp_path):
 WRONG = [
     (["empty"], "'empty' has no pictures"),
     (["a.jpg", "empty"], "'empty' has no pictures"),
-    (["v.mp4", "--every", "0"], "'--every'"),
+    (["v.mp4", "--every", "0"], "--every 0 does not fit. Give 1 or more."),
     (["v.mp4", "--out", "."], "v.mp4: its drawing would overwrite v.mp4"),
     (["a.jpg", "twins", "--out", "drawn"], "twins/a.png: its drawing would overwrite drawn/a.png"),
     (["http://127.0.0.1:9/a.mp4", "--urls"], "Download it first"),

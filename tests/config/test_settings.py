@@ -88,6 +88,7 @@ def test_overrides_win_and_none_is_no_override(tmp_path):
         ("data: a\nseed: 4294967296", "'seed' = 4294967296", "give less than 4294967296"),
         ("data: a\nepoch_pictures: 1000000000000", "'epoch_pictures' = 1000000000000", "give 10000000 or less"),
         ("data: a\ntotal_batch: 1000000000000", "'total_batch' = 1000000000000", "give 10000000 or less"),
+        ("images: []\nannotations: []", "annotations, not settings", "the folder that train/ and valid/ are in"),
         ("- a\n- b", "not a list of settings", "key: value"),
         ("data: [", "not YAML", "key: value"),
         ("data: &a x\nname: *a", "an alias or a merge", "key: value"),

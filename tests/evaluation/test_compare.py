@@ -80,7 +80,7 @@ def test_files_that_do_not_belong_together_are_refused(runs, tmp_path):
 
 
 def test_what_is_no_run_is_named(runs, tmp_path):
-    with pytest.raises(ArchiveError, match="no such folder"):
+    with pytest.raises(ArchiveError, match="no such file or folder"):
         boxwright.compare([runs[0], tmp_path / "gone"])
     (runs[1] / "spec.json").unlink()
     with pytest.raises(ArchiveError, match="Give a run folder"):

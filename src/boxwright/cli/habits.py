@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import typer
 from typer.core import TyperCommand
 
 __all__ = ["Verb", "VerbWithSettings", "verb_instead"]
@@ -30,7 +31,7 @@ _VERBS = {
     "package": "archive",
     "search": "tune",
     "sweep": "tune",
-    "test": "evaluate RUN --split test",
+    "test": "evaluate",
     "val": "evaluate",
     "validate": "evaluate",
     "version": "--version",
@@ -69,6 +70,15 @@ _OPTIONS = {
 """What to do instead, by another tool's option; only asked where a verb has no such option, but the one it names."""
 
 
+_FAULTS = {
+    "valid integer": "a whole number",
+    "valid number": "a number",
+    "less than or equal to (.+)": r"\1 or less",
+    "greater than or equal to (.+)": r"\1 or more",
+}
+"""What an option takes, by the parser's words for what does not fit."""
+
+
 class Verb(TyperCommand):
     """A verb that answers options of other tools."""
 
@@ -80,7 +90,17 @@ class Verb(TyperCommand):
             raise ConfigError(f"boxwright {self.name} has no option {option}.", self._answer(option))
         self._require_no_assignment(args)
         self._require_once(args)
-        return super().parse_args(ctx, args)
+        given = dict(self._options(args))
+        try:
+            return super().parse_args(ctx, args)
+        except typer.BadParameter as error:
+            option = next(iter(getattr(error.param, "opts", ())), "")
+            expected = _expected(error.message)
+            if option not in given or expected is None:
+                raise
+            from boxwright.runtime.errors import ConfigError
+
+            raise ConfigError(f"{option} {given[option]} does not fit.", f"Give {expected}.") from None
 
     def _require_no_assignment(self, args: Sequence[str]) -> None:
         """Raise for an option that is written as other tools do, ``source=picture.jpg``."""
@@ -212,6 +232,14 @@ class VerbWithSettings(Verb):
         return (own, value) if own in self._takes_value() else ("--set", f"{key}={value}")
 
 
+def _expected(fault: str) -> str | None:
+    """What an option takes, in our words; None if the parser's are about something else."""
+    for pattern, words in _FAULTS.items():
+        if found := re.search(pattern, fault):
+            return found.expand(words)
+    return None
+
+
 def _joined(option: str) -> str:
     return option.replace("-", "").replace("_", "")
 
@@ -248,6 +276,8 @@ def verb_instead(args: Sequence[str], verbs: Sequence[str]) -> str:
     a_task = verb == _TASK and rest and rest[0] in {*verbs, *_VERBS} - {_TASK}
     if a_task or (verb == _TOOL and rest):  # as in "yolo detect train"
         return f"Type: boxwright {' '.join(rest)}" if rest[0] in verbs else verb_instead(args[1:], verbs)
+    if verb == "test":
+        rest = [*(rest or ["RUN"]), "--split", "test"]
     if verb in _VERBS:
         ours = _VERBS[verb].split()
         if ours == ["predict"] and rest and rest[0].lower().endswith(_PICTURES):

@@ -384,6 +384,8 @@ def _own_keys(values: Mapping[str, Any], source: str) -> dict[str, Any]:
             raise ConfigError(
                 f"{source}: describes a data set of YOLO.", "Convert it: boxwright convert FOLDER OUT, then train OUT."
             )
+        if target not in TrainConfig.model_fields and {"images", "annotations"} <= values.keys():
+            raise ConfigError(f"{source}: annotations, not settings.", "Give the folder that train/ and valid/ are in.")
         if target not in TrainConfig.model_fields:
             raise ConfigError(f"{source}: unknown key {key!r}.", _nearest(str(key)))
         if target in own:
@@ -456,7 +458,8 @@ def _readable(
     is_ours = first["type"] == "value_error"
     message = str(first["ctx"]["error"]) if is_ours else _EXPECTED.get(key) or _expected(first)
     remedy = f"What {key!r} takes: docs/settings.md."
-    return ConfigError(f"{source}: {key!r} = {given!r} does not fit: {message}.", remedy)
+    end = "" if message.endswith("?") else "."
+    return ConfigError(f"{source}: {key!r} = {given!r} does not fit: {message}{end}", remedy)
 
 
 def parse_assignment(text: str) -> tuple[str, Any]:

@@ -17,7 +17,7 @@ from boxwright.config import CONFIG_FILE, data_of_run, load_config
 from boxwright.data import local_data
 from boxwright.data.file_names import is_picture_name
 from boxwright.runtime import ArchiveError, ConfigError, DataError, ModelSpec, open_bundle
-from boxwright.runtime.bundle import RUN_SPEC
+from boxwright.runtime.bundle import RUN_SPEC, nothing_there
 
 from .results import RESULTS, SplitResults
 
@@ -38,7 +38,7 @@ def data_for(source: Path, data: str | Path | None) -> Path:
     if data is not None:
         return local_data(data)
     if not source.exists():
-        raise ArchiveError(f"{source}: no such file or folder.", "Give a run folder or a .mar archive.")
+        raise nothing_there(source)
     remedy = "Give the folder with train/ and valid/: --data FOLDER"
     if not (source / CONFIG_FILE).is_file():
         if source.is_dir():
@@ -95,7 +95,7 @@ def read_run(run: Path) -> tuple[SplitResults, ModelSpec]:
     if run.suffix == ".mar" and run.is_file():
         raise ArchiveError(f"{run}: an archive keeps no detections.", "Give the run that it was made of.")
     if not run.is_dir():
-        raise ArchiveError(f"{run}: no such folder.", "Give a folder that boxwright train made.")
+        raise nothing_there(run)
     if not (run / RUN_SPEC).is_file():
         begun = (run / CONFIG_FILE).is_file()
         remedy = f"Finish it: boxwright train --resume {shlex.quote(str(run))}" if begun else "Give a run folder."

@@ -34,6 +34,7 @@ __all__ = [
     "class_name_fault",
     "class_names_fault",
     "index_to_name",
+    "nothing_there",
     "open_bundle",
 ]
 
@@ -145,7 +146,14 @@ def open_bundle(path: Union[str, os.PathLike[str]]) -> Bundle:
             return _open_file(place)
     except OSError as error:
         raise ArchiveError(f"{place}: cannot be read: {error.strerror}.", "Make it readable.") from error
-    raise ArchiveError(f"{place}: no such file or folder.", _GIVE)
+    raise nothing_there(place)
+
+
+def nothing_there(place: Path) -> ArchiveError:
+    """The error of a run or an archive that is not there: it may be where those of a project lie, by default."""
+    usual = (Path("runs") / place.name, Path("model-store") / place.name, Path("model-store") / f"{place.name}.mar")
+    near = next((one for one in usual if place.name and one.exists()), None)
+    return ArchiveError(f"{place}: no such file or folder.", _GIVE if near is None else f"Did you mean {near}?")
 
 
 def _open_file(path: Path) -> Bundle:

@@ -20,7 +20,7 @@ from boxwright.metrics.figures import HEADLINE
 from boxwright.metrics.objective import Objective
 from boxwright.models import require_family, require_weights_exist
 from boxwright.runtime import ArchiveError, ConfigError, DataError, ModelSpec
-from boxwright.runtime.bundle import RUN_SPEC
+from boxwright.runtime.bundle import RUN_SPEC, nothing_there
 from boxwright.tracking.needs import require_trackers
 
 from .choice import require_canvas
@@ -144,7 +144,12 @@ def _with_data(config: str | Path | None, settings: dict[str, Any]) -> tuple[Pat
 
 def _is_data(place: Path) -> bool:
     """Whether a path is that of data, and not of settings; a name that ends so is, whether it is there or not."""
-    return place.suffix.lower() == ".zip" or place.is_dir() or is_zip(place) or starts_packed(place) is not None
+    return (
+        place.name.lower().endswith((".zip", ".coco.json"))
+        or place.is_dir()
+        or is_zip(place)
+        or starts_packed(place) is not None
+    )
 
 
 def _require_possible(config: TrainConfig) -> None:
@@ -237,8 +242,9 @@ def resume(
         if Path(run).is_file():
             remedy = f"A new training can begin with its weights: --data DATA --weights {shlex.quote(str(run))}"
             raise ArchiveError(f"{run}: is a file; a run is a folder.", remedy)
-        problem = f"holds no {CONFIG_FILE}" if Path(run).is_dir() else "no such folder"
-        raise ArchiveError(f"{run}: {problem}.", "Give a folder that boxwright train made.")
+        if not Path(run).exists():
+            raise nothing_there(Path(run))
+        raise ArchiveError(f"{run}: holds no {CONFIG_FILE}.", "Give a folder that boxwright train made.")
     config = load_config(settings)
     require_family(config.model)
     config = load_config(settings, {"data": data, "devices": devices})
