@@ -111,6 +111,8 @@ def predict(
     if json_file:
         write_json(json_file, results)
     if out is not None and len(failed) < len(tasks):
+        for note in _written_otherwise(names):
+            typer.echo(f"Note: {note}", err=True)
         typer.echo(f"Drawn: {out}", err=True)
     if json_file:
         typer.echo(f"JSON: {json_file}", err=True)
@@ -120,6 +122,15 @@ def predict(
         typer.echo(f"Error: {error}", err=True)
     if failed:
         raise typer.Exit(2)
+
+
+def _written_otherwise(names: Sequence[str]) -> Iterator[str]:
+    """A sentence for each class name that is drawn in other letters."""
+    from boxwright.runtime.lettering import lettering
+
+    for name, written in zip(names, lettering(names, 12)[1], strict=True):
+        if written != name:
+            yield f"no font here has the letters of {name!r}, drawn as {written!r}. Noto's fonts have those of all."
 
 
 def _require_model_first(source: str) -> None:

@@ -9,6 +9,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from boxwright.runtime import ConfigError, InputSpec
 from boxwright.runtime.drawing import PALETTE, write_labels
+from boxwright.runtime.lettering import lettering
 
 from .augment import Augmentation
 from .dataset import PictureDataset, Sample
@@ -92,11 +93,11 @@ def _cell(sample: Sample, names: Sequence[str], caption: str) -> Image.Image:
 def _draw_boxes(picture: Image.Image, boxes: np.ndarray, labels: Sequence[int], names: Sequence[str]) -> None:
     """Draw boxes, xyxy in pixels of the picture; the right and lower edges are drawn on the last pixels inside."""
     pen = ImageDraw.Draw(picture)
-    font = ImageFont.load_default(size=12)
+    font, written = lettering(names, 12)
     colours = [PALETTE[label % len(PALETTE)] for label in labels]
     for (left, top, right, bottom), colour in zip(boxes.tolist(), colours, strict=True):
         pen.rectangle((left, top, max(left, right - 1), max(top, bottom - 1)), outline=colour, width=2)
-    write_labels(pen, boxes, [names[label] for label in labels], colours, font)
+    write_labels(pen, boxes, [written[label] for label in labels], colours, font)
 
 
 def _grid(rows: list[list[Image.Image]]) -> Image.Image:

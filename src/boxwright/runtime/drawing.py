@@ -8,9 +8,10 @@ from html import escape
 from typing import TYPE_CHECKING, List, Optional, Sequence, Tuple, Union
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from .errors import PictureError
+from .lettering import Font, lettering
 
 if TYPE_CHECKING:
     from .detections import Detections
@@ -21,7 +22,6 @@ __all__ = ["PALETTE", "crops", "draw_detections", "html_of", "label_places", "wr
 PALETTE = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7", "#FFFFFF")
 """Colours of the classes, by index, over and over."""
 
-_Font = Union[ImageFont.FreeTypeFont, ImageFont.ImageFont]
 _EDGE = 2  # pixels of ground around the text of a label
 _MOST_TEXT = 200  # characters of a name that are looked at
 _HTML_SIDE = 800  # pixels: the longer side of a picture in a notebook
@@ -39,19 +39,19 @@ def draw_detections(image: Image.Image, detections: Detections, names: Sequence[
     drawn = image.copy()
     pen = ImageDraw.Draw(drawn)
     line = max(2, round(max(drawn.size) / 300))
-    font = ImageFont.load_default(size=max(12, round(max(drawn.size) / 50)))
+    font, written = lettering(names, max(12, round(max(drawn.size) / 50)))
     order = np.argsort(-detections.scores, kind="stable")
     labels = detections.labels[order].tolist()
     colours = [PALETTE[label % len(PALETTE)] for label in labels]
     for (left, top, right, bottom), colour in zip(detections.boxes[order][::-1].tolist(), colours[::-1]):
         pen.rectangle((left, top, max(left, right), max(top, bottom)), outline=colour, width=line)
-    texts = [f"{names[label]} {score:.2f}" for label, score in zip(labels, detections.scores[order].tolist())]
+    texts = [f"{written[label]} {score:.2f}" for label, score in zip(labels, detections.scores[order].tolist())]
     write_labels(pen, detections.boxes[order], texts, colours, font)
     return drawn
 
 
 def write_labels(
-    pen: ImageDraw.ImageDraw, boxes: np.ndarray, texts: Sequence[str], colours: Sequence[str], font: _Font
+    pen: ImageDraw.ImageDraw, boxes: np.ndarray, texts: Sequence[str], colours: Sequence[str], font: Font
 ) -> None:
     """Black texts on grounds of a colour, one at each box; see ``label_places``.
 
@@ -80,21 +80,21 @@ def write_labels(
             pen.text((x + _EDGE - around[at][0], y + _EDGE - around[at][1]), shown[at], fill="black", font=font)
 
 
-def _fitting(pen: ImageDraw.ImageDraw, text: str, font: _Font, most: int) -> str:
+def _fitting(pen: ImageDraw.ImageDraw, text: str, font: Font, most: int) -> str:
     """The text, or so much of its beginning as fits into a width; empty if not even that of one character does."""
 
     def fits(part: str) -> bool:
         left, _, right, _ = pen.textbbox((0, 0), part, font=font)
         return right - left <= most
 
-    text = text if len(text) <= _MOST_TEXT else f"{text[:_MOST_TEXT]}…"
+    text = text if len(text) <= _MOST_TEXT else f"{text[:_MOST_TEXT]}..."  # Pillow's own font has no "…"
     if fits(text):
         return text
     low, high = 0, len(text) - 1
     while low < high:
         middle = (low + high + 1) // 2
-        low, high = (middle, high) if fits(f"{text[:middle]}…") else (low, middle - 1)
-    return f"{text[:low]}…" if low else ""
+        low, high = (middle, high) if fits(f"{text[:middle]}...") else (low, middle - 1)
+    return f"{text[:low]}..." if low else ""
 
 
 def label_places(
