@@ -131,6 +131,10 @@ WRONG = [
     (["adopt", "{mar}", "--model", "fasterrcnn_tiny_fpn"], "boxwright's already"),
     (["adopt", "text.txt"], "--model"),
     (["predict", "{picture}", "{mar}"], "is a picture; the model comes first. Type: boxwright predict RUN_OR_MAR "),
+    (
+        ["predict", "a.onnx", "{picture}"],
+        "a.onnx: is a network alone, not a model. Give a run folder or a .mar archive.",
+    ),
     (["archive", "{picture}"], "is a picture, not a model. Give a run folder or a .mar archive."),
     (["predict", "{mar}", "nothing.jpg"], "'nothing.jpg' cannot be read"),
     (["predict", "{mar}", "text.txt"], "not a JPEG, PNG, WebP or BMP"),
@@ -165,12 +169,13 @@ WRONG = [
 @pytest.mark.parametrize(("arguments", "culprit"), WRONG, ids=lambda value: " ".join(value)[:40])
 def test_wrong_input_gives_one_clear_error_and_exit_code_2(run, mar, demo_data, picture, tmp_path, arguments, culprit):
     (tmp_path / "text.txt").write_text("hello")
+    (tmp_path / "a.onnx").write_text("hello")
     places = {"run": run, "mar": mar, "data": demo_data, "picture": picture}
     done = boxwright(*(argument.format(**places) for argument in arguments), cwd=tmp_path)
     assert done.returncode == 2, done.stdout + done.stderr
     assert culprit.format(**places) in done.stderr
     assert "Traceback" not in done.stderr
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["text.txt"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.onnx", "text.txt"]
 
 
 @pytest.mark.parametrize(

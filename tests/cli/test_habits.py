@@ -55,6 +55,12 @@ def test_a_setting_without_a_value_is_refused():
     assert "--seed needs a value" in refused("train", "--seed", "--epochs", "3")
 
 
+def test_an_option_is_no_value_of_another():
+    """It would be the name of a file that is written."""
+    assert "--json needs a value, and --backend follows it." in refused("predict", "m", "p", "--json", "--backend", "x")
+    assert str(parsed("predict", "m", "p", "--json=--backend")["json_file"]) == "--backend"
+
+
 def test_an_option_with_two_values_is_refused():
     assert "--epochs is given twice, as 3 and 5. Keep one." in refused("train", "--epochs", "3", "epochs=5")
     assert "--threshold is given twice" in refused("evaluate", "run", "--threshold=.5", "--threshold", ".6")

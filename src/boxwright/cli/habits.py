@@ -149,8 +149,13 @@ class Verb(TyperCommand):
                 return
             if word.startswith("--"):
                 option, equals, value = word.partition("=")
-                takes = known.get(option, False)
-                yield option, value if equals else next(words, None) if takes else None
+                takes = known.get(option, False) and not equals
+                given = next(words, None) if takes else value if equals else None
+                if takes and given in known:  # it would be the name of a file, say
+                    from boxwright.runtime.errors import ConfigError
+
+                    raise ConfigError(f"{option} needs a value, and {given} follows it.", f"As in {option}=VALUE.")
+                yield option, given
 
     def _takes_value(self) -> dict[str, bool]:
         """Whether an option is followed by a value, by option."""

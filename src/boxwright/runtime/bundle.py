@@ -160,7 +160,11 @@ def _open_file(path: Path) -> Bundle:
     """An archive; what never was one is not worth writing again, as a broken one is."""
     from .picture import SUFFIXES
 
-    kinds = {**dict.fromkeys(SUFFIXES, "a picture"), **dict.fromkeys((".pth", ".pt", ".ckpt"), "weights alone")}
+    kinds = {
+        **dict.fromkeys(SUFFIXES, "a picture"),
+        **dict.fromkeys((".pth", ".pt", ".ckpt", ".safetensors", ".bin"), "weights alone"),
+        **dict.fromkeys((".onnx", ".xml", ".engine", ".tflite"), "a network alone"),
+    }
     if kind := kinds.get(path.suffix.lower()):
         raise ArchiveError(f"{path}: is {kind}, not a model.", _GIVE)
     return _open_archive(path)
