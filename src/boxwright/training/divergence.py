@@ -65,7 +65,6 @@ class LossGuard:
         self._say = say
         self._waiting: deque[_Seen] = deque()
         self._copy: tuple[int, list[dict[str, Any]]] | None = None
-        self._latest: tuple[int, list[dict[str, Any]]] | None = None  # its own loss was not read yet
         self._mean = math.nan
 
     def __deepcopy__(self, memo: dict[int, Any]) -> LossGuard:
@@ -89,15 +88,18 @@ class LossGuard:
         """
         on_host = loss.detach().to("cpu", non_blocking=True)
         self._waiting.append(_Seen(on_host, batch, step))
-        lag = _LAG if loss.device.type == "cuda" else 0
+        due = not last_time and (self._copy is None or step >= self._copy[0] + _EVERY)
+        # a copy is of weights whose own loss was read: those after a loss that is not finite are not finite either
+        lag = _LAG if loss.device.type == "cuda" and not due else 0
+        calm = False
         while len(self._waiting) > lag:
             seen = self._waiting.popleft()
             if not math.isfinite(float(seen.loss)):
                 self._go_back(seen, state, last_time)
                 return False
-            self._remember(float(seen.loss), step, () if last_time else state)
-            if self._latest is not None and seen.step >= self._latest[0]:
-                self._copy, self._latest = self._latest, None
+            calm = self._is_calm(float(seen.loss))
+        if due and calm:
+            self._copy = (step, [copy.deepcopy(one.state_dict()) for one in state])
         return True
 
     def _describe(self, seen: _Seen) -> str:
@@ -127,10 +129,9 @@ class LossGuard:
         for one, kept in zip(state, copies, strict=True):
             one.load_state_dict(copy.deepcopy(kept))
         self._waiting.clear()
-        self._latest = None
 
-    def _remember(self, loss: float, step: int, state: Sequence[Stateful]) -> None:
+    def _is_calm(self, loss: float) -> bool:
+        """Whether a loss is near its running mean, which it becomes part of."""
         calm = math.isnan(self._mean) or loss < _CALM * self._mean
         self._mean = loss if math.isnan(self._mean) else _MEMORY * self._mean + (1 - _MEMORY) * loss
-        if state and calm and self._latest is None and (self._copy is None or step >= self._copy[0] + _EVERY):
-            self._latest = (step, [copy.deepcopy(one.state_dict()) for one in state])
+        return calm
