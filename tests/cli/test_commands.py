@@ -151,7 +151,7 @@ WRONG = [
     (["export", "{run}", "--out", "a.pth"], "For a file of that kind: --to state-dict"),
     (["predict", "{mar}", "{picture}", "--out", "drawn.jpg"], "is the folder of the drawn pictures"),
     (["predict", "{mar}", "{data}"], "There are some in {data}/test: give that"),
-    (["demo", "--out", "."], "holds 'text.txt', which is not the demo's"),
+    (["demo", "--out", "."], "holds 'a.onnx', which is not the demo's"),
     (["predict", "{mar}", "."], "no pictures"),
     (["predict", "{mar}", "{picture}", "--devices", "2"], "--devices is for a cluster. Add --on ray"),
     (["predict", "{mar}", "{picture}", "--out", "rows.jsonl"], "rows are written with --on"),

@@ -19,6 +19,7 @@ SHIPPED = {
         "drawing.py",
         "errors.py",
         "execution.py",
+        "lettering.py",
         "pickled.py",
         "picture.py",
     ),

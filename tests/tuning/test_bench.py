@@ -77,8 +77,9 @@ def test_figures_are_sound(benched):
 def test_what_people_read_says_what_serve_will_do(benched):
     archive, text, _ = benched
     assert "decoding and resizing one takes" in text
-    last = text.splitlines()[-1]
-    assert last.startswith(f"Stored in {archive.with_name('tiny.bench.json')}; boxwright serve will run torch-fp32, ")
+    stored, following = text.splitlines()[-2:]
+    assert following == f"Next: boxwright serve {archive}"
+    assert stored.startswith(f"Stored in {archive.with_name('tiny.bench.json')}; boxwright serve will run torch-fp32, ")
 
 
 def test_serve_runs_what_is_stored_as_best(benched, tmp_path):
