@@ -204,6 +204,34 @@ def test_speed_that_was_measured_here_is_in_what_is_printed(mar, tmp_path, monke
     } == {"Speed"}
 
 
+def test_a_makers_section_on_speed_stays_theirs(mar):
+    spec = boxwright.inspect(mar).spec
+    text = with_speed(
+        model_card(spec, facts=CardFacts(notes="## Speed\n\nAt most 5 frames per second.")), [RUN], "here"
+    )
+    assert "At most 5 frames per second." in text
+    assert "an archive does not say" not in text
+
+
+def test_what_is_not_known_is_not_claimed(mar):
+    spec = boxwright.inspect(mar).spec
+    nothing = replace(spec, operating_point=OperatingPoint(0.5, "f2", 0.0, "valid"))
+    assert "It was not chosen on data." in sections(model_card(nothing))["Operating point"]
+    bounded = replace(spec, operating_point=OperatingPoint(0.4, "precision>=0.9", 0.392, "valid", (0.3, 0.5)))
+    assert "with a recall there of 0.392" in sections(model_card(bounded))["Operating point"]
+    assert "No picture of valid has a mistake" in model_card(spec, facts=CardFacts(split="valid"))
+    scratch = {**spec.provenance, "weights": "a-run", "weights_licence": "trained from scratch"}
+    assert "`license` above is for you to set" in model_card(replace(spec, provenance=scratch))
+
+
+def test_names_with_joiners_are_shown_as_they_are_written(mar):
+    spec = boxwright.inspect(mar).spec
+    names = ("\u062e\u0627\u0646\u0647\u200c\u0647\u0627", "👨\u200d👩\u200d👧", "a\u00a0b")
+    text = model_card(replace(spec, classes=tuple(ClassEntry(index, name) for index, name in enumerate(names))))
+    assert all(name in text for name in names)
+    assert "\u202e" not in model_card(replace(spec, classes=(ClassEntry(0, "a\u202eb"),)))
+
+
 def test_a_card_without_a_section_on_speed_stays_as_it_is():
     assert with_speed("# mine\n", [RUN], "here") == "# mine\n"
 

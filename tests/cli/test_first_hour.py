@@ -283,3 +283,21 @@ def test_verbs_name_what_is_likely_typed_next(run, mar, demo_data, tmp_path):
         done = boxwright(*arguments, cwd=tmp_path)
         assert done.returncode == 0, done.stderr
         assert done.stdout.splitlines()[-1] == line
+
+
+@pytest.mark.parametrize("verb", ["evaluate", "compare"])
+def test_the_data_that_a_run_names_is_not_written_over(verb, run, demo_data, tmp_path):
+    annotations = demo_data / "valid" / "_annotations.coco.json"
+    before = annotations.read_bytes()
+    done = boxwright(verb, *[run] * (1 + (verb == "compare")), "--json", annotations, cwd=tmp_path)
+    assert annotations.read_bytes() == before
+    assert done.returncode == 2
+    assert "would overwrite a file of" in done.stderr
+
+
+def test_openvinos_weights_replace_nothing_else(run, tmp_path):
+    (tmp_path / "x.bin").write_text("mine")
+    done = boxwright("export", run, "--to", "openvino", "--out", "x.xml", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "--out x.xml: its weights would replace x.bin" in done.stderr
+    assert (tmp_path / "x.bin").read_text() == "mine"

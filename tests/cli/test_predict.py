@@ -227,6 +227,18 @@ def test_wrong_input_to_predict_gives_one_clear_error(mar, place, arguments, cul
     assert sorted(place.iterdir()) == before
 
 
+def test_nothing_else_in_the_folder_of_the_pictures_is_written_over(mar, pictures, tmp_path):
+    theirs = {"a.jpg": pictures[0].read_bytes(), "a.png": b"another", "_annotations.coco.json": b"{}"}
+    for name, content in theirs.items():
+        (tmp_path / name).write_bytes(content)
+    for arguments in (("a.jpg", "--out", "."), ("a.jpg", "--json", "_annotations.coco.json")):
+        folder = tmp_path if "--json" in arguments else "a.jpg"
+        done = boxwright("predict", mar, folder, *arguments[1:], cwd=tmp_path)
+        assert done.returncode == 2
+        assert "would overwrite" in done.stderr
+    assert {name: (tmp_path / name).read_bytes() for name in theirs} == theirs
+
+
 def test_pictures_of_a_folder_that_are_not_read_are_counted_and_named(mar, pictures, tmp_path):
     shutil.copy(pictures[0], tmp_path / "a.jpg")
     shutil.copy(pictures[1], tmp_path / "jpeg.jfif")

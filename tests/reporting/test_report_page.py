@@ -151,7 +151,7 @@ def test_one_picture_of_one_class_without_detections_makes_a_page(make_case, rep
     bare = with_results(one, [truth], [Detections.empty()], np.array([[240, 160]]))
     (one.pictures / "picture-0.jpg").rename(one.pictures / "0.jpg")
     page = report(bare, data_summary=None)
-    assert "1 pictures and 1 boxes of 1 classes" in page
+    assert "1 picture and 1 box of 1 class" in page
     assert page.count('class="frame"') == 1  # the picture whose box was missed
 
 

@@ -159,6 +159,14 @@ def test_what_cannot_be_drawn_or_written_is_told(photo, tmp_path):
         NAMED.draw()
     with pytest.raises(ConfigError, match="would replace the picture itself"):
         known(photo).save(photo)
+    with pytest.raises(ConfigError, match="would replace the picture itself"):
+        known(photo).save(photo, decode(photo))  # given as it is in memory
+    (tmp_path / "kept.jpg").write_bytes(b"kept")
+    with pytest.raises(ConfigError, match=r"kept\.jpg: JPEG does not hold 70000 x 3 pixels: .* Use \.png\."):
+        NAMED.save(tmp_path / "kept.jpg", np.zeros((3, 70_000, 3), np.uint8))
+    assert (tmp_path / "kept.jpg").read_bytes() == b"kept"
+    with pytest.raises(PictureError, match=r"gone\.png"):
+        known(tmp_path / "gone.png").save(tmp_path / "kept.jpg")
     with pytest.raises(ConfigError, match=r"'\.docx'"):
         known(photo).save(tmp_path / "drawn.docx")
     with pytest.raises(ConfigError, match="No such file or directory"):

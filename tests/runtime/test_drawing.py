@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageDraw, ImageFont
 
 from boxwright.runtime import Detections, PictureError
-from boxwright.runtime.drawing import crops, draw_detections, label_places, write_labels
+from boxwright.runtime.drawing import PALETTE, crops, draw_detections, label_places, write_labels
 
 
 def test_a_box_is_drawn_on_a_copy():
@@ -15,6 +15,20 @@ def test_a_box_is_drawn_on_a_copy():
     assert not np.asarray(image).any()
     assert changed.min(axis=0)[1] <= 30
     assert changed.max(axis=0).tolist() == [80, 118]
+
+
+def test_a_small_object_in_a_large_picture_can_be_seen():
+    drawn = draw_detections(Image.new("RGB", (3000, 2000)), Detections([[500, 500, 530, 530]], [0.9], [0]), ["fish"])
+    inside = np.asarray(drawn.crop((500, 500, 531, 531)))
+    assert (inside == 0).all(axis=2).mean() > 0.5
+
+
+def test_no_colour_is_lost_on_white():
+    found = Detections([[100, 100, 200, 180]] * len(PALETTE), [0.9] * len(PALETTE), range(len(PALETTE)))
+    for at in range(len(PALETTE)):
+        one = found.select(np.array([at]))
+        drawn = draw_detections(Image.new("RGB", (300, 300), "white"), one, ["fish"] * len(PALETTE))
+        assert (np.asarray(drawn.crop((100, 130, 201, 150))) != 255).any()
 
 
 def test_nothing_found_changes_nothing():
@@ -92,7 +106,7 @@ def test_any_name_on_any_picture(size):
 def test_a_text_that_is_too_wide_is_cut_and_shown():
     image = Image.new("RGB", (40, 40))
     write_labels(
-        ImageDraw.Draw(image), np.array([[0.0, 20, 30, 30]]), ["hammerhead"], ["#FFFFFF"], ImageFont.load_default(12)
+        ImageDraw.Draw(image), np.array([[0.0, 20, 30, 30]]), ["hammerhead"], ["#FFFFFF"], [ImageFont.load_default(12)]
     )
     white = np.argwhere(np.asarray(image).all(axis=2))
     assert white.min(axis=0)[1] == 0

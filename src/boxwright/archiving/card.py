@@ -17,6 +17,7 @@ import yaml
 
 from boxwright.metrics.figures import HEADLINE
 from boxwright.runtime import ModelSpec
+from boxwright.runtime.bundle import controls
 
 __all__ = ["TO_BE_FILLED_IN", "CardFacts", "Failure", "model_card", "with_speed"]
 
@@ -129,13 +130,13 @@ def with_speed(card: str, runs: Iterable[Mapping[str, Any]], machine: str) -> st
         )
         for run in runs
     ]
-    before, section, after = card.partition(_SPEED)
+    before, section, after = card.rpartition(f"\n{_SPEED}")  # the last one: the maker's notes may have their own
     if not rows or not section:
         return card
     _, heading, rest = after.partition("\n## ")
     heads = ("runs as", "pictures per call", "threads x sessions", "median latency, ms", "pictures per second")
     said = f"Measured by `boxwright bench` on {_plain(machine)}, for the network alone.\n\n{_table(heads, rows)}"
-    return f"{before}{_SPEED}\n{said}{heading}{rest}"
+    return f"{before}\n{_SPEED}\n{said}{heading}{rest}"
 
 
 def _head(spec: ModelSpec) -> str:
@@ -280,7 +281,7 @@ def _class_rows(spec: ModelSpec, figures: Mapping[str, Any], intervals: Any) -> 
 def _point(spec: ModelSpec) -> str:
     point = spec.operating_point
     text = "## Operating point\n\n"
-    if point.value is None or point.split is None:
+    if point.value is None or point.split is None or not point.is_chosen:
         return text + f"Detections are reported from score {point.threshold:.3f}. It was not chosen on data.\n"
     if point.by_class:
         scores = zip(spec.class_names, point.thresholds(spec.class_names), strict=True)
@@ -289,7 +290,8 @@ def _point(spec: ModelSpec) -> str:
     else:
         text += f"Detections are reported from score {point.threshold:.3f}{_in_brackets(point.interval)}. It was"
     text += (
-        f" chosen on {_plain(point.split)} for the objective {_plain(point.objective)}, whose value there is "
+        f" chosen on {_plain(point.split)} for the objective {_plain(point.objective)}, "
+        f"{f'with a {point.value_of}there of ' if point.value_of else 'whose value there is '}"
         f"{point.value:.3f}{_in_brackets(point.value_interval)}.\n"
     )
     figures = spec.measured.get(point.split, {})
@@ -314,6 +316,8 @@ def _in_numbers(share: float) -> tuple[int, int]:
 def _failures(facts: CardFacts) -> str:
     text = "## Where it fails\n\n"
     if not facts.failures:
+        if facts.split is not None:
+            return text + f"No picture of {_plain(facts.split)} has a mistake at the operating point.\n"
         return text + "No pictures were recorded here. The report of a run shows its worst ones.\n"
     rows = [
         (_plain(one.picture), one.kind, str(one.boxes), str(one.missed), str(one.wrong_class), str(one.false_alarms))
@@ -332,7 +336,7 @@ def _provenance(spec: ModelSpec, digests: Mapping[str, str]) -> str:
     seed = settings.get("seed") if isinstance(settings, Mapping) else None
     facts = [
         ("Trained", _text(recorded.get("created"))),
-        *_start(recorded),
+        *_start(recorded, _licence(spec)),
         ("Best epoch", str(best + 1) if isinstance(best, int) else _NONE),
         ("Seed", _text(seed)),
         ("Class contract", _code(spec.contract)),
@@ -349,7 +353,7 @@ def _provenance(spec: ModelSpec, digests: Mapping[str, str]) -> str:
     return text
 
 
-def _start(recorded: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def _start(recorded: Mapping[str, Any], licence_above: str) -> Iterator[tuple[str, str]]:
     """The weights it started from, and under which terms."""
     weights, licence = recorded.get("weights"), _text(recorded.get("weights_licence"))
     if weights == "none":
@@ -361,7 +365,8 @@ def _start(recorded: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         return
     # of a file the name: folders of the machine that trained are nobody's business
     yield "Weights it started from", _text(PureWindowsPath(weights).name if isinstance(weights, str) else None)
-    yield "Licence of these", f"{licence}. `license` above repeats it; the terms of your data come on top"
+    above = "is for you to set" if licence_above == "unknown" else "repeats it"
+    yield "Licence of these", f"{licence}. `license` above {above}; the terms of your data come on top"
 
 
 def _description(spec: ModelSpec) -> Mapping[str, Any]:
@@ -376,7 +381,7 @@ def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 def _plain(text: object) -> str:
     """A text as Markdown that shows just this text, on one line."""
-    printable = "".join(one if one.isprintable() else repr(one)[1:-1] for one in str(text))
+    printable = "".join(repr(one)[1:-1] if controls(one) else one for one in str(text))
     return _SPECIAL.sub(r"\\\1", printable)
 
 

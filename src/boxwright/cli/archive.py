@@ -204,7 +204,7 @@ def _operating_point(spec: ModelSpec) -> str:
     from boxwright.reporting.words import in_words
 
     point = spec.operating_point
-    measured = f"{show(point.value)} on {point.split}" if point.split else "never measured"
+    measured = f"{point.value_of}{show(point.value)} on {point.split}" if point.split else "never measured"
     interval = f"; 95 % interval {_ends(point.interval)}" if point.interval else ""
     value = f" ({_ends(point.value_interval)})" if point.value_interval else ""
     words = in_words(point, spec.class_names)
@@ -272,4 +272,6 @@ def _ends(interval: Any) -> str:
 
 def _plain(text: Any) -> str:
     """A text from an archive, without characters that control a terminal."""
-    return "".join(character if character.isprintable() else repr(character)[1:-1] for character in str(text))
+    from boxwright.runtime.bundle import controls
+
+    return "".join(repr(one)[1:-1] if one != "\t" and controls(one) else one for one in str(text))

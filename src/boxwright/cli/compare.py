@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -62,10 +63,12 @@ def compare(
     html: HtmlOption = None,
 ) -> None:
     """Say whether one model is better than the first, on the same pictures."""
+    from boxwright.config import data_of_run
     from boxwright.evaluation.results_files import is_results_file
 
     require_file_names(json=json_file, html=html)
-    require_not_read([*sources, *([data] if data else [])], json=json_file, html=html)
+    trained_on = [place for source in sources if (place := data_of_run(Path(source)))]
+    require_not_read([*sources, *([data] if data else trained_on)], json=json_file, html=html)
     if data is None and split in (None, "valid"):
         kept = "decides nothing without --data: the detections that the runs keep are compared."
         refuse_typed(context, ["--device"], kept, "Leave it out, or give --data.")

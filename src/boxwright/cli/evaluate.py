@@ -71,6 +71,7 @@ def evaluate(
     console = make_console()
     model = local_place(source)  # once: remote storage is asked what has changed
     folder = _data_of(model, data, console)
+    require_not_read([folder], json=json_file, html=html)
     if endpoint is not None:
         with progress(console, "post") as advance:
             answered = boxwright.evaluate_endpoint(

@@ -36,9 +36,21 @@ def export(
     out = out or default_file(run, to, precision)
     require_file_names(out=out)
     require_not_read([run], out=out)
+    _require_weights_file(to, out)
     with stages(console) as advance:
         proof = boxwright.export(run, to, out, precision=precision, data=data, tolerance=tolerance, progress=advance)
     console.print(proof_line(proof.execution.variant, proof.to_document()))
     console.print(f"Export: {out}")
     if to == "onnx":
         console.print("Next: run it with onnxruntime alone, by the program of docs/export.md")
+
+
+def _require_weights_file(to: str, out: Path) -> None:
+    """Raise if OpenVINO's weights, which go beside the file, would replace what is no such file's.
+
+    Raises:
+        ConfigError: they would.
+    """
+    weights = out.with_suffix(".bin")
+    if to == "openvino" and weights.exists() and not out.exists():
+        raise boxwright.ConfigError(f"--out {out}: its weights would replace {weights}.", "Give another name.")

@@ -177,12 +177,14 @@ def require_not_read(inputs: Iterable[str | Path], **paths: Path | None) -> None
 
 
 def _is_part(file: Path, read: Path) -> bool:
-    """Whether a file is what is read, in a split of it, or the trained model of it."""
-    from boxwright.data.documents import SPLITS
+    """Whether a file is what is read, in a split of it, its annotations, or the trained model of it."""
+    from boxwright.data.documents import ANNOTATIONS, SPLITS
     from boxwright.runtime.bundle import RUN_SPEC, WEIGHTS
 
     if not file.is_relative_to(read):
         return False
+    if file.name == ANNOTATIONS:
+        return True
     first, *rest = file.relative_to(read).parts or ("",)
     return first in (*SPLITS, "") if rest or not first else first in (RUN_SPEC, WEIGHTS)
 

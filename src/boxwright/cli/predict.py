@@ -93,7 +93,7 @@ def predict(
     for note in _of_no_use(tasks, urls, every):
         typer.echo(f"Note: {note}", err=True)
     if json_file is not None:
-        require_not_read([source, *(task.source for task in tasks)], json=json_file)
+        require_not_read([source, *pictures, *(task.source for task in tasks)], json=json_file)
         _require_own_names([task.source for task in tasks])
     asked = boxwright.Execution(backend, precision, device)
     predictor = _predictor(model, threshold, asked, sum(task.pictures for task in tasks))
@@ -344,10 +344,11 @@ def _targets(sources: Sequence[str], out: Path | None) -> list[Path | None]:
     if out is None:
         return [None] * len(sources)
     taken = {Path(source).resolve() for source in sources if not is_url(source)}
+    theirs = out.resolve() in {source.parent for source in taken}  # whose other files are no drawings of ours
     targets: list[Path | None] = []
     for source in sources:
         target = out / _drawing_name(source)
-        if target.resolve() in taken:
+        if target.resolve() in taken or (theirs and target.exists()):
             remedy = "Rename it, or choose another --out."
             raise boxwright.ConfigError(f"{source}: its drawing would overwrite {target}.", remedy)
         taken.add(target.resolve())

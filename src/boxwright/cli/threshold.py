@@ -56,7 +56,7 @@ def _print_operating_point(console: Console, spec: ModelSpec) -> None:
     from boxwright.reporting.words import in_words
 
     point = spec.operating_point
-    measured = f"{show(point.value)} on {point.split}" if point.split else "never measured"
+    measured = f"{point.value_of}{show(point.value)} on {point.split}" if point.split else "never measured"
     console.print(f"{spec.name}: {in_words(point, spec.class_names)}, for {point.objective}: {measured}")
     if point.interval:
         what = f"one score for all, {point.threshold:.3f}: " if point.by_class else ""

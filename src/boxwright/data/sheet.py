@@ -93,11 +93,11 @@ def _cell(sample: Sample, names: Sequence[str], caption: str) -> Image.Image:
 def _draw_boxes(picture: Image.Image, boxes: np.ndarray, labels: Sequence[int], names: Sequence[str]) -> None:
     """Draw boxes, xyxy in pixels of the picture; the right and lower edges are drawn on the last pixels inside."""
     pen = ImageDraw.Draw(picture)
-    font, written = lettering(names, 12)
+    fonts, written = lettering(names, 12)
     colours = [PALETTE[label % len(PALETTE)] for label in labels]
     for (left, top, right, bottom), colour in zip(boxes.tolist(), colours, strict=True):
         pen.rectangle((left, top, max(left, right - 1), max(top, bottom - 1)), outline=colour, width=2)
-    write_labels(pen, boxes, [written[label] for label in labels], colours, font)
+    write_labels(pen, boxes, [written[label] for label in labels], colours, [fonts[label] for label in labels])
 
 
 def _grid(rows: list[list[Image.Image]]) -> Image.Image:

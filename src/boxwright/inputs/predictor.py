@@ -46,7 +46,8 @@ class Prediction:
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write the drawn picture to a file; see ``Detections.save``."""
-        return self.detections.save(path, self.image)
+        source = self.source if self.frame is None else None
+        return replace(self.detections, picture=source).save(path, self.image)
 
     def crop(self) -> list[Image.Image]:
         """The parts of the picture inside the boxes, in the order of the detections."""

@@ -53,6 +53,11 @@ class Difference:
         """
         figure = self._title(class_names)
         if isnan(self.difference):
+            if self.figure == "precision":
+                silent = " and ".join(
+                    name for name, value in ((first_name, self.first), (second_name, self.second)) if isnan(value)
+                )
+                return f"{figure} cannot be compared: of {silent} there is no detection at the operating point."
             return f"{figure} cannot be compared: the pictures have no boxes to measure by."
         return f"{self._direction(figure, first_name, second_name)} {self._verdict()}"
 

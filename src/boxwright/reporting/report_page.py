@@ -113,7 +113,9 @@ class _Card:
 
 def _subtitle(spec: ModelSpec | ResultsSpec, results: SplitResults) -> str:
     boxes = sum(int((~truth.crowd).sum()) for truth in results.truths)
-    counts = f"{len(results.file_names)} pictures and {boxes} boxes of {len(results.class_names)} classes"
+    counted = (len(results.file_names), "picture", ""), (boxes, "box", "e"), (len(results.class_names), "class", "e")
+    pictures, found, classes = (f"{count} {what}{f'{end}s' * (count != 1)}" for count, what, end in counted)
+    counts = f"{pictures} and {found} of {classes}"
     return f"{spec.architecture}, measured on {results.split}: {counts}"
 
 

@@ -110,7 +110,7 @@ def sentence(point: OperatingPoint, names: Sequence[str]) -> str:
     """What is used and why, in one or two sentences; arguments as of ``is_shared``."""
     if point.objective == GIVEN:
         return f"Measured at a score of {figure(point.threshold)}, as asked for."
-    if point.value is None or (point.value == 0 and point.interval is None):  # nothing was detected
+    if point.value is None or not point.is_chosen:
         return f"The operating point is the default, a score of {figure(point.threshold)}: it was not chosen on data."
     value = f"{figure(point.value)}{f' ({between(*point.value_interval)})' if point.value_interval else ''}"
     where = f"on {point.split}" if point.split else "where it was measured"

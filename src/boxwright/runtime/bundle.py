@@ -33,6 +33,7 @@ __all__ = [
     "Bundle",
     "class_name_fault",
     "class_names_fault",
+    "controls",
     "index_to_name",
     "nothing_there",
     "open_bundle",
@@ -58,6 +59,7 @@ _MAX_DOCUMENT = 16 * 1024**2
 _MAX_CARD = 1024**2
 _CHUNK = 1024**2
 _CONTROLS = ("Cc", "Cs", "Zl", "Zp")  # control characters, halves of pairs, line and paragraph separators
+_BIDIRECTIONAL = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"  # UAX 9: they turn a text around
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
@@ -184,9 +186,18 @@ def class_names_fault(names: Sequence[str]) -> Optional[str]:
 
 def class_name_fault(name: str) -> Optional[str]:
     """Why a text cannot be the name of a class, or None; joiners, no-break spaces and emoji can be in one."""
-    if any(unicodedata.category(character) in _CONTROLS for character in name):
+    if any(map(_ends_text, name)):
         return "holds a control character"
     return None if name.strip() else "is blank"
+
+
+def controls(character: str) -> bool:
+    """Whether a character does something instead of being shown: to a terminal, or to the order of what follows it."""
+    return _ends_text(character) or character in _BIDIRECTIONAL
+
+
+def _ends_text(character: str) -> bool:
+    return unicodedata.category(character) in _CONTROLS
 
 
 def index_to_name(spec: ModelSpec) -> Dict[str, str]:

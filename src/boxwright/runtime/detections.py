@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from dataclasses import dataclass, replace
@@ -183,17 +184,23 @@ class Detections:
             ConfigError: an unknown suffix; a folder that does not exist; the path of the picture itself.
         """
         target = Path(path)
-        given = self.picture if picture is None else picture
-        if isinstance(given, (str, os.PathLike)) and target.exists() and target.samefile(given):
+        if any(_is_file(target, given) for given in (self.picture, picture)):
             raise ConfigError(f"{target}: the drawing would replace the picture itself.", "Give another path.")
-        if Image.registered_extensions().get(target.suffix.lower()) not in Image.SAVE:
+        kind = Image.registered_extensions().get(target.suffix.lower())
+        if kind is None or kind not in Image.SAVE:
             raise ConfigError(f"{target}: a picture is not written as {target.suffix!r}.", "Use .png or .jpg.")
-        drawn = self.draw(picture)
+        drawn, content = self.draw(picture), io.BytesIO()
         try:
-            drawn.save(target)
+            drawn.save(content, format=kind)
+        except (OSError, ValueError, OverflowError) as error:  # of each format's own limits
+            size = f"{drawn.width} x {drawn.height} pixels"
+            raise ConfigError(f"{target}: {kind} does not hold {size}: {error}.", "Use .png.") from error
+        try:
+            target.write_bytes(content.getvalue())
         except OSError as error:
-            reason = error.strerror or str(error)
-            raise ConfigError(f"{target}: cannot be written: {reason}.", "Give a path in a folder of yours.") from error
+            raise ConfigError(
+                f"{target}: cannot be written: {error.strerror}.", "Give a path in a folder of yours."
+            ) from error
         return target
 
     def crop(self, picture: Optional[PictureSource] = None) -> List[Image.Image]:
@@ -283,6 +290,16 @@ class Detections:
         if names is None:
             raise ConfigError("These detections do not know the names of their classes.", "Give names=[…].")
         return names
+
+
+def _is_file(path: Path, given: Optional[PictureSource]) -> bool:
+    """Whether a picture is the file at a path."""
+    if not isinstance(given, (str, os.PathLike)):
+        return False
+    try:
+        return path.samefile(given)
+    except OSError:  # one of them is not there, or is a URL
+        return False
 
 
 def _viewers(show: Any) -> Iterator[Any]:

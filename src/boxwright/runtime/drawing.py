@@ -38,20 +38,30 @@ def draw_detections(image: Image.Image, detections: Detections, names: Sequence[
     """
     drawn = image.copy()
     pen = ImageDraw.Draw(drawn)
-    line = max(2, round(max(drawn.size) / 300))
-    font, written = lettering(names, max(12, round(max(drawn.size) / 50)))
+    side = min(min(drawn.size), max(drawn.size) / 2)  # of a long and narrow picture the longer one says nothing
+    line = max(2, round(side / 150))
+    fonts, written = lettering(names, max(12, round(side / 25)))
     order = np.argsort(-detections.scores, kind="stable")
     labels = detections.labels[order].tolist()
     colours = [PALETTE[label % len(PALETTE)] for label in labels]
     for (left, top, right, bottom), colour in zip(detections.boxes[order][::-1].tolist(), colours[::-1]):
-        pen.rectangle((left, top, max(left, right), max(top, bottom)), outline=colour, width=line)
+        _outline(pen, (left, top, max(left, right), max(top, bottom)), colour, line)
     texts = [f"{written[label]} {score:.2f}" for label, score in zip(labels, detections.scores[order].tolist())]
-    write_labels(pen, detections.boxes[order], texts, colours, font)
+    write_labels(pen, detections.boxes[order], texts, colours, [fonts[label] for label in labels])
     return drawn
 
 
+def _outline(pen: ImageDraw.ImageDraw, box: Tuple[float, float, float, float], colour: str, line: int) -> None:
+    """Edges inside a box, which leave most of a small object to be seen, with a dark line inside of them."""
+    left, top, right, bottom = box
+    line = max(1, min(line, int(min(right - left, bottom - top) // 8)))
+    pen.rectangle(box, outline=colour, width=line)
+    if right - left > 4 * line and bottom - top > 4 * line:  # white edges would not be seen on white
+        pen.rectangle((left + line, top + line, right - line, bottom - line), outline="black", width=1)
+
+
 def write_labels(
-    pen: ImageDraw.ImageDraw, boxes: np.ndarray, texts: Sequence[str], colours: Sequence[str], font: Font
+    pen: ImageDraw.ImageDraw, boxes: np.ndarray, texts: Sequence[str], colours: Sequence[str], fonts: Sequence[Font]
 ) -> None:
     """Black texts on grounds of a colour, one at each box; see ``label_places``.
 
@@ -62,11 +72,11 @@ def write_labels(
         boxes: float [n, 4] xyxy, in its pixels; the first ones get the best places.
         texts: n.
         colours: n.
-        font: of all of them.
+        fonts: n.
     """
     room = (int(pen.im.size[0]), int(pen.im.size[1]))
-    shown = [_fitting(pen, text, font, room[0] - 2 * _EDGE) for text in texts]
-    around = [pen.textbbox((0, 0), text, font=font) for text in shown]
+    shown = [_fitting(pen, text, font, room[0] - 2 * _EDGE) for text, font in zip(texts, fonts)]
+    around = [pen.textbbox((0, 0), text, font=font) for text, font in zip(shown, fonts)]
     sizes = [
         (int(np.ceil(right - left)) + 2 * _EDGE, int(np.ceil(bottom - top)) + 2 * _EDGE)
         for left, top, right, bottom in around
@@ -77,7 +87,7 @@ def write_labels(
         if place is not None and shown[at]:
             x, y = place
             pen.rectangle((x, y, x + width - 1, y + height - 1), fill=colours[at])
-            pen.text((x + _EDGE - around[at][0], y + _EDGE - around[at][1]), shown[at], fill="black", font=font)
+            pen.text((x + _EDGE - around[at][0], y + _EDGE - around[at][1]), shown[at], fill="black", font=fonts[at])
 
 
 def _fitting(pen: ImageDraw.ImageDraw, text: str, font: Font, most: int) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from functools import lru_cache
-from typing import Dict, List, Optional, Sequence, Tuple, Union
+from typing import List, Optional, Sequence, Tuple, Union
 
 from PIL import ImageFont
 
@@ -27,28 +27,29 @@ _DRAWN = "LNPS"  # Unicode's major categories of what has a shape of its own
 _ENOUGH = 200  # characters of a name that are looked at
 
 
-def lettering(names: Sequence[str], size: float) -> Tuple[Font, List[str]]:
-    """A font for class names, and how each of them is written with it.
+def lettering(names: Sequence[str], size: float) -> Tuple[List[Font], List[str]]:
+    """A font for each class name, and how the name is written with it.
 
-    If Pillow's own font lacks a letter, the font of the system that has most of them is taken. A name with a letter
-    that this one lacks, too, is written without marks (``e`` for ``é``), or else as ``class 3``, by its index.
+    If Pillow's own font lacks a letter, a font of the system that has all of the name is taken. Where there is none,
+    the name is written without marks (``e`` for ``é``), or else as ``class 3``, by its index.
 
     Args:
         names: by class index.
-        size: of the font, pixels.
-
-    Returns:
-        The font, and a text for each name.
+        size: of the fonts, pixels.
     """
-    name = _best("".join(sorted({letter for one in names for letter in _letters(one)})))
-    return _loaded(name, size), [_written(one, index, name) for index, one in enumerate(names)]
+    chosen = [_written(one) for one in names]
+    texts = [f"class {index}" if one is None else one[1] for index, one in enumerate(chosen)]
+    return [_loaded(None if one is None else one[0], size) for one in chosen], texts
 
 
-def _written(text: str, index: int, font: Optional[str]) -> str:
+@lru_cache(maxsize=4096)
+def _written(text: str) -> Optional[Tuple[Optional[str], str]]:
+    """The first of ``_FONTS`` that has a text, or else what is left of it without marks, and what it has; or None."""
     for tried in (text, _without_marks(text), _without_marks(text.casefold())):
-        if all(_has(font, letter) for letter in _letters(tried)):
-            return tried
-    return f"class {index}"
+        for font in _FONTS:
+            if _is_there(font) and all(_has(font, letter) for letter in _letters(tried)):
+                return font, tried
+    return None
 
 
 def _without_marks(text: str) -> str:
@@ -58,18 +59,6 @@ def _without_marks(text: str) -> str:
 
 def _letters(text: str) -> str:
     return "".join(one for one in text[:_ENOUGH] if unicodedata.category(one)[0] in _DRAWN)
-
-
-@lru_cache(maxsize=256)
-def _best(letters: str) -> Optional[str]:
-    """Of ``_FONTS``, the first with the fewest of these letters missing."""
-    missing: Dict[Optional[str], int] = {None: sum(not _has(None, letter) for letter in letters)}
-    for name in _FONTS[1:]:
-        if not min(missing.values()):
-            break
-        if _is_there(name):
-            missing[name] = sum(not _has(name, letter) for letter in letters)
-    return min(missing, key=missing.__getitem__)
 
 
 @lru_cache(maxsize=None)

@@ -136,6 +136,16 @@ class OperatingPoint:
         if not number or not all(isinstance(text, str) for text in texts) or not isinstance(self.by_class, bool):
             raise ConfigError("The operating point has a value of the wrong type.", "Write it again.")
 
+    @property
+    def is_chosen(self) -> bool:
+        """Whether it was chosen on data; where nothing was detected, it is the default, and its value is 0."""
+        return self.value is not None and not (self.value == 0 and self.interval is None)
+
+    @property
+    def value_of(self) -> str:
+        """What ``value`` is the value of, as it stands before it: ``recall `` of ``precision>=0.9``; empty for F2."""
+        return {"precision": "recall ", "recall": "precision "}.get(self.objective.partition(">=")[0], "")
+
     def thresholds(self, names: Sequence[str]) -> Tuple[float, ...]:
         """Those in use, by class index.
 
