@@ -79,7 +79,7 @@ def test_keys_of_other_trainers_are_understood(theirs, ours):
 
 def test_a_device_is_a_number_of_gpus():
     assert load_config(None, {"data": "a", "device": "cpu"}).gpus == 0
-    assert load_config(None, {"data": "a", "device": "cuda"}).gpus == "auto"
+    assert load_config(None, {"data": "a", "device": "cuda"}).gpus == 1
     with pytest.raises(ConfigError, match="number with devices"):
         load_config(None, {"data": "a", "device": "0,1"})
 
@@ -112,7 +112,16 @@ def test_keys_that_mean_something_else_are_answered(key, answer):
         (["predict", "runs/a", "source=a.jpg"], "does not take source=…. Give pictures"),
         (["predict", "runs/a", "a.jpg", "conf=.3"], "It is --threshold here."),
         (["evaluate", "runs/a", "data=b"], "Did you mean --data?"),
-        (["info", "a.mar"], "Type: boxwright archive MAR --inspect"),
+        (["info", "a.mar"], "Type: boxwright archive a.mar --inspect"),
+        (["info"], "Type: boxwright archive MAR --inspect"),
+        (["detect", "--source", "b.jpg"], "Type: boxwright predict RUN_OR_MAR b.jpg"),
+        (["detect", "--weights", "a.mar", "--source=b.jpg", "--conf", ".3"], "predict a.mar b.jpg --threshold .3"),
+        (["yolo", "detect", "train", "data=a", "model=y.pt"], "Type: boxwright train data=a model=y.pt"),
+        (["yolo", "detect", "predict", "model=a.mar", "source=b.jpg"], "Type: boxwright predict a.mar b.jpg"),
+        (["yolo", "predict", "model=a.mar", "source=b.jpg"], "Type: boxwright predict a.mar b.jpg"),
+        (["serve", "--start", "--models", "a.mar"], "A server starts without it: boxwright serve MODEL.mar"),
+        (["serve", "--ncs", "--model-store", "a"], "leave it out"),
+        (["serve", "--models", "a=a.mar"], "Give archives without an option: boxwright serve MODEL.mar"),
         (["trian"], "Did you mean 'train'?"),
         (["help"], "Type: boxwright --help"),
         (["eval", "runs/a"], "Type: boxwright evaluate runs/a"),

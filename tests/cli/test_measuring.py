@@ -150,7 +150,7 @@ def test_evaluate_at_a_threshold_that_was_asked_for(run, demo_data, tmp_path):
     page = tmp_path / "pages" / "e.html"
     done = boxwright("evaluate", run, "--data", demo_data, "--threshold", 0.7, "--html", page)
     assert done.returncode == 0, done.stderr
-    assert "\nat score 0.700; the highest F2 that one score for all classes gives here: 0" in done.stdout
+    assert "\nat score 0.700; with one score for all classes, F2 is highest on these pictures at 0." in done.stdout
     text = page.read_text(encoding="utf-8")
     assert "Measured at a score of 0.700, as asked for." in text
     assert f"boxwright predict {run} PICTURE --threshold 0.7" in text

@@ -135,8 +135,8 @@ def _print_evaluation(console: Console, evaluation: Evaluation) -> None:
         headline.add_row(title, show(document[key]), show_interval(intervals.get(key)))
     console.print(headline)
     used = measured_at(evaluation.spec.operating_point, evaluation.spec.class_names)
-    best = f"{show(document['best_f2'])} at {document['best_threshold']:.3f}"
-    console.print(f"{used}; the highest F2 that one score for all classes gives here: {best}")
+    best = f"at {document['best_threshold']:.3f}: {show(document['best_f2'])}"
+    console.print(f"{used}; with one score for all classes, F2 is highest on these pictures {best}")
     if not isinstance(evaluation.spec, ModelSpec):
         console.print(about_point(evaluation.spec))
         for note in evaluation.spec.notes:

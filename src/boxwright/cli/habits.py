@@ -6,6 +6,7 @@ import difflib
 import re
 import shlex
 from collections.abc import Iterator, Sequence
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -44,8 +45,8 @@ _TASK = "detect"
 _TOOL = "yolo"
 """Another tool's name, left over before its verb or task."""
 
-_PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".jpg'", ".jpeg'", ".png'", ".webp'", ".bmp'")
-"""How the name of a picture ends, in quotes too."""
+_PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
+"""How the name of a picture ends."""
 
 _OPTIONS = {
     "batch": "Pictures of a training step: boxwright train --set batch_size=N; of one call: boxwright bench --batch N.",
@@ -54,7 +55,11 @@ _OPTIONS = {
     "format": "It is --to here.",
     "imgsz": "The canvas is the model's, as it was trained: boxwright train --set image_size=N.",
     "iou": "Boxes that overlap are removed as in training; the figures are of COCO's IoU thresholds.",
+    "foreground": "A server of ours always is.",
     "model": "Give the run or archive without an option.",
+    "model-store": "It is --store here.",
+    "models": "Give archives without an option: boxwright serve MODEL.mar; their names are in the URLs.",
+    "ncs": "Nothing is kept of one start for the next: leave it out.",
     "name": "--out names what is written.",
     "out": "--store is the folder of what is written, --name its name.",
     "output": "It is --out here.",
@@ -63,7 +68,10 @@ _OPTIONS = {
     "save-dir": "It is --out here.",
     "save-json": "It is --json FILE here.",
     "source": "Give pictures, folders and videos without an option, after the model.",
+    "start": "A server starts without it: boxwright serve MODEL.mar",
+    "stop": "End a server with Ctrl-C, or with SIGTERM.",
     "task": "boxwright does one: detection.",
+    "ts-config": "It is --config here.",
     "threshold": "predict and evaluate take it, and a request to a server, as ?threshold=0.3.",
     "weights": "Give the run or archive without an option.",
 }
@@ -255,19 +263,36 @@ def _is_there(answer: str, known: Sequence[str]) -> bool:
     return named is None or named[1] in known
 
 
-def _without_keys(words: Sequence[str]) -> Iterator[str]:
-    """``model=a.mar source=b.jpg`` as our verbs take them: the model first, what else they need behind it."""
-    given = {key: value for key, equals, value in (word.partition("=") for word in words) if equals}
-    if not given.keys() & {"model", "source"}:
+def _as_ours(verb: str, words: Sequence[str]) -> Iterator[str]:
+    """``model=a.mar --source b.jpg`` as a verb of ours takes them: the model first, what else it needs behind it."""
+    given = dict(_keys(words)) if verb not in _WITH_KEYS else {}
+    if not given.keys() & _MOVED:
         yield from words
         return
-    yield from (given[key] for key in ("model", "source") if key in given)
-    for word in words:
-        key, equals, value = word.partition("=")
-        if key == "data" and equals:
-            yield from ("--data", value)
-        elif not equals:
+    yield from (given[key] for key in ("model", "weights", "source") if given.get(key))
+    rest = iter(words)
+    for word in rest:
+        key, equals, value = word.removeprefix("--").partition("=")
+        if key not in given or not (equals or word.startswith("--")):
             yield word
+            continue
+        value = value if equals else next(rest, "")
+        if key in _RENAMED:
+            yield from (_RENAMED[key], value)
+
+
+_WITH_KEYS = {"train", "tune"}
+"""Verbs that take ``key=value`` and any setting as an option."""
+_MOVED = {"model", "weights", "source"}
+_RENAMED = {"data": "--data", "conf": "--threshold"}
+
+
+def _keys(words: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """What other tools name: ``model=a.mar``, ``--model=a.mar`` and ``--model a.mar``."""
+    for word, following in zip_longest(words, words[1:], fillvalue=""):
+        key, equals, value = word.removeprefix("--").partition("=")
+        if key in {*_MOVED, *_RENAMED} and (equals or word.startswith("--")):
+            yield key, value if equals else following
 
 
 def verb_instead(args: Sequence[str], verbs: Sequence[str]) -> str:
@@ -277,16 +302,28 @@ def verb_instead(args: Sequence[str], verbs: Sequence[str]) -> str:
         args: the command line from the verb on.
         verbs: ours.
     """
-    verb, rest = args[0], [shlex.quote(word) for word in _without_keys(args[1:])]
-    a_task = verb == _TASK and rest and rest[0] in {*verbs, *_VERBS} - {_TASK}
-    if a_task or (verb == _TOOL and rest):  # as in "yolo detect train"
-        return f"Type: boxwright {' '.join(rest)}" if rest[0] in verbs else verb_instead(args[1:], verbs)
-    if verb == "test":
-        rest = [*(rest or ["RUN"]), "--split", "test"]
+    verb, *words = args
+    a_task = verb == _TASK and words and words[0] in {*verbs, *_VERBS} - {_TASK}
+    if a_task or (verb == _TOOL and words):  # as in "yolo detect train"
+        verb, *words = words
+    if verb in verbs:
+        return f"Type: boxwright {shlex.join([verb, *_as_ours(verb, words)])}"
+    if verb in (_TOOL, _TASK) and list(args) != [verb, *words]:
+        return verb_instead([verb, *words], verbs)
     if verb in _VERBS:
-        ours = _VERBS[verb].split()
-        if ours == ["predict"] and rest and rest[0].lower().endswith(_PICTURES):
-            rest.insert(0, "RUN_OR_MAR")
-        return f"Type: boxwright {' '.join([*ours, *(rest if len(ours) == 1 else ())])}"
+        return f"Type: boxwright {_instead(verb, words)}"
     close = difflib.get_close_matches(verb, verbs, n=1)
     return f"Did you mean {close[0]!r}? All: boxwright --help" if close else "All of them: boxwright --help"
+
+
+def _instead(verb: str, words: Sequence[str]) -> str:
+    """Our verb for another tool's, with what was typed behind it where it fits."""
+    ours = _VERBS[verb].split()
+    rest = list(_as_ours(ours[0], words))
+    if verb == "test":
+        rest = [*(rest or ["RUN"]), "--split", "test"]
+    if ours == ["predict"] and rest and rest[0].lower().endswith(_PICTURES):
+        rest.insert(0, "RUN_OR_MAR")
+    if len(ours) == 1:
+        return " ".join([*ours, shlex.join(rest)]).rstrip()
+    return " ".join(shlex.quote(rest[0]) if word == "MAR" and rest else word for word in ours)

@@ -139,9 +139,10 @@ def _require_model_first(source: str) -> None:
     Raises:
         ConfigError: it is one of them.
     """
+    from boxwright.inputs.download import is_url
     from boxwright.runtime.picture import SUFFIXES
 
-    if Path(source).suffix.lower() in SUFFIXES and Path(source).is_file():
+    if Path(source).suffix.lower() in SUFFIXES and (is_url(source) or Path(source).is_file()):
         remedy = f"Type: boxwright predict RUN_OR_MAR {in_command(source)}"
         raise boxwright.ConfigError(f"{source}: is a picture; the model comes first.", remedy)
     if Path(source).suffix.lower() == ".zip" and Path(source).is_file():

@@ -87,7 +87,12 @@ _ANSWERS = {
 }
 """What to do here, by keys of other trainers which mean something else or do not exist."""
 
-_DEVICES: dict[object, str | int] = {"cpu": 0, "cuda": "auto", "gpu": "auto", "auto": "auto"}
+_DEVICES: dict[object, str | int] = {
+    "cpu": 0,
+    "cuda": 1,
+    "gpu": 1,
+    "auto": "auto",
+}  # with 1, it is told if there is none
 _NOT_A_DEVICE = "Use cpu or cuda; for several GPUs give their number with devices."
 
 _EXPECTED = {

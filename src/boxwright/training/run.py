@@ -359,7 +359,10 @@ class TrainingRun:
         epochs = f"{config.epochs} epoch{'s' * (config.epochs > 1)} of {steps} steps"
         total = f"{spoken(config.epochs * seconds)} in all"
         earlier = f", or less: it ends after {config.patience} epochs without a better {config.monitor} (patience)"
-        self.console.print(f"Time: {epochs}, about {spoken(seconds)} each, {total}{earlier if config.patience else ''}")
+        anew = "; planned anew after each epoch" if config.minutes is not None else ""
+        self.console.print(
+            f"Time: {epochs}, about {spoken(seconds)} each, {total}{anew}{earlier if config.patience else ''}"
+        )
         return _with_calm(config)
 
     def _tracking(self) -> AbstractContextManager[list[Logger]]:

@@ -127,7 +127,8 @@ def usable_gpus(wanted: str | int, console: Console) -> int:
         return usable
     if int(wanted) > usable:
         place = f"{usable} GPU{'s' * (usable > 1)}" if usable else "the CPU, there is no GPU here"
-        console.print(f"Warning: {wanted} GPUs were asked for; training on {place}.")
+        asked = "A GPU was" if int(wanted) == 1 else f"{wanted} GPUs were"
+        console.print(f"Warning: {asked} asked for; training on {place}.")
     return min(int(wanted), usable)
 
 
