@@ -135,6 +135,7 @@ WRONG = [
         ["predict", "a.onnx", "{picture}"],
         "a.onnx: is a network alone, not a model. Give a run folder or a .mar archive.",
     ),
+    (["predict", "https://127.0.0.1:9/a.jpg", "{mar}"], "is a picture; the model comes first."),
     (["archive", "{picture}"], "is a picture, not a model. Give a run folder or a .mar archive."),
     (["predict", "{mar}", "nothing.jpg"], "'nothing.jpg' cannot be read"),
     (["predict", "{mar}", "text.txt"], "not a JPEG, PNG, WebP or BMP"),
