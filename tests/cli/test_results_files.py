@@ -50,7 +50,7 @@ def test_a_threshold_boxes_and_notes_are_told(results, data, tmp_path):
     assert wrong.stderr.count("\n") == 1
     done = boxwright("evaluate", tmp_path / "corners.json", *options, "--boxes", "xyxy")
     assert done.returncode == 0, done.stderr
-    assert "at score 0.400; the highest F2" in done.stdout
+    assert "at score 0.400; with one score for all classes, F2 is highest" in done.stdout
     assert "Measured at a score of 0.400, as asked for." in done.stdout
     assert "Note: The lowest score is 0.3" in done.stdout
     document = json.loads((tmp_path / "e.json").read_text())
