@@ -181,8 +181,8 @@ class Detections:
 
         Raises:
             PictureError: the picture is not known, or cannot be read.
-            ConfigError: an unknown suffix; a format that does not hold so many pixels; a folder that does not exist; the
-                path of the picture itself.
+            ConfigError: an unknown suffix; a format that does not hold so many pixels; a folder that does not exist;
+                the path of the picture itself.
         """
         target = Path(path)
         if any(_is_file(target, given) for given in (self.picture, picture)):
